@@ -1,11 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """One bitmap: which bit stands for which page, which bits are set, and how large the buffer must be."""
 
+from collections.abc import Callable
+
 import pytest
 
 from vfio_compliance.common.words import counted
 from vfio_compliance.dirty_type1.pages import BOUNDARIES
+from vfio_compliance.dirty_type1.scripted_memory import ScriptedMemory
 from vfio_compliance.run.checks import declined, told
+from vfio_compliance.run.stimulus import Actor
 from vfio_compliance.uapi.type1 import bitmap_bytes
 
 #: Every bit of the first two words and a few more, and the last bits of a bitmap as large as a page.
@@ -17,7 +21,7 @@ FAR = (32767, 32768, 32769)
 every_count = pytest.mark.parametrize("count", BOUNDARIES, ids=lambda count: counted(count, "page"))
 
 #: Page sizes that a bitmap cannot have, made from the one that it has.
-PAGE_SIZES = {
+PAGE_SIZES: dict[str, Callable[[int], int]] = {
     "0": lambda page: 0,
     "1": lambda page: 1,
     "3": lambda page: 3,
@@ -38,7 +42,7 @@ PAGE_SIZES = {
 @pytest.mark.parametrize(
     ("position", "count"), [pytest.param(each, 130 if each < 130 else 4097, id=f"{each}") for each in POSITIONS]
 )
-def test_bit_per_page(guest, position, count):
+def test_bit_per_page(guest: ScriptedMemory, position: int, count: int) -> None:
     """Bit i of the bitmap, counted from the lowest bit of its first byte, stands for page i from the range's start."""
     guest.single_out(position, count)
     guest.get(0, count).correct()
@@ -47,7 +51,7 @@ def test_bit_per_page(guest, position, count):
 @pytest.mark.rule("dirty.bitmap.bit-per-page")
 @pytest.mark.stimulus
 @pytest.mark.parametrize("position", FAR)
-def test_far_bit_per_page(guest, position):
+def test_far_bit_per_page(guest: ScriptedMemory, position: int) -> None:
     """The same for a page far behind a hole: the range is large, and little memory is mapped."""
     guest.single_out(0, 1)
     guest.get(-position, position + 2).correct()
@@ -57,7 +61,7 @@ def test_far_bit_per_page(guest, position):
 @pytest.mark.stimulus
 @every_count
 @pytest.mark.parametrize("where", ["the first", "the second", "both"])
-def test_of_the_range(guest, where, count):
+def test_of_the_range(guest: ScriptedMemory, where: str, count: int) -> None:
     """A bitmap reports the pages of the requested range, and all of them."""
     three_mappings(guest, count, behind=count + 70)
     ranges = {"the first": (0, count), "the second": (count, 70), "both": (0, count + 70)}
@@ -68,14 +72,14 @@ def test_of_the_range(guest, where, count):
 @pytest.mark.rule("dirty.bitmap.of-the-range")
 @pytest.mark.stimulus
 @every_count
-def test_of_a_range_with_holes(guest, count):
+def test_of_a_range_with_holes(guest: ScriptedMemory, count: int) -> None:
     """The bitmap is right for every mapped page, with unmapped pages before, between and after them in the range."""
     three_mappings(guest, count, behind=count + 100)
     guest.get(-3, count + 140).correct()
     guest.nothing_lost()
 
 
-def three_mappings(guest, count, behind):
+def three_mappings(guest: ScriptedMemory, count: int, behind: int) -> None:
     """Map ``count`` pages, 70 more, and three at ``behind``, with the first and the last page of each dirty."""
     guest.map(0, count)
     guest.map(count, 70)
@@ -88,7 +92,7 @@ def three_mappings(guest, count, behind):
 @pytest.mark.rule("dirty.bitmap.page-size")
 @pytest.mark.stimulus
 @pytest.mark.parametrize("size", PAGE_SIZES)
-def test_page_size(guest, size):
+def test_page_size(guest: ScriptedMemory, size: str) -> None:
     """A bitmap with a page size other than the smallest supported one is refused, and nothing is lost."""
     guest.dirty_last(70)
     wrong = PAGE_SIZES[size](guest.page)
@@ -100,7 +104,7 @@ def test_page_size(guest, size):
 @pytest.mark.stimulus
 @every_count
 @pytest.mark.parametrize("slack", [0, 8, 4096], ids=["exact", "a word more", "a page more"])
-def test_enough_memory(guest, slack, count):
+def test_enough_memory(guest: ScriptedMemory, slack: int, count: int) -> None:
     """A buffer that is large enough for the bitmap, or larger, is accepted."""
     guest.dirty_last(count)
     guest.get(0, count, slack=slack).complete()
@@ -110,7 +114,7 @@ def test_enough_memory(guest, slack, count):
 @pytest.mark.stimulus
 @every_count
 @pytest.mark.parametrize("room", [lambda needed: needed - 8, lambda needed: 0], ids=["a word less", "0"])
-def test_too_little_memory(guest, room, count):
+def test_too_little_memory(guest: ScriptedMemory, room: Callable[[int], int], count: int) -> None:
     """A buffer that is smaller than the bitmap is refused, and nothing is lost."""
     guest.dirty_last(count)
     size = room(bitmap_bytes(count))
@@ -123,7 +127,7 @@ def test_too_little_memory(guest, room, count):
 @pytest.mark.stimulus
 @every_count
 @pytest.mark.parametrize("bitmaps", [0, 1], ids=["2^63", "2^63 more"])
-def test_huge_memory(guest, observe, bitmaps, count):
+def test_huge_memory(guest: ScriptedMemory, observe: Callable[[str, str], None], bitmaps: int, count: int) -> None:
     """A buffer of 2^63 bytes or more, which no machine has, is accepted or refused; tracking works afterwards."""
     guest.dirty_last(count)
     outcome = guest.try_get(0, count, room=(1 << 63) + bitmaps * bitmap_bytes(count))
@@ -149,7 +153,7 @@ def test_huge_memory(guest, observe, bitmaps, count):
         "write 5; get 0 130; write 6; get 0 130; write 5; write 7",
     ],
 )
-def test_written_is_set(guest, observe, writes):
+def test_written_is_set(guest: ScriptedMemory, observe: Callable[[str, str], None], writes: str) -> None:
     """Every page that the device has written since the page was last reported is reported."""
     for answer in guest.play(f"map 0 130; start; {writes}; get 0 130"):
         answer.complete()
@@ -160,7 +164,7 @@ def test_written_is_set(guest, observe, writes):
 @pytest.mark.rule("dirty.bitmap.written-is-set")
 @pytest.mark.stimulus
 @pytest.mark.parametrize("times", [1, 8])
-def test_chosen_is_set(guest, times):
+def test_chosen_is_set(guest: ScriptedMemory, times: int) -> None:
     """The same for pages that the device chooses itself, in memory of several pages."""
     guest.map(0, 16)
     guest.start()
@@ -177,7 +181,7 @@ def test_chosen_is_set(guest, times):
     [(0, 0, 0), (0, 0, 4096), (0, 70, 0), (5, 0, 0)],
     ids=["exact", "larger memory", "a hole behind", "a hole before"],
 )
-def test_nothing_else(guest, before, behind, slack, count):
+def test_nothing_else(guest: ScriptedMemory, before: int, behind: int, slack: int, count: int) -> None:
     """No bit is set outside the range, for pages that are not mapped, or after the last page."""
     guest.map(0, count)
     guest.start()
@@ -188,7 +192,7 @@ def test_nothing_else(guest, before, behind, slack, count):
 @pytest.mark.rule("dirty.bitmap.nothing-else")
 @pytest.mark.stimulus
 @every_count
-def test_nothing_of_the_neighbours(guest, count):
+def test_nothing_of_the_neighbours(guest: ScriptedMemory, count: int) -> None:
     """No bit is set for pages that the device wrote right before or right after the range."""
     guest.map(0, count)
     guest.map(-8, 8)
@@ -202,7 +206,7 @@ def test_nothing_of_the_neighbours(guest, count):
 @pytest.mark.rule("dirty.bitmap.nothing-else")
 @pytest.mark.stimulus
 @every_count
-def test_nothing_of_what_was_unmapped(guest, count):
+def test_nothing_of_what_was_unmapped(guest: ScriptedMemory, count: int) -> None:
     """No bit is set for pages that the device wrote before they were unmapped."""
     guest.map(0, count)
     guest.map(count, 8)
@@ -225,7 +229,7 @@ def test_nothing_of_what_was_unmapped(guest, count):
         "map 0 130; start; map 130 8; get 0 138",
     ],
 )
-def test_clean_is_clear(guest, script):
+def test_clean_is_clear(guest: ScriptedMemory, script: str) -> None:
     """If a device's writes are known page by page, a page that it has not written is not reported."""
     for answer in guest.play(script):
         answer.exact()
@@ -233,7 +237,7 @@ def test_clean_is_clear(guest, script):
 
 @pytest.mark.rule("dirty.bitmap.all-devices")
 @pytest.mark.parametrize("writers", [(0,), (1,), (0, 1)], ids=["the first", "the second", "both"])
-def test_all_devices(guest, other_device, writers):
+def test_all_devices(guest: ScriptedMemory, other_device: Actor, writers: tuple[int, ...]) -> None:
     """A bitmap reports the pages that any device of the container wrote."""
     guest.map(0, 70)
     guest.start()

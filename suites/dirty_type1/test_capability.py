@@ -3,10 +3,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+
 import pytest
 
 from vfio_compliance.common.words import counted
+from vfio_compliance.device import Container, DirtyTracker, MigrationCapability
+from vfio_compliance.dirty_type1.profile import DirtyClaims
+from vfio_compliance.dirty_type1.scripted_memory import ScriptedMemory
+from vfio_compliance.profiles import Profile
 from vfio_compliance.run import checks
+from vfio_compliance.transport import Outcome
 from vfio_compliance.uapi.type1 import (
     VFIO_IOMMU_TYPE1_INFO_CAP_MIGRATION,
     IommuInfoFlags,
@@ -26,7 +33,7 @@ ALIGNMENT = 8
 
 
 @pytest.fixture
-def capability(information):
+def capability(information: Container) -> MigrationCapability:
     """The migration capability."""
     with checks.given():
         found = information.info().migration
@@ -36,33 +43,33 @@ def capability(information):
 
 
 @pytest.mark.rule("dirty.capability.announces-tracking")
-def test_capability_announces_tracking(information, tracker):
+def test_capability_announces_tracking(information: Container, tracker: DirtyTracker) -> None:
     """START succeeds if, and only if, the capability is present."""
     judge_start(announces(information), tracker.try_start())
 
 
 @pytest.mark.rule("dirty.capability.announces-tracking")
-def test_capability_stays_after_start(information, tracker):
+def test_capability_stays_after_start(information: Container, tracker: DirtyTracker) -> None:
     """The capability is present after a START that succeeded, and only then."""
     outcome = tracker.try_start()
     judge_start(announces(information), outcome)
 
 
 @pytest.mark.rule("dirty.capability.announces-tracking")
-def test_capability_stays_after_stop(information, tracker):
+def test_capability_stays_after_stop(information: Container, tracker: DirtyTracker) -> None:
     """START succeeds again after STOP if, and only if, the capability is present then."""
     tracker.try_start()
     tracker.try_stop()
     judge_start(announces(information), tracker.try_start())
 
 
-def announces(information):
+def announces(information: Container) -> bool:
     """Whether the container says that it tracks dirty pages."""
     with checks.given():
         return information.info().migration is not None
 
 
-def judge_start(announced, outcome):
+def judge_start(announced: bool, outcome: Outcome) -> None:
     """Tracking starts if, and only if, it is announced."""
     if announced:
         checks.succeeded("starting to track dirty pages, which a capability announces", outcome)
@@ -71,7 +78,7 @@ def judge_start(announced, outcome):
 
 
 @pytest.mark.rule("dirty.capability.id")
-def test_capability_id(container, information):
+def test_capability_id(container: Container, information: Container) -> None:
     """If tracking is offered, the chain has a capability with id 2; the specification's 1 is of the IOVA ranges."""
     with checks.given():
         ids = [link.id for link in information.info().chain]
@@ -84,13 +91,13 @@ def test_capability_id(container, information):
 
 
 @pytest.mark.rule("dirty.capability.version")
-def test_capability_version(container, capability):
+def test_capability_version(container: Container, capability: MigrationCapability) -> None:
     """The version in the capability's header is 1."""
     checks.equal("reading the version of the migration capability", capability.version, 1)
 
 
 @pytest.mark.rule("dirty.info.chain-ends")
-def test_chain_ends(container, information, observe):
+def test_chain_ends(container: Container, information: Container, observe: Callable[[str, str], None]) -> None:
     """The chain from cap_offset comes to its end without leaving the information; no capability is cut off."""
     info = information.info()
     found = {"links": info.chain, "migration": info.migration, "IOVA ranges": info.iova_ranges}
@@ -106,7 +113,13 @@ def test_chain_ends(container, information, observe):
 
 
 @pytest.mark.rule("dirty.capability.page-sizes")
-def test_page_sizes(container, information, capability, profile, request):
+def test_page_sizes(
+    container: Container,
+    information: Container,
+    capability: MigrationCapability,
+    profile: Profile,
+    request: pytest.FixtureRequest,
+) -> None:
     """There is at least one; each can be mapped; a bitmap of the smallest can be fetched, and it is as claimed."""
     sizes, mappable = capability.pgsize_bitmap, information.info().iova_pgsizes
     what = "reading the page sizes of the migration capability"
@@ -115,7 +128,7 @@ def test_page_sizes(container, information, capability, profile, request):
     if mappable:
         checks.equal(f"{what}, which iova_pgsizes lacks", sizes & ~mappable, 0, hex)
     smallest = sizes & -sizes
-    claim = profile.claims.page_size
+    claim = profile.claims_of(DirtyClaims).page_size
     if claim is not None:
         checks.equal(f"{what}: the smallest, which claims.page_size gives", smallest, claim)
     if smallest > LARGEST_PAGE:
@@ -129,7 +142,7 @@ def test_page_sizes(container, information, capability, profile, request):
 
 
 @pytest.mark.rule("dirty.capability.largest-bitmap")
-def test_largest_bitmap(container, capability, guest):
+def test_largest_bitmap(container: Container, capability: MigrationCapability, guest: ScriptedMemory) -> None:
     """A bitmap of the range that fills the largest bitmap can be fetched, whatever is mapped of it."""
     most = largest_of(capability)
     tried = min(most, LARGEST_TRIED + WORD)  # it has to take less as well
@@ -138,7 +151,9 @@ def test_largest_bitmap(container, capability, guest):
 
 @pytest.mark.rule("dirty.capability.largest-bitmap")
 @pytest.mark.parametrize("more", [{"slack": WORD}, {"pages": 1}], ids=["a word more", "a page more"])
-def test_above_largest_bitmap(container, capability, guest, more):
+def test_above_largest_bitmap(
+    container: Container, capability: MigrationCapability, guest: ScriptedMemory, more: Mapping[str, int]
+) -> None:
     """Neither a larger bitmap nor a larger range is accepted."""
     most = largest_of(capability)
     if most > LARGEST_TRIED:
@@ -146,7 +161,7 @@ def test_above_largest_bitmap(container, capability, guest, more):
     checks.declined(*ask_for_words(guest, most, most, **more))
 
 
-def largest_of(capability):
+def largest_of(capability: MigrationCapability) -> int:
     """Bytes of the largest bitmap, which must not be less than a word."""
     largest = capability.max_dirty_bitmap_size
     if largest < WORD:
@@ -155,7 +170,9 @@ def largest_of(capability):
     return largest
 
 
-def ask_for_words(guest, most, size, *, slack=0, pages=0):
+def ask_for_words(
+    guest: ScriptedMemory, most: int, size: int, *, slack: int = 0, pages: int = 0
+) -> tuple[str, Outcome]:
     """Ask for the range of a bitmap of ``size`` bytes and ``pages`` pages, with ``slack``; words, and answer."""
     guest.map(0, 1)
     guest.start()

@@ -6,13 +6,15 @@ from __future__ import annotations
 import pytest
 
 from vfio_compliance.common.words import counted
+from vfio_compliance.device import Device
 from vfio_compliance.dirty_type1.client import DirtyJudge, accesses
+from vfio_compliance.dirty_type1.scripted_memory import ScriptedMemory
 from vfio_compliance.run import checks
 
 every_count = pytest.mark.parametrize("count", [1, 65], ids=lambda count: counted(count, "page"))
 
 
-def judge_clause(device, clause, least=1):
+def judge_clause(device: Device, clause: str, least: int = 1) -> None:
     """This client kept ``clause``, which applied at least ``least`` times."""
     judge = DirtyJudge()
     traffic = accesses(device.transport.tracer.calls)
@@ -24,7 +26,7 @@ def judge_clause(device, clause, least=1):
         raise checks.Unjudged(f"{clause} was put to the test {often}, {least} needed to judge")
 
 
-def fetch(guest, count):
+def fetch(guest: ScriptedMemory, count: int) -> None:
     """Pages are tracked, and their bitmap is fetched."""
     with checks.given():
         guest.map(0, count)
@@ -32,7 +34,7 @@ def fetch(guest, count):
         guest.get(0, count)
 
 
-def unmap(guest, count):
+def unmap(guest: ScriptedMemory, count: int) -> None:
     """Pages are tracked, and unmapped with their bitmap."""
     with checks.given():
         guest.map(0, count)
@@ -42,7 +44,7 @@ def unmap(guest, count):
 
 @pytest.mark.rule("dirty.client.describes-bitmap")
 @every_count
-def test_describes_bitmap(device, guest, count):
+def test_describes_bitmap(device: Device, guest: ScriptedMemory, count: int) -> None:
     """The argsz of a query covers the range and bitmap fields."""
     fetch(guest, count)
     judge_clause(device, "DRT-06")
@@ -50,14 +52,14 @@ def test_describes_bitmap(device, guest, count):
 
 @pytest.mark.rule("dirty.client.gives-memory")
 @every_count
-def test_gives_memory(device, guest, count):
+def test_gives_memory(device: Device, guest: ScriptedMemory, count: int) -> None:
     """The bitmap buffer of a query has a bit for each page."""
     fetch(guest, count)
     judge_clause(device, "DRT-08")
 
 
 @pytest.mark.rule("dirty.client.sets-argsz")
-def test_sets_argsz(device, guest):
+def test_sets_argsz(device: Device, guest: ScriptedMemory) -> None:
     """The argsz of each request covers argsz and flags."""
     fetch(guest, 1)
     judge_clause(device, "DRT-12", 2)
@@ -65,7 +67,7 @@ def test_sets_argsz(device, guest):
 
 @pytest.mark.rule("dirty.client.unmap-describes")
 @every_count
-def test_describes_bitmap_when_unmapping(device, guest, count):
+def test_describes_bitmap_when_unmapping(device: Device, guest: ScriptedMemory, count: int) -> None:
     """The argsz of an unmapping with the bitmap covers the bitmap fields."""
     unmap(guest, count)
     judge_clause(device, "UNM-02")
@@ -73,7 +75,7 @@ def test_describes_bitmap_when_unmapping(device, guest, count):
 
 @pytest.mark.rule("dirty.client.unmap-gives-memory")
 @every_count
-def test_gives_memory_when_unmapping(device, guest, count):
+def test_gives_memory_when_unmapping(device: Device, guest: ScriptedMemory, count: int) -> None:
     """The bitmap buffer of an unmapping has a bit for each page."""
     unmap(guest, count)
     judge_clause(device, "UNM-03")

@@ -3,8 +3,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
+from vfio_compliance.device import Container
+from vfio_compliance.dirty_type1.growth import Growth
+from vfio_compliance.dirty_type1.witness import Witness
 from vfio_compliance.run import checks
 from vfio_compliance.uapi.type1 import VFIO_IOMMU_DIRTY_PAGES, VFIO_IOMMU_UNMAP_DMA, DirtyPagesFlags, DmaUnmapFlags
 
@@ -21,7 +26,7 @@ UNREADABLE = ("NULL", "unmapped", "cut")
 MOST = 2**32 - 1
 
 
-def size_name(size):
+def size_name(size: int | str) -> str:
     """An argsz in the name of a case."""
     return "the largest argsz" if size == MOST else f"argsz {size}"
 
@@ -32,13 +37,13 @@ ROOM = 4096
 ONES = b"\xff"
 
 #: The least argsz of each operation.
-ENOUGH = {START: HEAD, STOP: HEAD, GET: FULL}
+ENOUGH: dict[int, int] = {START: HEAD, STOP: HEAD, GET: FULL}
 
 #: Names of operations, and whether tracking is on before: they would end it or, if it is off, start it.
 OPERATIONS = {"START": (START, False), "STOP": (STOP, True), "GET_BITMAP": (GET, True)}
 
 
-def state(tracking):
+def state(tracking: bool) -> str:
     return "on" if tracking else "off"
 
 
@@ -47,7 +52,7 @@ def state(tracking):
 
 @pytest.mark.rule("dirty.request.numbers")
 @pytest.mark.parametrize(("flag", "before", "after"), [(1, False, True), (2, True, False), (4, True, True)])
-def test_request_numbers(container, witness, flag, before, after):
+def test_request_numbers(container: Container, witness: Witness, flag: int, before: bool, after: bool) -> None:
     """Request 0x3b75 starts tracking with flag 1, stops it with flag 2, and fills the bitmap with flag 4."""
     witness.begin(tracking=before)
     what = f"request 0x3b75 with flag {flag}"
@@ -61,7 +66,7 @@ COMBINED = {"no flag": 0, "1+2": 3, "1+4": 5, "2+4": 6, "1+2+4": 7}
 UNKNOWN = [(known, bit) for bit in range(3, 32) for known in (0, START, STOP, GET)]
 
 
-def flags_case(case):
+def flags_case(case: tuple[int, int]) -> str:
     """``0x8+1``: the unknown bit, and the known one with it."""
     known, bit = case
     return f"0x{1 << bit:x}" + (f"+{int(known)}" if known else "")
@@ -80,7 +85,7 @@ def flags_case(case):
         *(pytest.param(case[0] | 1 << case[1], case[0] != START, id=flags_case(case)) for case in UNKNOWN),
     ],
 )
-def test_one_flag(container, witness, flags, tracking):
+def test_one_flag(container: Container, witness: Witness, flags: int, tracking: bool) -> None:
     """Flags other than one of the three are refused, and tracking stays on or off as it was."""
     witness.begin(tracking=tracking)
     what = f"VFIO_IOMMU_DIRTY_PAGES with flags 0x{flags:x}, tracking {state(tracking)}"
@@ -90,7 +95,7 @@ def test_one_flag(container, witness, flags, tracking):
 @pytest.mark.rule("dirty.request.argsz")
 @pytest.mark.parametrize("argsz", range(HEAD))
 @pytest.mark.parametrize("operation", OPERATIONS)
-def test_request_argsz(container, witness, operation, argsz):
+def test_request_argsz(container: Container, witness: Witness, operation: str, argsz: int) -> None:
     """An argsz below 8 is refused for each operation."""
     flag, tracking = OPERATIONS[operation]
     argument = witness.dirty_request(flag, argsz)
@@ -102,11 +107,13 @@ def test_request_argsz(container, witness, operation, argsz):
 @pytest.mark.rule("dirty.request.argsz")
 @pytest.mark.parametrize("place", UNREADABLE)
 @pytest.mark.parametrize("operation", OPERATIONS)
-def test_request_address(container, witness, misplace, operation, place):
+def test_request_address(
+    container: Container, witness: Witness, misplace: Callable[[str, bytes], int], operation: str, place: str
+) -> None:
     """An argument that cannot be read is refused for each operation."""
     flag, tracking = OPERATIONS[operation]
     enough = ENOUGH[flag]
-    argument = misplace(place, witness.dirty_request(flag, enough)[:enough])
+    argument = misplace(place, bytes(witness.dirty_request(flag, enough)[:enough]))
     witness.begin(tracking=tracking)
     outcome = container.try_request(VFIO_IOMMU_DIRTY_PAGES, argument)
     witness.declined(f"{operation} at an address that is {place}", outcome)
@@ -122,7 +129,7 @@ def test_request_address(container, witness, misplace, operation, place):
         if operation != "GET_BITMAP" or argsz > FULL
     ],
 )
-def test_request_long_argsz(container, witness, operation, argsz):
+def test_request_long_argsz(container: Container, witness: Witness, operation: str, argsz: int) -> None:
     """More argument than the operation needs, filled with ones, makes no difference."""
     flag, before = OPERATIONS[operation]
     witness.begin(tracking=before)
@@ -137,7 +144,7 @@ def test_request_long_argsz(container, witness, operation, argsz):
 @pytest.mark.rule("dirty.bitmap.argsz")
 @pytest.mark.stimulus
 @pytest.mark.parametrize("argsz", range(HEAD, FULL))
-def test_bitmap_argsz(container, witness, argsz):
+def test_bitmap_argsz(container: Container, witness: Witness, argsz: int) -> None:
     """GET_BITMAP with an argsz from 8 to 47 is refused; the bitmap buffer and the record of dirty pages stay as is."""
     witness.begin(tracking=True)
     what = f"GET_BITMAP with argsz {argsz}"
@@ -150,7 +157,7 @@ def test_bitmap_argsz(container, witness, argsz):
 @pytest.mark.rule("dirty.unmap.argsz")
 @pytest.mark.stimulus
 @pytest.mark.parametrize("argsz", range(FULL))
-def test_unmap_argsz(container, witness, argsz):
+def test_unmap_argsz(container: Container, witness: Witness, argsz: int) -> None:
     """With the bitmap flag, an argsz below 48 is refused: everything stays mapped and recorded."""
     argument = witness.unmap_request(TELLING, argsz)
     witness.begin(tracking=True)
@@ -160,9 +167,11 @@ def test_unmap_argsz(container, witness, argsz):
 
 @pytest.mark.rule("dirty.unmap.argsz")
 @pytest.mark.parametrize("place", UNREADABLE)
-def test_unmap_address(container, witness, misplace, place):
+def test_unmap_address(
+    container: Container, witness: Witness, misplace: Callable[[str, bytes], int], place: str
+) -> None:
     """With the bitmap flag, an argument that cannot be read is refused: everything stays mapped and recorded."""
-    argument = misplace(place, witness.unmap_request(TELLING, FULL))
+    argument = misplace(place, bytes(witness.unmap_request(TELLING, FULL)))
     witness.begin(tracking=True)
     outcome = container.try_request(VFIO_IOMMU_UNMAP_DMA, argument)
     witness.declined(f"unmapping with the bitmap, at an address that is {place}", outcome)
@@ -175,7 +184,7 @@ on_or_off = pytest.mark.parametrize("tracking", [True, False], ids=state)
 @pytest.mark.stimulus
 @on_or_off
 @pytest.mark.parametrize("argsz", [UNMAP, UNMAP + 1, 40, FULL - 1, FULL, ROOM, MOST], ids=size_name)
-def test_unmap_plain(container, witness, argsz, tracking):
+def test_unmap_plain(container: Container, witness: Witness, argsz: int, tracking: bool) -> None:
     """An argument of 24 bytes unmaps, and so does a longer one, filled with ones; only the size in it is written."""
     argsz = min(argsz, container.largest_argsz)
     argument = witness.unmap_request(0, argsz)
@@ -199,7 +208,7 @@ def test_unmap_plain(container, witness, argsz, tracking):
         *(pytest.param(UNMAP, 1 << bit, id=f"flag 0x{1 << bit:x}") for bit in range(3, 32)),
     ],
 )
-def test_unmap_plain_refused(container, witness, argsz, flags, tracking):
+def test_unmap_plain_refused(container: Container, witness: Witness, argsz: int, flags: int, tracking: bool) -> None:
     """An argument of fewer than 24 bytes, or with an undefined flag, is refused and changes nothing."""
     argument = witness.unmap_request(flags, argsz)
     witness.begin(tracking=tracking)
@@ -210,7 +219,9 @@ def test_unmap_plain_refused(container, witness, argsz, flags, tracking):
 @pytest.mark.rule("dirty.unmap.plain")
 @on_or_off
 @pytest.mark.parametrize("place", UNREADABLE)
-def test_unmap_plain_address(container, witness, misplace, place, tracking):
+def test_unmap_plain_address(
+    container: Container, witness: Witness, misplace: Callable[[str, bytes], int], place: str, tracking: bool
+) -> None:
     """An argument that cannot be read is refused and changes nothing."""
     argument = misplace(place, bytes(witness.unmap_request(0, UNMAP)[:UNMAP]))
     witness.begin(tracking=tracking)
@@ -221,12 +232,12 @@ def test_unmap_plain_address(container, witness, misplace, place, tracking):
 # ---- information ----------------------------------------------------------------------------------------------------
 
 
-def exactly(size):
+def exactly(size: int) -> Callable[[Growth], int]:
     """An argsz that is known beforehand."""
     return lambda growth: size
 
 
-def around(by):
+def around(by: int) -> Callable[[Growth], int]:
     """An argsz ``by`` more than the whole needs."""
     return lambda growth: growth.needed + by
 
@@ -248,52 +259,60 @@ every_place = pytest.mark.parametrize("place", [*UNREADABLE, "read-only"])
 
 @pytest.mark.rule("dirty.info.argsz")
 @every_size
-def test_container_information(container, container_growth, size):
+def test_container_information(container: Container, container_growth: Growth, size: Callable[[Growth], int]) -> None:
     """A short argsz is refused, a full one gets all, one in between the size needed; nothing is written past it."""
     judge_size(container, container_growth, size)
 
 
 @pytest.mark.rule("dirty.info.argsz")
 @guarded_sizes
-def test_container_information_guarded(container, container_growth, misplace, name):
+def test_container_information_guarded(
+    container: Container, container_growth: Growth, misplace: Callable[[str, bytes], int], name: str
+) -> None:
     """The same if the argument ends before a page that cannot be accessed."""
     judge_guarded(container_growth, misplace, name)
 
 
 @pytest.mark.rule("dirty.info.argsz")
 @every_place
-def test_container_information_address(container, container_growth, misplace, place):
+def test_container_information_address(
+    container: Container, container_growth: Growth, misplace: Callable[[str, bytes], int], place: str
+) -> None:
     """An argument that cannot be read or written is refused."""
     container_growth.judge_misplaced(place, misplace)
 
 
 @pytest.mark.rule("dirty.region-info.argsz")
 @every_size
-def test_region_information(container, region_growth, size):
+def test_region_information(container: Container, region_growth: Growth, size: Callable[[Growth], int]) -> None:
     """The same as for the container, for a region that has capabilities."""
     judge_size(container, region_growth, size)
 
 
 @pytest.mark.rule("dirty.region-info.argsz")
 @guarded_sizes
-def test_region_information_guarded(container, region_growth, misplace, name):
+def test_region_information_guarded(
+    container: Container, region_growth: Growth, misplace: Callable[[str, bytes], int], name: str
+) -> None:
     """The same if the argument ends before a page that cannot be accessed."""
     judge_guarded(region_growth, misplace, name)
 
 
 @pytest.mark.rule("dirty.region-info.argsz")
 @every_place
-def test_region_information_address(container, region_growth, misplace, place):
+def test_region_information_address(
+    container: Container, region_growth: Growth, misplace: Callable[[str, bytes], int], place: str
+) -> None:
     """An argument that cannot be read or written is refused."""
     region_growth.judge_misplaced(place, misplace)
 
 
-def judge_size(container, growth, size):
+def judge_size(container: Container, growth: Growth, size: Callable[[Growth], int]) -> None:
     """Judge the answer to an argsz, up to the largest that the transport allows."""
     growth.judge(min(max(size(growth), 0), container.largest_argsz))
 
 
-def judge_guarded(growth, misplace, name):
+def judge_guarded(growth: Growth, misplace: Callable[[str, bytes], int], name: str) -> None:
     """Judge the answer to an argsz, in memory that ends there."""
     misplace("unmapped", b"?")  # n/a if addresses cannot be expressed
     growth.judge_guarded(max(SIZES[name](growth), growth.shape.least))

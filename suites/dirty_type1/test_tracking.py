@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Tracking from START to STOP."""
 
+from collections.abc import Callable
+
 import pytest
 
+from vfio_compliance.dirty_type1.scripted_memory import ScriptedMemory
 from vfio_compliance.run.checks import declined, given, told
 
 
@@ -19,7 +22,7 @@ from vfio_compliance.run.checks import declined, given, told
         "map 1011711 3; start; dirty 1011712; get 1011711 3",  # page 1011712 begins at 2^32, or is far beyond it
     ],
 )
-def test_reports_from_start(guest, script):
+def test_reports_from_start(guest: ScriptedMemory, script: str) -> None:
     """From START on, every page that the device writes is tracked, and every page that is pinned then or later."""
     for answer in guest.play(script):
         answer.complete()
@@ -37,7 +40,7 @@ def test_reports_from_start(guest, script):
         "map 0 70; start; unmap 0; map 0 70; write 5; get 0 70",
     ],
 )
-def test_goes_on(guest, script):
+def test_goes_on(guest: ScriptedMemory, script: str) -> None:
     """Tracking continues until STOP, however often it is queried, and includes memory mapped in the meantime."""
     for answer in guest.play(script):
         answer.complete()
@@ -55,7 +58,7 @@ def test_goes_on(guest, script):
         "map 0 70; start; pin 3 2; unpin 3 2; stop; start; get 0 70",
     ],
 )
-def test_stop_forgets(guest, script):
+def test_stop_forgets(guest: ScriptedMemory, script: str) -> None:
     """STOP ends tracking: what was written before it is not reported after the next START."""
     for answer in guest.play(script):
         answer.complete()
@@ -64,7 +67,7 @@ def test_stop_forgets(guest, script):
 
 @pytest.mark.rule("dirty.tracking.stopped-refuses")
 @pytest.mark.parametrize("script", ["map 0 70", "map 0 70; start; stop", "map 0 70; start; get 0 70; stop"])
-def test_stopped_refuses(guest, script):
+def test_stopped_refuses(guest: ScriptedMemory, script: str) -> None:
     """While tracking is off, GET_BITMAP is refused."""
     guest.play(script)
     declined("asking for a bitmap while tracking is off", guest.try_get(0, 70))
@@ -72,7 +75,7 @@ def test_stopped_refuses(guest, script):
 
 @pytest.mark.rule("dirty.unspecified.repeats")
 @pytest.mark.stimulus
-def test_start_again(guest, observe):
+def test_start_again(guest: ScriptedMemory, observe: Callable[[str, str], None]) -> None:
     """START while tracking is on may be accepted or refused, and tracking works afterwards."""
     guest.map(0, 70)
     guest.start()
@@ -84,7 +87,7 @@ def test_start_again(guest, observe):
 
 @pytest.mark.rule("dirty.unspecified.repeats")
 @pytest.mark.stimulus
-def test_stop_again(guest, observe):
+def test_stop_again(guest: ScriptedMemory, observe: Callable[[str, str], None]) -> None:
     """STOP after STOP may be accepted or refused, and tracking works afterwards."""
     guest.map(0, 70)
     guest.start()
@@ -95,13 +98,13 @@ def test_stop_again(guest, observe):
 
 @pytest.mark.rule("dirty.unspecified.repeats")
 @pytest.mark.stimulus
-def test_stop_at_first(guest, observe):
+def test_stop_at_first(guest: ScriptedMemory, observe: Callable[[str, str], None]) -> None:
     """STOP before any START may be accepted or refused, and tracking works afterwards."""
     guest.map(0, 70)
     judge_stop(guest, observe, "STOP at first")
 
 
-def judge_stop(guest, observe, moment):
+def judge_stop(guest: ScriptedMemory, observe: Callable[[str, str], None], moment: str) -> None:
     """STOP while nothing is tracked does no harm."""
     observe(f"dirty pages: {moment}", told(guest.tracker.try_stop()))
     guest.start(judged=True)
@@ -125,20 +128,28 @@ RANGES = {
 @pytest.mark.rule("dirty.unspecified.ranges")
 @pytest.mark.stimulus
 @pytest.mark.parametrize("range_", RANGES)
-def test_ranges(guest, observe, range_):
+def test_ranges(guest: ScriptedMemory, observe: Callable[[str, str], None], range_: str) -> None:
     """A range that the specification does not mention may be accepted or refused, and nothing is lost."""
     judge_range(guest, observe, range_, *RANGES[range_])
 
 
 @pytest.mark.rule("dirty.unspecified.ranges")
 @pytest.mark.stimulus
-def test_range_past_all_addresses(guest, observe):
+def test_range_past_all_addresses(guest: ScriptedMemory, observe: Callable[[str, str], None]) -> None:
     """A range of the very last page and one more may be accepted or refused, and nothing is lost."""
     last = -guest.iova(0) // guest.page - 1
     judge_range(guest, observe, "past the end of all addresses", last, 2, 0, 0)
 
 
-def judge_range(guest, observe, range_, first, count, further, longer):
+def judge_range(
+    guest: ScriptedMemory,
+    observe: Callable[[str, str], None],
+    range_: str,
+    first: int,
+    count: int,
+    further: int,
+    longer: int,
+) -> None:
     """Asking for the range does not disturb asking for the mappings."""
     guest.map(0, 70)
     guest.map(80, 10)

@@ -3,17 +3,27 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from typing import TypeAlias
 
 import pytest
 
+from vfio_compliance.migration_v1.actor import MigrationActor
 from vfio_compliance.migration_v1.checks import enter_error, in_state, refuse
-from vfio_compliance.migration_v1.states import STATES, STOPPING, UNWRITABLE, drawn_from, is_running, name
+from vfio_compliance.migration_v1.reach import Reach
+from vfio_compliance.migration_v1.region import MigrationRegion
+from vfio_compliance.migration_v1.states import STATES, STOPPING, UNWRITABLE, Transition, drawn_from, is_running, name
 from vfio_compliance.run import checks
+from vfio_compliance.run.stimulus import Activity
+from vfio_compliance.transport import Outcome
 from vfio_compliance.uapi.migration_v1 import DATA_OFFSET, DEVICE_STATE, PENDING_BYTES, DeviceState
 
 ERROR = DeviceState.ERROR
 RUNNING = DeviceState.RUNNING
+
+#: Has a device in a state refuse a write.
+Failing: TypeAlias = Callable[[MigrationRegion, DeviceState], None]
 
 every_value = pytest.mark.parametrize("value", UNWRITABLE, ids=name)
 every_state = pytest.mark.parametrize("state", STATES, ids=name)
@@ -22,7 +32,7 @@ every_state = pytest.mark.parametrize("state", STATES, ids=name)
 # of a fault provoked in the device, and one that the device is made to refuse.
 
 
-def fail(migration, value):
+def fail(migration: MigrationRegion, value: DeviceState) -> Outcome:
     """Make a write to device_state that must fail; return its answer.
 
     A device that does not survive this is judged by the rules on the value itself.
@@ -31,7 +41,7 @@ def fail(migration, value):
         return migration.try_write(DEVICE_STATE, value)
 
 
-def fail_as_told(migration, tell):
+def fail_as_told(migration: MigrationRegion, tell: Callable[[], None]) -> tuple[DeviceState, Outcome]:
     """Make the device fail at a documented transition, or at running; return what was written, and the answer."""
     tell()
     value = next(iter(drawn_from(migration.state())), RUNNING)
@@ -44,7 +54,7 @@ def fail_as_told(migration, tell):
 @pytest.mark.rule("v1.state.failure-has-errno")
 @every_value
 @every_state
-def test_failure_has_errno(migration, state, value):
+def test_failure_has_errno(migration: MigrationRegion, state: DeviceState, value: DeviceState) -> None:
     """A write that does not reach the requested state is answered with an error, and so is the same write again."""
     migration.enter(state)
     judge_errno(migration, value, fail(migration, value), f"in {name(state)}")
@@ -55,7 +65,7 @@ def test_failure_has_errno(migration, state, value):
 @pytest.mark.rule("v1.state.failure-has-errno")
 @pytest.mark.stimulus
 @every_state
-def test_fault_has_errno(migration, actor, state):
+def test_fault_has_errno(migration: MigrationRegion, actor: MigrationActor, state: DeviceState) -> None:
     """A write that a fault prevented from taking effect was answered with an error."""
     migration.enter(state)
     judge_errno(migration, *fail_as_told(migration, actor.provoke_error), f"in {name(state)}")
@@ -64,13 +74,13 @@ def test_fault_has_errno(migration, actor, state):
 @pytest.mark.rule("v1.state.failure-has-errno")
 @pytest.mark.stimulus
 @every_state
-def test_told_refusal_has_errno(migration, actor, state):
+def test_told_refusal_has_errno(migration: MigrationRegion, actor: MigrationActor, state: DeviceState) -> None:
     """A write that the device was made to refuse, and that did not take effect, was answered with an error."""
     migration.enter(state)
     judge_errno(migration, *fail_as_told(migration, actor.provoke_refusal), f"in {name(state)}")
 
 
-def judge_errno(migration, asked, outcome, where):
+def judge_errno(migration: MigrationRegion, asked: DeviceState, outcome: Outcome, where: str) -> None:
     """A write that did not take effect was answered with an error."""
     if migration.state() != asked:
         checks.refused_with_errno(f"writing {name(asked)}, which did not take effect, {where}", outcome)
@@ -79,7 +89,7 @@ def judge_errno(migration, asked, outcome, where):
 @pytest.mark.rule("v1.state.failure-keeps-state")
 @every_value
 @every_state
-def test_failure_keeps_state(migration, state, value):
+def test_failure_keeps_state(migration: MigrationRegion, state: DeviceState, value: DeviceState) -> None:
     """After a write that was answered with an error, the state is the one before, or error."""
     migration.enter(state)
     judge_kept(migration, state, value, fail(migration, value))
@@ -88,7 +98,7 @@ def test_failure_keeps_state(migration, state, value):
 @pytest.mark.rule("v1.state.failure-keeps-state")
 @pytest.mark.stimulus
 @every_state
-def test_fault_keeps_state(migration, actor, state):
+def test_fault_keeps_state(migration: MigrationRegion, actor: MigrationActor, state: DeviceState) -> None:
     """After a write that failed because of a fault, the state is the one before, or error."""
     migration.enter(state)
     judge_kept(migration, state, *fail_as_told(migration, actor.provoke_error))
@@ -97,13 +107,13 @@ def test_fault_keeps_state(migration, actor, state):
 @pytest.mark.rule("v1.state.failure-keeps-state")
 @pytest.mark.stimulus
 @every_state
-def test_told_refusal_keeps_state(migration, actor, state):
+def test_told_refusal_keeps_state(migration: MigrationRegion, actor: MigrationActor, state: DeviceState) -> None:
     """After a write that the device was made to refuse, the state is the one before, or error."""
     migration.enter(state)
     judge_kept(migration, state, *fail_as_told(migration, actor.provoke_refusal))
 
 
-def judge_kept(migration, state, asked, outcome):
+def judge_kept(migration: MigrationRegion, state: DeviceState, asked: DeviceState, outcome: Outcome) -> None:
     """The failure left the state before it, or the error state."""
     if outcome.ok:
         raise checks.Unjudged(f"the device accepted {name(asked)}; another rule judges that")
@@ -113,7 +123,7 @@ def judge_kept(migration, state, asked, outcome):
 @pytest.mark.rule("v1.state.refusal-as-told")
 @pytest.mark.stimulus
 @every_state
-def test_refusal_as_told(migration, actor, state):
+def test_refusal_as_told(migration: MigrationRegion, actor: MigrationActor, state: DeviceState) -> None:
     """After a write that the profile makes the device refuse, with no internal error, the state is the one before."""
     migration.enter(state)
     value, outcome = fail_as_told(migration, actor.provoke_refusal)
@@ -125,7 +135,7 @@ def test_refusal_as_told(migration, actor, state):
 
 
 #: What a device can be seen doing: each gives an Activity, for as long as it is watched.
-DOINGS = {
+DOINGS: dict[str, Callable[[MigrationActor], AbstractContextManager[Activity]]] = {
     "running sample": lambda actor: nullcontext(actor.counter()),
     "memory written": lambda actor: actor.dma(),
     "interrupts": lambda actor: actor.interrupts(),
@@ -133,7 +143,7 @@ DOINGS = {
 
 
 @pytest.fixture(params=DOINGS)
-def activity(request, reach, actor):
+def activity(request: pytest.FixtureRequest, reach: Reach, actor: MigrationActor) -> Iterator[Activity]:
     """One of these activities, which the device carries out while it runs."""
     with DOINGS[request.param](actor) as doing:
         yield doing
@@ -142,7 +152,9 @@ def activity(request, reach, actor):
 @pytest.mark.rule("v1.state.refusal-as-told")
 @pytest.mark.stimulus
 @pytest.mark.parametrize("state", [state for state in STATES if is_running(state)], ids=name)
-def test_works_on_after_refusal(migration, actor, activity, state):
+def test_works_on_after_refusal(
+    migration: MigrationRegion, actor: MigrationActor, activity: Activity, state: DeviceState
+) -> None:
     """What the device does in a state with bit 0 set continues after it has refused to leave that state."""
     migration.enter(state)
     checks.at_work(activity, f"in {name(state)}")
@@ -153,7 +165,9 @@ def test_works_on_after_refusal(migration, actor, activity, state):
 @pytest.mark.rule("v1.state.refusal-as-told")
 @pytest.mark.stimulus
 @pytest.mark.parametrize("transition", STOPPING, ids=str)
-def test_stands_still_after_refusal(reach, migration, actor, activity, transition):
+def test_stands_still_after_refusal(
+    reach: Reach, migration: MigrationRegion, actor: MigrationActor, activity: Activity, transition: Transition
+) -> None:
     """What the device did before it stopped does not start again after it has refused to leave the stopped state."""
     reach(transition.before, leaving=True)
     checks.at_work(activity, f"in {name(transition.before)}")
@@ -165,7 +179,7 @@ def test_stands_still_after_refusal(reach, migration, actor, activity, transitio
 @pytest.mark.rule("v1.state.failure-reported-as-error-only")
 @every_value
 @every_state
-def test_failure_reported_as_error_only(migration, state, value):
+def test_failure_reported_as_error_only(migration: MigrationRegion, state: DeviceState, value: DeviceState) -> None:
     """After a write that was answered with an error, no invalid value is read."""
     migration.enter(state)
     judge_report(migration, state, value, fail(migration, value))
@@ -174,7 +188,7 @@ def test_failure_reported_as_error_only(migration, state, value):
 @pytest.mark.rule("v1.state.failure-reported-as-error-only")
 @pytest.mark.stimulus
 @every_state
-def test_fault_reported_as_error_only(migration, actor, state):
+def test_fault_reported_as_error_only(migration: MigrationRegion, actor: MigrationActor, state: DeviceState) -> None:
     """After a write that failed because of a fault, no invalid value is read."""
     migration.enter(state)
     judge_report(migration, state, *fail_as_told(migration, actor.provoke_error))
@@ -183,13 +197,15 @@ def test_fault_reported_as_error_only(migration, actor, state):
 @pytest.mark.rule("v1.state.failure-reported-as-error-only")
 @pytest.mark.stimulus
 @every_state
-def test_told_refusal_reported_as_error_only(migration, actor, state):
+def test_told_refusal_reported_as_error_only(
+    migration: MigrationRegion, actor: MigrationActor, state: DeviceState
+) -> None:
     """After a write that the device was made to refuse, no invalid value is read."""
     migration.enter(state)
     judge_report(migration, state, *fail_as_told(migration, actor.provoke_refusal))
 
 
-def judge_report(migration, state, asked, outcome):
+def judge_report(migration: MigrationRegion, state: DeviceState, asked: DeviceState, outcome: Outcome) -> None:
     """The failure is not reported by a value that is not a state."""
     now = migration.state()
     if not outcome.ok and now in (DeviceState.INVALID_5, DeviceState.INVALID_7):
@@ -203,7 +219,7 @@ def judge_report(migration, state, asked, outcome):
 @pytest.mark.rule("v1.state.invalid-never-entered")
 @pytest.mark.parametrize("value", [DeviceState.INVALID_5, DeviceState.INVALID_7], ids=name)
 @every_state
-def test_invalid_never_entered(migration, state, value):
+def test_invalid_never_entered(migration: MigrationRegion, state: DeviceState, value: DeviceState) -> None:
     """An invalid value that was written is not read back from device_state."""
     migration.enter(state)
     migration.try_write(DEVICE_STATE, value)
@@ -212,7 +228,7 @@ def test_invalid_never_entered(migration, state, value):
 
 @pytest.mark.rule("v1.state.error-never-accepted")
 @every_state
-def test_error_never_accepted(migration, state):
+def test_error_never_accepted(migration: MigrationRegion, state: DeviceState) -> None:
     """A write of 110b is not accepted as a successful transition."""
     migration.enter(state)
     outcome = migration.try_write(DEVICE_STATE, ERROR)
@@ -230,7 +246,9 @@ MOVES = {
 
 @pytest.mark.rule("v1.state.usable-after-refusal")
 @every_value
-def test_usable_after_refusal(fresh, migration, value):
+def test_usable_after_refusal(
+    fresh: Callable[[], MigrationRegion], migration: MigrationRegion, value: DeviceState
+) -> None:
     """After refused writes, a running device makes a documented transition."""
     judge_usable(fresh, migration, RUNNING, writing(value))
 
@@ -238,7 +256,9 @@ def test_usable_after_refusal(fresh, migration, value):
 @pytest.mark.rule("v1.state.usable-after-refusal")
 @every_value
 @pytest.mark.parametrize("state", MOVES, ids=name)
-def test_usable_amid_data_after_refusal(fresh, migration, state, value):
+def test_usable_amid_data_after_refusal(
+    fresh: Callable[[], MigrationRegion], migration: MigrationRegion, state: DeviceState, value: DeviceState
+) -> None:
     """After refused writes, a state in which data is moved can be left, or data moved if that must come first."""
     judge_usable(fresh, migration, state, writing(value))
 
@@ -246,22 +266,24 @@ def test_usable_amid_data_after_refusal(fresh, migration, state, value):
 @pytest.mark.rule("v1.state.usable-after-refusal")
 @pytest.mark.stimulus
 @pytest.mark.parametrize("state", [RUNNING, *MOVES], ids=name)
-def test_usable_after_told_refusal(fresh, migration, actor, state):
+def test_usable_after_told_refusal(
+    fresh: Callable[[], MigrationRegion], migration: MigrationRegion, actor: MigrationActor, state: DeviceState
+) -> None:
     """After the device was made to refuse a transition twice, it is made, or data is moved if that must come first."""
     judge_usable(fresh, migration, state, telling(actor))
 
 
 @pytest.mark.rule("v1.state.usable-after-refusal")
 @every_value
-def test_stopped_after_refusal(migration, value):
+def test_stopped_after_refusal(migration: MigrationRegion, value: DeviceState) -> None:
     """Refused writes do not change stop, from which no transition is documented."""
     twice(migration, DeviceState.STOP, writing(value))
 
 
-def writing(value):
+def writing(value: DeviceState) -> Failing:
     """A failed write of an invalid state, which leaves the state as it was; otherwise the rule does not apply."""
 
-    def failing(migration, state):
+    def failing(migration: MigrationRegion, state: DeviceState) -> None:
         outcome = fail(migration, value)
         if migration.in_error():
             raise checks.NotApplicable("the device reports the error state after it, which only a reset leaves")
@@ -271,19 +293,21 @@ def writing(value):
     return failing
 
 
-def telling(actor):
+def telling(actor: MigrationActor) -> Failing:
     """A write that the device is made to refuse, and does refuse."""
     return lambda migration, state: refuse(migration, actor)
 
 
-def twice(migration, state, failing):
+def twice(migration: MigrationRegion, state: DeviceState, failing: Failing) -> None:
     """Two failed writes in ``state``."""
     migration.enter(state)
     for _ in range(2):
         failing(migration, state)
 
 
-def judge_usable(fresh, migration, state, failing):
+def judge_usable(
+    fresh: Callable[[], MigrationRegion], migration: MigrationRegion, state: DeviceState, failing: Failing
+) -> None:
     """After two failed writes, the state can be left, or data can be moved if that must come first."""
     twice(migration, state, failing)
     try:
@@ -296,14 +320,14 @@ def judge_usable(fresh, migration, state, failing):
         migration.read(MOVES[state])
 
 
-def go_on(fresh, migration, state):
+def go_on(fresh: Callable[[], MigrationRegion], migration: MigrationRegion, state: DeviceState) -> None:
     """Make a documented transition from ``state``. Raises Unjudged if that also fails without refused writes."""
     after = drawn_from(state)[0]
     with checks.unless(lambda: leave(fresh(), state, after), "without the refused writes"):
         migration.set_state(after)
 
 
-def leave(migration, state, after):
+def leave(migration: MigrationRegion, state: DeviceState, after: DeviceState) -> None:
     """Go from ``state`` to ``after``, with nothing done before."""
     migration.enter(state)
     migration.set_state(after)
@@ -312,7 +336,7 @@ def leave(migration, state, after):
 @pytest.mark.rule("v1.error.left-only-by-reset")
 @pytest.mark.stimulus
 @pytest.mark.parametrize("state", [*STATES, DeviceState.ERROR], ids=name)
-def test_error_left_only_by_reset(migration, actor, state):
+def test_error_left_only_by_reset(migration: MigrationRegion, actor: MigrationActor, state: DeviceState) -> None:
     """In the error state, writing any of the five states, or 110b, is refused, twice, and the error state remains."""
     enter_error(migration, actor)
     for time in ("once", "twice"):

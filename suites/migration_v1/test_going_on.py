@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 
 from vfio_compliance.migration_v1.interruptions import (
@@ -12,9 +14,12 @@ from vfio_compliance.migration_v1.interruptions import (
     REFUSED_RESUMING,
     REFUSED_SAVING,
     WRITTEN_AGAIN,
+    Interruption,
+    Place,
     by_words,
 )
 from vfio_compliance.migration_v1.player import Last
+from vfio_compliance.migration_v1.players import Players
 from vfio_compliance.migration_v1.region import Moment
 from vfio_compliance.uapi.migration_v1 import DeviceState
 
@@ -24,7 +29,7 @@ PRE_COPY, STOP_AND_COPY, RESUMING = DeviceState.PRE_COPY, DeviceState.STOP_AND_C
 OFTEN = {"once": 1, "many times": MANY}
 
 
-def repeated(whats):
+def repeated(whats: tuple[Interruption, ...]) -> pytest.MarkDecorator:
     """Each of ``whats`` in one buffer or two, once or many times."""
     return pytest.mark.parametrize(
         ("what", "place", "times"),
@@ -38,7 +43,7 @@ def repeated(whats):
     )
 
 
-def refused(whats, turns):
+def refused(whats: tuple[Interruption, ...], turns: int) -> pytest.MarkDecorator:
     """Each access of ``whats`` at ``turns`` of its moments, each in another buffer, once or many times in turn."""
     cases = []
     for row, what in enumerate(whats):
@@ -51,7 +56,7 @@ def refused(whats, turns):
     return pytest.mark.parametrize(("what", "place", "times"), cases)
 
 
-def everywhere(whats):
+def everywhere(whats: tuple[Interruption, ...]) -> pytest.MarkDecorator:
     """Each access of ``whats`` many times at each of its moments, in the first, a middle and the last buffer."""
     found = by_words(whats)
     return pytest.mark.parametrize("each", found.values(), ids=found)
@@ -60,7 +65,7 @@ def everywhere(whats):
 @pytest.mark.rule("v1.saving.goes-on-after-repetition")
 @pytest.mark.stimulus
 @repeated(READ_AGAIN)
-def test_saving_goes_on_after_repetition(players, what, place, times):
+def test_saving_goes_on_after_repetition(players: Players, what: Interruption, place: Place, times: int) -> None:
     """Part of a buffer is read again, then the rest of the state, and all of it restores the device."""
     players.judge_interrupted([what], times, STOP_AND_COPY, [place])
 
@@ -69,7 +74,7 @@ def test_saving_goes_on_after_repetition(players, what, place, times):
 @pytest.mark.stimulus
 @pytest.mark.deep
 @everywhere(READ_AGAIN)
-def test_saving_goes_on_after_repetitions(players, each):
+def test_saving_goes_on_after_repetitions(players: Players, each: Sequence[Interruption]) -> None:
     """The same, with repeated reads in each part of the state."""
     players.judge_interrupted(each, MANY, STOP_AND_COPY, PLACES.values())
 
@@ -77,7 +82,7 @@ def test_saving_goes_on_after_repetitions(players, each):
 @pytest.mark.rule("v1.saving.goes-on-after-repetition")
 @pytest.mark.stimulus
 @pytest.mark.parametrize("what", READ_AGAIN, ids=str)
-def test_pre_copy_goes_on_after_repetition(players, what):
+def test_pre_copy_goes_on_after_repetition(players: Players, what: Interruption) -> None:
     """The same for the first buffer of pre-copy."""
     players.judge_interrupted([what], 2, PRE_COPY, [PLACES["first"]], last=Last.LIVE)
 
@@ -85,7 +90,7 @@ def test_pre_copy_goes_on_after_repetition(players, what):
 @pytest.mark.rule("v1.saving.goes-on-after-refusal")
 @pytest.mark.stimulus
 @refused(REFUSED_SAVING, 2)
-def test_saving_goes_on_after_refusal(players, what, place, times):
+def test_saving_goes_on_after_refusal(players: Players, what: Interruption, place: Place, times: int) -> None:
     """Something is refused or ignored, then the rest of the state is read, and all of it restores the device."""
     players.judge_interrupted([what], times, STOP_AND_COPY, [place])
 
@@ -94,7 +99,7 @@ def test_saving_goes_on_after_refusal(players, what, place, times):
 @pytest.mark.stimulus
 @pytest.mark.deep
 @everywhere(REFUSED_SAVING)
-def test_saving_goes_on_after_refusals(players, each):
+def test_saving_goes_on_after_refusals(players: Players, each: Sequence[Interruption]) -> None:
     """The same, with something refused or ignored at each step, in each part of the state."""
     players.judge_interrupted(each, MANY, STOP_AND_COPY, PLACES.values())
 
@@ -102,7 +107,7 @@ def test_saving_goes_on_after_refusals(players, each):
 @pytest.mark.rule("v1.resuming.goes-on-after-repetition")
 @pytest.mark.stimulus
 @repeated(WRITTEN_AGAIN)
-def test_resuming_goes_on_after_repetition(players, what, place, times):
+def test_resuming_goes_on_after_repetition(players: Players, what: Interruption, place: Place, times: int) -> None:
     """A step of writing a buffer is repeated, then the rest of the state is written, and the device is restored."""
     players.judge_interrupted([what], times, RESUMING, [place])
 
@@ -111,7 +116,7 @@ def test_resuming_goes_on_after_repetition(players, what, place, times):
 @pytest.mark.stimulus
 @pytest.mark.deep
 @everywhere(WRITTEN_AGAIN)
-def test_resuming_goes_on_after_repetitions(players, each):
+def test_resuming_goes_on_after_repetitions(players: Players, each: Sequence[Interruption]) -> None:
     """The same, with steps repeated in each part of the state."""
     players.judge_interrupted(each, MANY, RESUMING, PLACES.values())
 
@@ -119,7 +124,7 @@ def test_resuming_goes_on_after_repetitions(players, each):
 @pytest.mark.rule("v1.resuming.goes-on-after-refusal")
 @pytest.mark.stimulus
 @refused(REFUSED_RESUMING, 1)
-def test_resuming_goes_on_after_refusal(players, what, place, times):
+def test_resuming_goes_on_after_refusal(players: Players, what: Interruption, place: Place, times: int) -> None:
     """Something is refused or ignored, then the rest of the state is written, and the device is restored."""
     players.judge_interrupted([what], times, RESUMING, [place])
 
@@ -128,6 +133,6 @@ def test_resuming_goes_on_after_refusal(players, what, place, times):
 @pytest.mark.stimulus
 @pytest.mark.deep
 @everywhere(REFUSED_RESUMING)
-def test_resuming_goes_on_after_refusals(players, each):
+def test_resuming_goes_on_after_refusals(players: Players, each: Sequence[Interruption]) -> None:
     """The same, with something refused or ignored at each step, in each part of the state."""
     players.judge_interrupted(each, MANY, RESUMING, PLACES.values())

@@ -17,20 +17,20 @@ VALUES = range(16)
 
 @pytest.mark.rule("v1.macro.valid")
 @pytest.mark.parametrize("value", VALUES, ids="{:04b}".format)
-def test_valid(value):
+def test_valid(value: int) -> None:
     """VFIO_DEVICE_STATE_VALID is true of the five states, with and without a reserved bit."""
     checks.equal(f"VFIO_DEVICE_STATE_VALID(0x{value:x})", state_valid(value), value & 7 in VALID)
 
 
 @pytest.mark.rule("v1.macro.is-error")
 @pytest.mark.parametrize("value", VALUES, ids="{:04b}".format)
-def test_is_error(value):
+def test_is_error(value: int) -> None:
     """VFIO_DEVICE_STATE_IS_ERROR is true of 110b, with and without a reserved bit."""
     checks.equal(f"VFIO_DEVICE_STATE_IS_ERROR(0x{value:x})", state_is_error(value), value & 7 == ERROR)
 
 
 @pytest.mark.rule("v1.macro.set-error")
 @pytest.mark.parametrize("value", [*VALUES, 0xFFFF_FFF9], ids="{:04b}".format)
-def test_set_error(value):
+def test_set_error(value: int) -> None:
     """VFIO_DEVICE_STATE_SET_ERROR sets the three bits to 110b and keeps the bits above them."""
     checks.equal(f"VFIO_DEVICE_STATE_SET_ERROR(0x{value:x})", state_set_error(value), value >> 3 << 3 | ERROR, hex)

@@ -4,32 +4,39 @@
 from __future__ import annotations
 
 import mmap
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 import pytest
 
 from vfio_compliance.common.words import counted
+from vfio_compliance.device import Area, Device, Region
 from vfio_compliance.migration_v1.checks import need_data
+from vfio_compliance.migration_v1.flows import Journey, Journeys
+from vfio_compliance.migration_v1.profile import MigrationClaims
+from vfio_compliance.migration_v1.region import MigrationRegion
 from vfio_compliance.migration_v1.states import name
+from vfio_compliance.profiles import Profile
 from vfio_compliance.run import checks
+from vfio_compliance.run.session import Session
 from vfio_compliance.uapi.migration_v1 import DATA_OFFSET, DEVICE_STATE, HEADER_SIZE, DeviceState
 
 
 @pytest.mark.rule("v1.region.announced")
-def test_one_region_announces_itself(device):
+def test_one_region_announces_itself(device: Device) -> None:
     """Exactly one region has a type capability of type 3, subtype 1, right after the device was opened."""
     device.reopen()
     judge_regions(device.regions)
 
 
 @pytest.mark.rule("v1.region.announced")
-def test_one_region_announces_itself_after_reset(session, device):
+def test_one_region_announces_itself_after_reset(session: Session, device: Device) -> None:
     """Exactly one region has a type capability of type 3, subtype 1, once the device was reset."""
     device.reopen()  # it may report nothing because of what earlier cases did
     judge_regions(asked_again(session.after_reset()))
 
 
-def judge_regions(regions):
+def judge_regions(regions: Sequence[Region]) -> None:
     """Exactly one of them is the migration region."""
     types = {region.index: region.type for region in regions if region.type is not None}
     found = [index for index, kind in types.items() if kind == (3, 1)]
@@ -42,7 +49,7 @@ def judge_regions(regions):
         )
 
 
-def asked_again(device):
+def asked_again(device: Device) -> list[Region]:
     """All regions, as the device describes them now. A device may describe them only when it is opened."""
     try:
         return device.regions_now()
@@ -51,7 +58,7 @@ def asked_again(device):
 
 
 @pytest.mark.rule("v1.header.starts-region")
-def test_header_starts_region(device, header, fresh):
+def test_header_starts_region(device: Device, header: MigrationRegion, fresh: Callable[[], MigrationRegion]) -> None:
     """The four bytes at offset 0 are device_state: running on a newly opened device, or after it was written there."""
     device.reopen()
     outcome, data = header.region.try_read(0, DEVICE_STATE.width)
@@ -67,7 +74,7 @@ def test_header_starts_region(device, header, fresh):
 
 
 @pytest.mark.rule("v1.layout.area-inside-region")
-def test_areas_lie_inside(header):
+def test_areas_lie_inside(header: MigrationRegion) -> None:
     """Each mappable area has at least one byte and ends inside the region."""
     for area in header.region.areas:
         if not area.size or area.offset + area.size > header.region.size:
@@ -79,7 +86,7 @@ def test_areas_lie_inside(header):
 
 
 @pytest.mark.rule("v1.layout.area-spares-registers")
-def test_areas_spare_registers(header):
+def test_areas_spare_registers(header: MigrationRegion) -> None:
     """Each mappable area starts past the 32 bytes of registers."""
     for area in header.region.areas:
         if area.offset < HEADER_SIZE:
@@ -87,12 +94,12 @@ def test_areas_spare_registers(header):
 
 
 @pytest.mark.rule("v1.layout.section-as-claimed")
-def test_section_as_claimed(header, profile):
+def test_section_as_claimed(header: MigrationRegion, profile: Profile) -> None:
     """There are no areas if the profile says trapped; they are all of the section if mapped, parts if partitioned.
 
     Nothing says where the section begins: areas up to the end of the region may be all of it, or only its end.
     """
-    claim = profile.claims.data_section
+    claim = profile.claims_of(MigrationClaims).data_section
     if claim is None:
         raise checks.Silent("claims.data_section")
     areas = header.region.areas
@@ -110,23 +117,23 @@ def test_section_as_claimed(header, profile):
         checks.broken(what, expected=claim, seen=seen[0])
 
 
-def in_pre_copy(migration, patience):
+def in_pre_copy(migration: MigrationRegion, patience: float) -> None:
     migration.enter(DeviceState.PRE_COPY)
     need_data(migration, patience)
 
 
-def in_stop_and_copy(migration, patience):
+def in_stop_and_copy(migration: MigrationRegion, patience: float) -> None:
     migration.enter(DeviceState.STOP_AND_COPY)
     need_data(migration)
 
 
-def at_second_buffer(migration, patience):
+def at_second_buffer(migration: MigrationRegion, patience: float) -> None:
     in_stop_and_copy(migration, patience)
     migration.read_buffer()
     need_data(migration)
 
 
-def in_resuming(migration, patience):
+def in_resuming(migration: MigrationRegion, patience: float) -> None:
     migration.enter(DeviceState.RESUMING)
 
 
@@ -139,15 +146,15 @@ MOMENTS = {
 }
 
 
-@pytest.fixture(params=MOMENTS.values(), ids=MOMENTS)
-def offered(request, migration, pre_copy_patience):
+@pytest.fixture(params=MOMENTS.values(), ids=list(MOMENTS))
+def offered(request: pytest.FixtureRequest, migration: MigrationRegion, pre_copy_patience: float) -> int:
     """data_offset, read in a state and at a moment at which the specification lets a user read it."""
     request.param(migration, pre_copy_patience)
     return migration.read(DATA_OFFSET)
 
 
 @pytest.mark.rule("v1.layout.offset-past-header")
-def test_offset_past_header(migration, offered):
+def test_offset_past_header(migration: MigrationRegion, offered: int) -> None:
     """What data_offset reads is past the registers and inside the region."""
     if not HEADER_SIZE <= offered < migration.region.size:
         checks.broken(
@@ -158,7 +165,7 @@ def test_offset_past_header(migration, offered):
 
 
 #: Whole flows in which data_offset is read.
-FLOWS = {
+FLOWS: dict[str, Callable[[Journeys], Journey]] = {
     "suspend": lambda journeys: journeys.suspend(),
     "live": lambda journeys: journeys.live(),
     "resume": lambda journeys: journeys.resume(journeys.suspend),
@@ -166,7 +173,7 @@ FLOWS = {
 
 
 @pytest.mark.rule("v1.layout.mapped-offset-aligned")
-def test_mapped_offset_aligned(migration, offered):
+def test_mapped_offset_aligned(migration: MigrationRegion, offered: int) -> None:
     """A data_offset in a mappable area is a multiple of the page size."""
     if not aligned(migration.region.areas, offered):
         raise checks.NotApplicable("the data is not in a mappable area")
@@ -174,7 +181,9 @@ def test_mapped_offset_aligned(migration, offered):
 
 @pytest.mark.rule("v1.layout.mapped-offset-aligned")
 @pytest.mark.parametrize("flow", FLOWS.values(), ids=FLOWS)
-def test_every_mapped_offset_aligned(journeys, header, flow):
+def test_every_mapped_offset_aligned(
+    journeys: Journeys, header: MigrationRegion, flow: Callable[[Journeys], Journey]
+) -> None:
     """The same for each data_offset that was read while a whole state was saved or resumed."""
     journey = flow(journeys)
     areas, mapped = header.region.areas, 0
@@ -186,7 +195,7 @@ def test_every_mapped_offset_aligned(journeys, header, flow):
         raise checks.NotApplicable("no data was in a mappable area")
 
 
-def aligned(areas, offset):
+def aligned(areas: Sequence[Area], offset: int) -> bool:
     """Whether ``offset`` is in one of the areas; if so, it must be at the start of a page."""
     inside = [area for area in areas if area.offset <= offset < area.offset + area.size]
     if inside and offset % mmap.PAGESIZE:

@@ -3,13 +3,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+
 import pytest
 
 from vfio_compliance.common.moment import latest_call
 from vfio_compliance.common.words import counted, enumerated, plural, runs
+from vfio_compliance.device import Region
 from vfio_compliance.migration_v1.checks import in_state, need_data
+from vfio_compliance.migration_v1.region import MigrationRegion
 from vfio_compliance.migration_v1.states import STATES, name
 from vfio_compliance.run import checks
+from vfio_compliance.transport import Outcome
 from vfio_compliance.uapi.migration_v1 import (
     DATA_OFFSET,
     DATA_SIZE,
@@ -19,6 +24,7 @@ from vfio_compliance.uapi.migration_v1 import (
     REGISTERS,
     RESERVED,
     DeviceState,
+    Register,
 )
 
 ALL_ONES = 0xFFFF_FFFF
@@ -36,7 +42,7 @@ while_saving = pytest.mark.parametrize("state", [PRE_COPY, STOP_AND_COPY], ids=n
 @pytest.mark.rule("v1.header.register-places")
 @pytest.mark.parametrize("register", [DEVICE_STATE, PENDING_BYTES], ids=lambda register: register.name)
 @while_saving
-def test_register_places(migration, state, register):
+def test_register_places(migration: MigrationRegion, state: DeviceState, register: Register) -> None:
     """While a state is saved, a read of the register's width at its offset returns that many bytes."""
     migration.enter(state)
     judge_place(migration, register)
@@ -49,7 +55,7 @@ OF_A_BUFFER = {DATA_OFFSET: [], DATA_SIZE: [DATA_OFFSET]}
 @pytest.mark.rule("v1.header.register-places")
 @pytest.mark.parametrize("register", OF_A_BUFFER, ids=lambda register: register.name)
 @while_saving
-def test_data_register_places(migration, state, register):
+def test_data_register_places(migration: MigrationRegion, state: DeviceState, register: Register) -> None:
     """While data is offered, a read of the register's width at its offset returns that many bytes."""
     migration.enter(state)
     with checks.given():
@@ -59,7 +65,7 @@ def test_data_register_places(migration, state, register):
     judge_place(migration, register)
 
 
-def judge_place(migration, register):
+def judge_place(migration: MigrationRegion, register: Register) -> None:
     """The register can be read at its documented place, with its documented width."""
     outcome, _ = migration.try_read(register)
     checks.accepted(f"reading {counted(register.width, 'byte')} at offset {register.offset}", outcome, register.width)
@@ -67,7 +73,7 @@ def judge_place(migration, register):
 
 @pytest.mark.rule("v1.width.read-native-only")
 @every_offset
-def test_other_reads_refused(fresh, migration, offset):
+def test_other_reads_refused(fresh: Callable[[], MigrationRegion], migration: MigrationRegion, offset: int) -> None:
     """In stop-and-copy, where every register has a meaning, a read that is not of one whole register is refused."""
     migration.enter(STOP_AND_COPY)
     judge_widths(
@@ -78,7 +84,7 @@ def test_other_reads_refused(fresh, migration, offset):
 
 @pytest.mark.rule("v1.width.write-native-only")
 @every_offset
-def test_other_writes_refused(fresh, resuming, offset):
+def test_other_writes_refused(fresh: Callable[[], MigrationRegion], resuming: MigrationRegion, offset: int) -> None:
     """In resuming, a write that is not to one whole register is refused, even though its value is a legal state."""
     judge_widths(
         *(fresh, resuming, RESUMING, offset, "writing"),
@@ -86,9 +92,17 @@ def test_other_writes_refused(fresh, resuming, offset):
     )
 
 
-def judge_widths(fresh, migration, state, offset, doing, attempt):
+def judge_widths(
+    fresh: Callable[[], MigrationRegion],
+    migration: MigrationRegion,
+    state: DeviceState,
+    offset: int,
+    doing: str,
+    attempt: Callable[[Region, int], Outcome],
+) -> None:
     """No access of 1 to 32 bytes is carried out except that of a register, and none leads to another valid state."""
-    taken, first = {}, 0
+    taken: dict[int, int] = {}
+    first = 0
     for width in [width for width in range(1, HEADER_SIZE + 1) if (offset, width) not in NATIVE]:
         outcome = attempt(migration.region, width)
         if outcome.ok:
@@ -106,22 +120,22 @@ def judge_widths(fresh, migration, state, offset, doing, attempt):
             checks.broken(what, expected="an error each time", seen=widths_taken(taken))
 
 
-def widths_taken(taken):
+def widths_taken(taken: Mapping[int, int]) -> str:
     """Such as "5 to 8 bytes, 4 of 12 bytes": how many bytes were moved out of how many, if those differ."""
-    groups = {}
+    groups: dict[int | None, list[int]] = {}
     for width, moved in taken.items():
         groups.setdefault(None if moved == width else moved, []).append(width)
     parts = []
-    for moved, widths in groups.items():
+    for fewer, widths in groups.items():
         unit = "byte" if widths == [1] else plural("byte")
-        part = "" if moved is None else f"{moved} of "
+        part = "" if fewer is None else f"{fewer} of "
         parts.append(f"{part}{enumerated(runs(widths), 'and')} {unit}")
     return ", ".join(parts)
 
 
 @pytest.mark.rule("v1.reserved.reads-zero")
 @pytest.mark.parametrize("state", STATES, ids=name)
-def test_reserved_reads_zero(migration, state):
+def test_reserved_reads_zero(migration: MigrationRegion, state: DeviceState) -> None:
     """The reserved register can be read and is zero."""
     migration.enter(state)
     outcome, data = migration.try_read(RESERVED)
@@ -131,7 +145,9 @@ def test_reserved_reads_zero(migration, state):
 
 @pytest.mark.rule("v1.reserved.ignores-writes")
 @pytest.mark.parametrize("state", STATES, ids=name)
-def test_reserved_ignores_writes(fresh, migration, state):
+def test_reserved_ignores_writes(
+    fresh: Callable[[], MigrationRegion], migration: MigrationRegion, state: DeviceState
+) -> None:
     """Writing all ones succeeds; neither the reserved register nor device_state is changed by it."""
     migration.enter(state)
     before = migration.glance(RESERVED)
@@ -149,7 +165,7 @@ every_pending = pytest.mark.parametrize("value", [0, 0x1234_5000, 2**64 - 1], id
 
 @pytest.mark.rule("v1.pending.read-only")
 @every_pending
-def test_pending_read_only_in_pre_copy(migration, value):
+def test_pending_read_only_in_pre_copy(migration: MigrationRegion, value: int) -> None:
     """A write to pending_bytes does not set it."""
     before, after = write_pending(migration, PRE_COPY, value)
     # While the device runs, it may have nothing left, or something again, at any time (A-09).
@@ -158,13 +174,13 @@ def test_pending_read_only_in_pre_copy(migration, value):
 
 @pytest.mark.rule("v1.pending.read-only")
 @every_pending
-def test_pending_read_only_in_stop_and_copy(migration, value):
+def test_pending_read_only_in_stop_and_copy(migration: MigrationRegion, value: int) -> None:
     """A write to pending_bytes does not set it, and neither ends nor prolongs what is pending."""
     before, after = write_pending(migration, STOP_AND_COPY, value)
     judge_pending(migration, STOP_AND_COPY, value, before, after, kept=bool(after) == bool(before) and after != value)
 
 
-def write_pending(migration, state, value):
+def write_pending(migration: MigrationRegion, state: DeviceState, value: int) -> tuple[int, int]:
     """Write ``value`` in ``state``; return what pending_bytes read before, and after."""
     migration.enter(state)
     with checks.given():
@@ -175,7 +191,9 @@ def write_pending(migration, state, value):
     return before, migration.read(PENDING_BYTES)
 
 
-def judge_pending(migration, state, value, before, after, kept):
+def judge_pending(
+    migration: MigrationRegion, state: DeviceState, value: int, before: int, after: int, kept: bool
+) -> None:
     """The write has changed neither pending_bytes, if it was ``kept``, nor the state."""
     if not kept:
         checks.broken(f"reading pending_bytes after writing 0x{value:x} to it", expected=hex(before), seen=hex(after))
@@ -187,7 +205,7 @@ every_move = pytest.mark.parametrize("moved_by", [-8, 8, 4096, 2**32], ids="{:+}
 
 @pytest.mark.rule("v1.data-offset.read-only")
 @every_move
-def test_data_offset_read_only_in_stop_and_copy(migration, moved_by):
+def test_data_offset_read_only_in_stop_and_copy(migration: MigrationRegion, moved_by: int) -> None:
     """A write to data_offset does not move the place of a buffer that is offered."""
     migration.enter(STOP_AND_COPY)
     with checks.given():
@@ -197,13 +215,13 @@ def test_data_offset_read_only_in_stop_and_copy(migration, moved_by):
 
 @pytest.mark.rule("v1.data-offset.read-only")
 @every_move
-def test_data_offset_read_only_in_resuming(migration, moved_by):
+def test_data_offset_read_only_in_resuming(migration: MigrationRegion, moved_by: int) -> None:
     """A write to data_offset does not move the place to which data is written."""
     migration.enter(RESUMING)
     judge_offset(migration, RESUMING, moved_by)
 
 
-def judge_offset(migration, state, moved_by):
+def judge_offset(migration: MigrationRegion, state: DeviceState, moved_by: int) -> None:
     """data_offset reads the same after the write as before."""
     with checks.given():
         migration.read(DATA_OFFSET)

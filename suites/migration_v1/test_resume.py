@@ -3,11 +3,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from vfio_compliance.common.words import counted
+from vfio_compliance.device import Stream
+from vfio_compliance.migration_v1.actor import MigrationActor
 from vfio_compliance.migration_v1.checks import goes_to, safe
-from vfio_compliance.migration_v1.progress import ALL_BUT_ONE, NOTHING, ONE, give, give_rest
+from vfio_compliance.migration_v1.flows import Journeys, Resumed, Saved
+from vfio_compliance.migration_v1.migration import Migration
+from vfio_compliance.migration_v1.progress import ALL_BUT_ONE, NOTHING, ONE, Progress, give, give_rest
+from vfio_compliance.migration_v1.region import MigrationRegion
 from vfio_compliance.migration_v1.states import Transition
 from vfio_compliance.run import checks
 from vfio_compliance.uapi.migration_v1 import DATA_OFFSET, DATA_SIZE, DeviceState
@@ -22,7 +29,7 @@ CLOSE = 64
 
 
 @pytest.fixture
-def saved(journeys):
+def saved(journeys: Journeys) -> Saved:
     """A state with a visible part."""
     suspended = journeys.suspend()
     suspended.whole()
@@ -32,19 +39,19 @@ def saved(journeys):
 
 
 @pytest.fixture
-def resumed(journeys):
+def resumed(journeys: Journeys) -> Resumed:
     """The result of writing the state to a device, with each buffer written as a whole."""
     return journeys.resume(journeys.suspend)
 
 
 @pytest.fixture
-def restored(resumed):
+def restored(resumed: Resumed) -> Resumed:
     """The same, if it was completed."""
     return resumed.whole()
 
 
 @pytest.fixture
-def restorable(restored, saved):
+def restorable(restored: Resumed, saved: Saved) -> Resumed:
     """The same, if everything visible was restored."""
     if restored.visible != saved.visible:
         raise checks.Unjudged("the state is not restored either when each buffer is written as a whole")
@@ -52,7 +59,7 @@ def restorable(restored, saved):
 
 
 @pytest.fixture
-def stream(journeys):
+def stream(journeys: Journeys) -> Stream:
     """A state of at least one buffer."""
     suspended = journeys.suspend().whole()
     if not suspended.buffers:
@@ -61,20 +68,20 @@ def stream(journeys):
 
 
 @pytest.fixture
-def fails(v1):
+def fails(v1: Migration) -> None:
     """A device that can fail while it is resumed: if the profile denies that, no state need be moved."""
     v1.actor.need_resume_fault()
 
 
 @pytest.fixture
-def source(fails, journeys, stream, resumed):
+def source(fails: None, journeys: Journeys, stream: Stream, resumed: Resumed) -> Saved:
     """A saved state of at least one buffer, visible or not, that is accepted if nothing fails."""
     resumed.whole()
     return journeys.suspend()
 
 
 @pytest.fixture
-def several(stream):
+def several(stream: Stream) -> Stream:
     """A state of several buffers."""
     if len(stream.buffers) < 2:
         raise checks.NotApplicable("the state came in a single buffer")
@@ -90,13 +97,13 @@ each_time = pytest.mark.parametrize("times", [(), (2,)], ids=["once", "twice"])
 
 @pytest.mark.rule("v1.resuming.takes-data")
 @each_time
-def test_takes_data(journeys, stream, times):
+def test_takes_data(journeys: Journeys, stream: Stream, times: tuple[int, ...]) -> None:
     """Each buffer had room in the region, and was accepted by the write of data_size, every time."""
     checks.flawless(journeys.resume(journeys.suspend, *times).failed_at("place", DATA_SIZE.name))
 
 
 @pytest.mark.rule("v1.layout.write-always-works")
-def test_write_always_works(journeys, stream):
+def test_write_always_works(journeys: Journeys, stream: Stream) -> None:
     """Each buffer could be written with write(), mappable or not."""
     resumed = journeys.resume(journeys.suspend)
     checks.flawless(resumed.refused)
@@ -104,7 +111,7 @@ def test_write_always_works(journeys, stream):
 
 
 @pytest.mark.rule("v1.resuming.offset-each-buffer")
-def test_offset_each_buffer(journeys, several):
+def test_offset_each_buffer(journeys: Journeys, several: Stream) -> None:
     """Before each buffer, data_offset could be read."""
     checks.flawless(journeys.resume(journeys.suspend).failed_at(DATA_OFFSET.name))
 
@@ -112,7 +119,7 @@ def test_offset_each_buffer(journeys, several):
 @pytest.mark.rule("v1.resuming.data-is-used")
 @pytest.mark.stimulus
 @each_time
-def test_data_is_used(journeys, saved, times):
+def test_data_is_used(journeys: Journeys, saved: Saved, times: tuple[int, ...]) -> None:
     """A device that showed something else before shows all of the saved state each time it has resumed from it."""
     resumed = journeys.resume(journeys.suspend, *times).whole()
     with checks.about(resumed.at["visible"]):
@@ -121,7 +128,7 @@ def test_data_is_used(journeys, saved, times):
 
 @pytest.mark.rule("v1.resuming.every-buffer-counts")
 @pytest.mark.stimulus
-def test_every_buffer_counts(journeys, saved, several):
+def test_every_buffer_counts(journeys: Journeys, saved: Saved, several: Stream) -> None:
     """A state of several buffers is restored in full."""
     resumed = journeys.resume(journeys.suspend).whole()
     when = f"after resuming from {counted(len(several.buffers), 'buffer')}"
@@ -131,7 +138,7 @@ def test_every_buffer_counts(journeys, saved, several):
 
 @pytest.mark.rule("v1.resuming.consumed-when-told")
 @pytest.mark.stimulus
-def test_consumed_when_told(resumed, saved, several):
+def test_consumed_when_told(resumed: Resumed, saved: Saved, several: Stream) -> None:
     """Each buffer was announced and followed at once by the next one in its place, and all of them are restored."""
     if resumed.taken:
         checks.flawless(resumed.failed_at(DATA_SIZE.name))
@@ -148,14 +155,27 @@ def test_consumed_when_told(resumed, saved, several):
 @pytest.mark.rule("v1.resuming.any-split")
 @pytest.mark.stimulus
 @pytest.mark.parametrize("split", [1, 2, 4, 8, 3])
-def test_any_split(restorable, migration, actor, stream, split, monkeypatch):
+def test_any_split(
+    restorable: Resumed,
+    migration: MigrationRegion,
+    actor: MigrationActor,
+    stream: Stream,
+    split: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """The beginning of each buffer is written in small pieces, the rest as a whole, and all of it is restored."""
     judge_split(restorable, migration, actor, stream, split, monkeypatch)
 
 
 @pytest.mark.rule("v1.resuming.any-split")
 @pytest.mark.stimulus
-def test_any_split_mapped(restorable, migration, actor, stream, monkeypatch):
+def test_any_split_mapped(
+    restorable: Resumed,
+    migration: MigrationRegion,
+    actor: MigrationActor,
+    stream: Stream,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """The beginning of each buffer is written through a mapping, then the rest, and all of it is restored."""
     if not migration.region.areas:
         raise checks.NotApplicable("the data is not in a mappable area")
@@ -163,7 +183,14 @@ def test_any_split_mapped(restorable, migration, actor, stream, monkeypatch):
     judge_split(restorable, migration, actor, stream, CLOSE, monkeypatch)
 
 
-def judge_split(restorable, migration, actor, stream, step, monkeypatch):
+def judge_split(
+    restorable: Resumed,
+    migration: MigrationRegion,
+    actor: MigrationActor,
+    stream: Stream,
+    step: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """The state is restored by buffers whose beginnings are written in pieces of ``step`` bytes."""
     monkeypatch.setattr(migration, "falls_back", restorable.refused is not None)
     actor.put(OTHER)
@@ -178,7 +205,7 @@ def judge_split(restorable, migration, actor, stream, step, monkeypatch):
 
 
 @pytest.mark.rule("v1.transition.resuming-to-running")
-def test_resuming_to_running(migration, actor, journeys):
+def test_resuming_to_running(migration: MigrationRegion, actor: MigrationActor, journeys: Journeys) -> None:
     """Running can be written once the state has been written."""
     device_in_resuming(migration, journeys.suspend().whole())
     goes_to(migration, RUNNING)
@@ -186,7 +213,7 @@ def test_resuming_to_running(migration, actor, journeys):
 
 @pytest.mark.rule("v1.transition.resuming-to-running")
 @pytest.mark.stimulus
-def test_works_after_resuming(migration, actor, journeys):
+def test_works_after_resuming(migration: MigrationRegion, actor: MigrationActor, journeys: Journeys) -> None:
     """The device does its work once the state and then running have been written."""
     stream = journeys.suspend().whole()
     counter = actor.counter()
@@ -195,7 +222,7 @@ def test_works_after_resuming(migration, actor, journeys):
     checks.goes_on(counter, "after resuming")
 
 
-def device_in_resuming(migration, stream):
+def device_in_resuming(migration: MigrationRegion, stream: Stream) -> None:
     """Write the device its state, and leave it in resuming. A driver that refuses it is judged by other rules."""
     migration.enter(RESUMING)
     with checks.given():
@@ -207,7 +234,7 @@ def device_in_resuming(migration, stream):
 
 @pytest.mark.rule("v1.error.surfaces-in-resuming")
 @pytest.mark.stimulus
-def test_error_surfaces(source, migration, actor):
+def test_error_surfaces(source: Saved, migration: MigrationRegion, actor: MigrationActor) -> None:
     """A fault that the device meets while it is resumed shows as an error of an access, or as the error state."""
     show_another(actor)
     actor.provoke_resume_fault()
@@ -218,7 +245,7 @@ def test_error_surfaces(source, migration, actor):
 @pytest.mark.rule("v1.error.surfaces-in-resuming")
 @pytest.mark.stimulus
 @pytest.mark.parametrize("far", [NOTHING, ONE, ALL_BUT_ONE], ids=lambda far: f"after {far.words}")
-def test_error_surfaces_later(source, migration, actor, far):
+def test_error_surfaces_later(source: Saved, migration: MigrationRegion, actor: MigrationActor, far: Progress) -> None:
     """The same for a fault that the device meets after a part of the state has been written."""
     number = far.of(len(source.stream.buffers))
     if number == len(source.stream.buffers):
@@ -231,13 +258,13 @@ def test_error_surfaces_later(source, migration, actor, far):
     resume_to_an_end(migration, actor, source, number)
 
 
-def show_another(actor):
+def show_another(actor: MigrationActor) -> None:
     """Change what the device shows, if the profile says how, so that it is not taken for what was restored."""
     if actor.can_put:
         actor.put(OTHER)
 
 
-def resume_to_an_end(migration, actor, source, number):
+def resume_to_an_end(migration: MigrationRegion, actor: MigrationActor, source: Saved, number: int) -> None:
     """Write the rest of a state, from this buffer on, and go to running: this must end with an error."""
     try:
         give_rest(migration, source.stream, number)
@@ -254,7 +281,7 @@ def resume_to_an_end(migration, actor, source, number):
     judge_unseen(f"none, and a running device that shows {checks.hexes(seen)}")
 
 
-def judge_unseen(seen):
+def judge_unseen(seen: str) -> None:
     """The fault showed neither as an error of an access nor as the error state."""
     checks.broken(
         "giving a device its state while it meets a fault",
@@ -266,19 +293,19 @@ def judge_unseen(seen):
 # -- safety -------------------------------------------------------------------------------------------------------
 
 
-def flipped(data):
+def flipped(data: bytes) -> bytes:
     """A buffer with one bit flipped in the middle."""
     middle = len(data) // 2
     return data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :]
 
 
-def halves(data):
+def halves(data: bytes) -> list[bytes]:
     """A buffer in two."""
     return [data[: len(data) // 2], data[len(data) // 2 :]]
 
 
 #: What goes wrong on the way from one device to the other: the buffers that arrive.
-DAMAGE = {
+DAMAGE: dict[str, Callable[[list[bytes]], list[bytes]]] = {
     "nothing": lambda buffers: [],
     "the first buffer missing": lambda buffers: buffers[1:],
     "the last buffer missing": lambda buffers: buffers[:-1],
@@ -293,7 +320,13 @@ DAMAGE = {
 
 @pytest.mark.rule("v1.resuming.bad-data-safe")
 @pytest.mark.parametrize("damage", DAMAGE)
-def test_bad_data_safe(recovers, migration, observe, stream, damage):
+def test_bad_data_safe(
+    recovers: Callable[[], None],
+    migration: MigrationRegion,
+    observe: Callable[[str, str], None],
+    stream: Stream,
+    damage: str,
+) -> None:
     """However the data is damaged, the driver accepts or refuses it, and a reset brings the device back."""
     migration.enter(RESUMING)
     answer = "taken"
@@ -307,7 +340,13 @@ def test_bad_data_safe(recovers, migration, observe, stream, damage):
 
 @pytest.mark.rule("v1.resuming.bad-data-safe")
 @pytest.mark.parametrize("size", [0, 2**32, 2**63, 2**64 - 1], ids=hex)
-def test_size_without_data_safe(recovers, migration, observe, stream, size):
+def test_size_without_data_safe(
+    recovers: Callable[[], None],
+    migration: MigrationRegion,
+    observe: Callable[[str, str], None],
+    stream: Stream,
+    size: int,
+) -> None:
     """Whatever data_size is written without data, the driver accepts or refuses it, and a reset recovers the device."""
     migration.enter(RESUMING)
     answer = "taken"
@@ -319,7 +358,13 @@ def test_size_without_data_safe(recovers, migration, observe, stream, size):
     judge_leaving(recovers, migration, observe, f"resuming with data_size 0x{size:x} and no data", answer)
 
 
-def judge_leaving(recovers, migration, observe, what, answer):
+def judge_leaving(
+    recovers: Callable[[], None],
+    migration: MigrationRegion,
+    observe: Callable[[str, str], None],
+    what: str,
+    answer: str,
+) -> None:
     """Leave resuming for running, whether that is accepted or not, and reset."""
     change = migration.attempt(RUNNING)
     observe(what, f"{answer}, then running {change}")

@@ -3,14 +3,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import pytest
 
 from vfio_compliance.common.words import counted
+from vfio_compliance.device import Area, Region
+from vfio_compliance.migration_v1.actor import MigrationActor
 from vfio_compliance.migration_v1.checks import need_data
+from vfio_compliance.migration_v1.flows import Journeys, Saved
 from vfio_compliance.migration_v1.interruptions import MANY, PENDING_AGAIN, PLACES
-from vfio_compliance.migration_v1.progress import ALL_BUT_ONE, ONE
+from vfio_compliance.migration_v1.players import Players
+from vfio_compliance.migration_v1.profile import MigrationClaims
+from vfio_compliance.migration_v1.progress import ALL_BUT_ONE, ONE, Progress
+from vfio_compliance.migration_v1.region import MigrationRegion
+from vfio_compliance.profiles import Profile
 from vfio_compliance.run import checks
 from vfio_compliance.uapi.migration_v1 import DATA_OFFSET, DATA_SIZE, PENDING_BYTES, DeviceState
 
@@ -23,7 +31,7 @@ CLOSE = 64
 LOOK, PLACES_LOOKED_AT, APART = 128, 32, 512
 
 
-def judge_restored(journeys, journey):
+def judge_restored(journeys: Journeys, journey: Callable[[], Saved]) -> None:
     """The state that ``journey`` saved restores what was visible."""
     saved = journey()
     saved.whole()
@@ -37,7 +45,7 @@ def judge_restored(journeys, journey):
         checks.shows("restored from it", resumed.visible, saved.visible)
 
 
-def restores(journeys):
+def restores(journeys: Journeys) -> None:
     """A state that was read the plain way restores what was visible; otherwise nothing else can be judged."""
     try:
         judge_restored(journeys, journeys.suspend)
@@ -45,7 +53,7 @@ def restores(journeys):
         raise checks.Unjudged(f"no state restores the device: {broken}") from None
 
 
-def restores_calmly(journeys):
+def restores_calmly(journeys: Journeys) -> bool:
     """Whether a live migration that reads pending_bytes once before each buffer is flawless."""
     try:
         checks.flawless(journeys.calm().failed_at(*STEPS))
@@ -66,7 +74,7 @@ every_journey = pytest.mark.parametrize("journey", ["suspend", "live"])
 @pytest.mark.rule("v1.saving.offers-state")
 @pytest.mark.stimulus
 @every_journey
-def test_offers_state(journeys, journey):
+def test_offers_state(journeys: Journeys, journey: str) -> None:
     """A device whose visible state was changed just before stop-and-copy offers at least one byte there."""
     saved = getattr(journeys, journey)()
     saved.whole()
@@ -80,35 +88,35 @@ def test_offers_state(journeys, journey):
 
 @pytest.mark.rule("v1.saving.pending-means-data")
 @every_journey
-def test_pending_means_data(journeys, journey):
+def test_pending_means_data(journeys: Journeys, journey: str) -> None:
     """Whenever bytes were pending, data_offset could be read right after."""
     checks.flawless(getattr(journeys, journey)().failed_at(DATA_OFFSET.name))
 
 
 @pytest.mark.rule("v1.saving.size-can-be-read")
 @every_journey
-def test_size_can_be_read(journeys, journey):
+def test_size_can_be_read(journeys: Journeys, journey: str) -> None:
     """Whenever data_offset had been read, data_size could be read right after."""
     checks.flawless(getattr(journeys, journey)().failed_at(DATA_SIZE.name))
 
 
 @pytest.mark.rule("v1.saving.buffer-not-empty")
 @every_journey
-def test_buffer_not_empty(journeys, journey):
+def test_buffer_not_empty(journeys: Journeys, journey: str) -> None:
     """No buffer was empty while bytes were pending."""
     checks.flawless(getattr(journeys, journey)().failed_at("size"))
 
 
 @pytest.mark.rule("v1.layout.buffer-in-section")
 @every_journey
-def test_buffer_in_section(journeys, journey):
+def test_buffer_in_section(journeys: Journeys, journey: str) -> None:
     """Each buffer was past the registers and inside the region, from its first byte to its last."""
     checks.flawless(getattr(journeys, journey)().failed_at("place"))
 
 
 @pytest.mark.rule("v1.layout.read-always-works")
 @every_journey
-def test_read_always_works(journeys, journey):
+def test_read_always_works(journeys: Journeys, journey: str) -> None:
     """Each buffer could be read with read(), mappable or not."""
     saved = getattr(journeys, journey)()
     checks.flawless(saved.failed_at("data"))
@@ -117,7 +125,7 @@ def test_read_always_works(journeys, journey):
 
 @pytest.mark.rule("v1.saving.ends")
 @every_journey
-def test_ends(journeys, journey):
+def test_ends(journeys: Journeys, journey: str) -> None:
     """The state is no larger than the profile's limit, and once pending_bytes is 0 in stop-and-copy, it stays 0."""
     saved = getattr(journeys, journey)()
     checks.flawless(saved.failed_at("end"))
@@ -128,14 +136,14 @@ def test_ends(journeys, journey):
 
 @pytest.mark.rule("v1.stop-and-copy.state-is-whole")
 @pytest.mark.stimulus
-def test_state_is_whole(journeys):
+def test_state_is_whole(journeys: Journeys) -> None:
     """A state read to its end, each buffer once, restores what was visible."""
     judge_restored(journeys, journeys.suspend)
 
 
 @pytest.mark.rule("v1.pre-copy.later-changes-carried")
 @pytest.mark.stimulus
-def test_later_changes_carried(journeys):
+def test_later_changes_carried(journeys: Journeys) -> None:
     """Changes to the visible state during pre-copy are there after restoring."""
     restores(journeys)
     try:
@@ -146,7 +154,7 @@ def test_later_changes_carried(journeys):
 
 @pytest.mark.rule("v1.saving.pending-has-no-effect")
 @pytest.mark.stimulus
-def test_pending_has_no_effect(journeys):
+def test_pending_has_no_effect(journeys: Journeys) -> None:
     """A state read with four reads of pending_bytes before each buffer is complete."""
     restores(journeys)
     try:
@@ -160,12 +168,12 @@ def test_pending_has_no_effect(journeys):
 
 
 @pytest.mark.rule("v1.saving.pending-has-no-effect")
-def test_pending_changes_no_byte(journeys, profile):
+def test_pending_changes_no_byte(journeys: Journeys, profile: Profile) -> None:
     """A stopped device that is saved twice gives the same bytes, though pending_bytes is read more often then.
 
     It must not run in between, as a clock in its state would show.
     """
-    if not profile.claims.repeatable_state:
+    if not profile.claims_of(MigrationClaims).repeatable_state:
         raise checks.NotApplicable("the profile does not claim that a state is the same each time that it is saved")
     quiet, disturbed = journeys.twice()
     if disturbed is None:
@@ -178,15 +186,15 @@ def test_pending_changes_no_byte(journeys, profile):
 @pytest.mark.rule("v1.saving.pending-has-no-effect")
 @pytest.mark.stimulus
 @pytest.mark.parametrize("buffer", ["first", "last"])
-def test_pending_read_many_times(players, buffer):
+def test_pending_read_many_times(players: Players, buffer: str) -> None:
     """A state restores the device, however often pending_bytes was read before one of its buffers."""
     players.judge_interrupted([PENDING_AGAIN], MANY, STOP_AND_COPY, [PLACES[buffer]])
 
 
 @pytest.mark.rule("v1.pre-copy.data-as-claimed")
-def test_pre_copy_data_as_claimed(migration, profile):
+def test_pre_copy_data_as_claimed(migration: MigrationRegion, profile: Profile) -> None:
     """In pre-copy, pending_bytes becomes more than zero within the time of a call, or stays zero, as claimed."""
-    claim = profile.claims.precopy_data
+    claim = profile.claims_of(MigrationClaims).precopy_data
     if claim is None:
         raise checks.Silent("claims.precopy_data")
     migration.enter(PRE_COPY)
@@ -205,7 +213,7 @@ each_buffer = pytest.mark.parametrize("pending", BUFFERS, indirect=True)
 
 
 @pytest.fixture
-def pending(request, migration, actor):
+def pending(request: pytest.FixtureRequest, migration: MigrationRegion, actor: MigrationActor) -> MigrationRegion:
     """A device with a buffer pending, by default the first of stop-and-copy; not all zero, if possible."""
     state, before = BUFFERS[getattr(request, "param", "first")]
     if actor.can_put:
@@ -223,7 +231,7 @@ def pending(request, migration, actor):
 
 @pytest.mark.rule("v1.saving.offset-makes-data-available")
 @each_buffer
-def test_offset_makes_data_available(pending):
+def test_offset_makes_data_available(pending: MigrationRegion) -> None:
     """The bytes examined in the first 16 KiB of a buffer are the same before and after data_size is read."""
     with checks.given():
         offset = pending.read(DATA_OFFSET)
@@ -242,7 +250,7 @@ def test_offset_makes_data_available(pending):
 
 @pytest.mark.rule("v1.saving.offset-makes-data-available")
 @each_buffer
-def test_offset_makes_data_available_mapped(pending):
+def test_offset_makes_data_available_mapped(pending: MigrationRegion) -> None:
     """The same for what a mapping shows of the buffer."""
     with checks.given():
         offset = pending.read(DATA_OFFSET)
@@ -255,10 +263,14 @@ def test_offset_makes_data_available_mapped(pending):
     for at, data in early.items():
         if at + LOOK <= size:
             what = f"looking at {at} of a buffer in a mapping before and after reading data_size"
-            checks.equal(what, data, shown_at(pending.region, offset + at), bytes.hex)
+            checks.equal(what, data, shown_at(pending.region, offset + at), in_hex)
 
 
-def shown_at(region, offset):
+def in_hex(data: bytes | None) -> str:
+    return "nothing" if data is None else data.hex()
+
+
+def shown_at(region: Region, offset: int) -> bytes | None:
     """What a mapping shows at ``offset`` of the region; None if nothing is mapped."""
     view = region.view(offset, LOOK)
     if view is None:
@@ -269,7 +281,7 @@ def shown_at(region, offset):
 
 @pytest.mark.rule("v1.saving.offset-returns-when-ready")
 @pytest.mark.parametrize("pending", ["first", "second"], indirect=True)
-def test_offset_returns_when_ready(pending, profile):
+def test_offset_returns_when_ready(pending: MigrationRegion, profile: Profile) -> None:
     """The last bytes of a buffer, read immediately after data_offset and data_size, are those that are read later."""
     with checks.given():
         place = pending.place()
@@ -282,7 +294,7 @@ def test_offset_returns_when_ready(pending, profile):
 
 @pytest.mark.rule("v1.saving.buffer-stays")
 @each_buffer
-def test_buffer_stays(pending):
+def test_buffer_stays(pending: MigrationRegion) -> None:
     """Reading data_offset and data_size again, in turn, gives the same buffer with the same bytes."""
     with checks.given():
         place = pending.place()
@@ -296,7 +308,7 @@ def test_buffer_stays(pending):
 
 @pytest.mark.rule("v1.saving.any-split")
 @pytest.mark.parametrize("split", [1, 2, 4, 8, 3, 100])
-def test_any_split(pending, split):
+def test_any_split(pending: MigrationRegion, split: int) -> None:
     """The beginning and the end of a buffer, read in pieces, are the same as when it is read as a whole."""
     place, whole = read_whole(pending)
     first = range(0, min(CLOSE, place.size), split)
@@ -306,13 +318,13 @@ def test_any_split(pending, split):
 
 
 @pytest.mark.rule("v1.saving.any-split")
-def test_whole_again(pending):
+def test_whole_again(pending: MigrationRegion) -> None:
     """A buffer that is read as a whole again has the same bytes."""
     place, whole = read_whole(pending)
     judge_piece(pending, place, whole, 0, place.size)
 
 
-def read_whole(pending):
+def read_whole(pending: MigrationRegion) -> tuple[Area, bytes]:
     """Where the buffer is, and its bytes, at least one."""
     with checks.given():
         place = pending.place()
@@ -322,7 +334,7 @@ def read_whole(pending):
     return place, whole
 
 
-def judge_piece(pending, place, whole, start, length):
+def judge_piece(pending: MigrationRegion, place: Area, whole: bytes, start: int, length: int) -> None:
     """``length`` bytes from ``start`` on are those of the whole."""
     read = pending.read_data if pending.mapped else pending.region.read_bytes
     piece = read(place.offset + start, length)
@@ -332,7 +344,7 @@ def judge_piece(pending, place, whole, start, length):
 
 @pytest.mark.rule("v1.layout.mapped-view-agrees")
 @each_buffer
-def test_mapped_view_agrees(pending):
+def test_mapped_view_agrees(pending: MigrationRegion) -> None:
     """A mapping of the data section shows the same bytes of a buffer as read()."""
     with checks.given():
         place = pending.place()
@@ -341,7 +353,7 @@ def test_mapped_view_agrees(pending):
 
 
 @pytest.mark.rule("v1.layout.mapped-view-agrees")
-def test_every_mapped_view_agrees(pending):
+def test_every_mapped_view_agrees(pending: MigrationRegion) -> None:
     """The same for one buffer after another, in the first MiB of a state."""
     total, mapped = 0, False
     while total < 1 << 20:
@@ -356,7 +368,7 @@ def test_every_mapped_view_agrees(pending):
         raise checks.NotApplicable("no data was in a mappable area")
 
 
-def view_agrees(migration, place):
+def view_agrees(migration: MigrationRegion, place: Area) -> bool:
     """Whether a mapping shows a part of the buffer; if so, the bytes must be those of read()."""
     with checks.given():
         data = migration.region.read_bytes(place.offset, place.size)
@@ -364,7 +376,9 @@ def view_agrees(migration, place):
     shown = [(max(area.offset, place.offset), min(area.offset + area.size, end)) for area in migration.region.areas]
     inside = [(start, end) for start, end in shown if start < end]
     for start, end in inside:
-        with migration.region.view(start, end - start) as view:
+        view = migration.region.view(start, end - start)
+        assert view is not None
+        with view:
             mapped = bytes(view)
         what = f"comparing the mapping with read() from 0x{start:x} to 0x{end:x}"
         checks.same_bytes(what, mapped, data[start - place.offset : end - place.offset])
@@ -373,7 +387,7 @@ def view_agrees(migration, place):
 
 @pytest.mark.rule("v1.error.surfaces")
 @pytest.mark.stimulus
-def test_error_surfaces(actor, migration):
+def test_error_surfaces(actor: MigrationActor, migration: MigrationRegion) -> None:
     """A fault that the device meets while it is saved shows as an error of an access."""
     actor.provoke_save_fault()
     save_to_an_end(migration)
@@ -382,7 +396,7 @@ def test_error_surfaces(actor, migration):
 @pytest.mark.rule("v1.error.surfaces")
 @pytest.mark.stimulus
 @pytest.mark.parametrize("far", [ONE, ALL_BUT_ONE], ids=lambda far: f"after {far.words}")
-def test_error_surfaces_later(players, actor, far):
+def test_error_surfaces_later(players: Players, actor: MigrationActor, far: Progress) -> None:
     """The same for a fault that the device meets after a part of its state has been read."""
     player = players.begin()
     player.go(STOP_AND_COPY)
@@ -396,7 +410,7 @@ def test_error_surfaces_later(players, actor, far):
 
 @pytest.mark.rule("v1.error.surfaces")
 @pytest.mark.stimulus
-def test_error_surfaces_in_live_migration(actor, migration):
+def test_error_surfaces_in_live_migration(actor: MigrationActor, migration: MigrationRegion) -> None:
     """A fault that the device meets from pre-copy on shows as an error of an access."""
     actor.provoke_save_fault()
     if migration.try_set_state(PRE_COPY).ok:
@@ -406,7 +420,7 @@ def test_error_surfaces_in_live_migration(actor, migration):
             save_to_an_end(migration)
 
 
-def save_to_an_end(migration):
+def save_to_an_end(migration: MigrationRegion) -> None:
     """Save a state in stop-and-copy, which must end with an error."""
     if migration.try_set_state(STOP_AND_COPY).ok:
         with an_error():
@@ -414,7 +428,7 @@ def save_to_an_end(migration):
 
 
 @contextmanager
-def an_error():
+def an_error() -> Iterator[None]:
     """Accesses in the block may fail with an errno."""
     try:
         yield
@@ -423,7 +437,7 @@ def an_error():
             judge_unseen(0, f"then {failure.what}: {failure.seen}")
 
 
-def judge_unseen(total, end):
+def judge_unseen(total: int, end: str) -> None:
     """No access reported the fault as an error."""
     checks.broken(
         "saving a state while the device meets a fault",

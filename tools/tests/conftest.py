@@ -71,7 +71,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Draws some of the proofs where time is dear; the draw is always the same on one kernel, with one ``--draw``."""
-    every, draw, kernel = max(1, config.getoption("--every")), config.getoption("--draw"), os.uname().release
+    every: int = max(1, config.getoption("--every"))
+    draw: int = config.getoption("--draw")
+    kernel = os.uname().release
 
     def is_drawn(item: pytest.Item) -> bool:
         return (zlib.crc32(f"{kernel} {item.name}".encode()) + draw) % every == 0
@@ -129,7 +131,8 @@ def project(pytestconfig: pytest.Config) -> Path:
 @pytest.fixture(scope="session")
 def target(pytestconfig: pytest.Config, project: Path) -> Path:
     """Profile of the reference device that is broken on purpose."""
-    return project / pytestconfig.getoption("--target")
+    target: Path = pytestconfig.getoption("--target")
+    return project / target
 
 
 def _first(mark: pytest.Mark) -> pytest.Mark:

@@ -5,30 +5,32 @@ from __future__ import annotations
 
 import gc
 import os
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 from descriptors import no_descriptor_left, same_descriptors
 
 
-def garbage():
+def garbage() -> None:
     """A file that stays open until the collector runs."""
-    kept = [open(os.devnull)]  # noqa: SIM115
+    kept: list[Any] = [open(os.devnull)]  # noqa: SIM115
     kept.append(kept)
 
 
-def one_left():
+def one_left() -> None:
     with no_descriptor_left():
         os.open(os.devnull, os.O_RDONLY)
 
 
-def one_instead(of):
+def one_instead(of: int) -> None:
     """As many as before are open, and under the same numbers."""
     with no_descriptor_left():
         os.close(of)
         assert os.open(os.devnull, os.O_RDONLY) == of
 
 
-def test_one_left():
+def test_one_left() -> None:
     free = os.dup(0)
     os.close(free)
     with pytest.raises(AssertionError, match=f"left open: .*{free} {os.devnull}"):
@@ -36,19 +38,19 @@ def test_one_left():
     os.close(free)
 
 
-def test_one_in_place_of_another():
+def test_one_in_place_of_another() -> None:
     before = os.open("/dev/zero", os.O_RDONLY)
     with pytest.raises(AssertionError, match="left open"):
         one_instead(before)
     os.close(before)
 
 
-def one_closed(of):
+def one_closed(of: int) -> None:
     with same_descriptors():
         os.close(of)
 
 
-def test_one_closed():
+def test_one_closed() -> None:
     """One that was open before, and belongs to somebody else."""
     others = os.open("/dev/zero", os.O_RDONLY)
     with pytest.raises(AssertionError, match=f"closed: .*{others} /dev/zero"):
@@ -58,7 +60,7 @@ def test_one_closed():
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("make", [gc.collect, garbage], ids=["of others", "of this one"])
 @pytest.mark.parametrize("way", [no_descriptor_left, same_descriptors])
-def test_what_the_collector_closes(way, make):
+def test_what_the_collector_closes(way: Callable[..., Any], make: Callable[..., None]) -> None:
     """It is neither left open nor missing, whenever the collector runs."""
     garbage()
     with way():

@@ -19,14 +19,14 @@ LACKS = {True: "cannot be shown here: ", False: "could not tell: "}
 
 
 @pytest.fixture(params=PROGRAMS, ids=lambda path: path.stem)
-def program(request, tmp_path):
+def program(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     """A program, built as its comment says, and with every warning an error."""
-    built = tmp_path / request.param.stem
+    built: Path = tmp_path / request.param.stem
     subprocess.run(["gcc", "-Wall", "-Wextra", "-Werror", "-O2", "-o", built, request.param], check=True)
     return built
 
 
-def test_it_builds_and_says_what_it_lacks(program, tmp_path):
+def test_it_builds_and_says_what_it_lacks(program: Path, tmp_path: Path) -> None:
     """Exit code 2, which is neither that of a good kernel nor that of a broken one."""
     done = subprocess.run([program], capture_output=True, text=True, check=False)
     assert (done.returncode, "usage: " in done.stderr) == (2, True)
@@ -35,14 +35,14 @@ def test_it_builds_and_says_what_it_lacks(program, tmp_path):
     assert (done.stdout + done.stderr).startswith(LACKS[program.stem in BY_HAND])
 
 
-def test_most_are_made_by_the_suite():
+def test_most_are_made_by_the_suite() -> None:
     """From a run in which the fault showed: their first lines name the rule and the case."""
     made = [path for path in PROGRAMS if path.stem not in BY_HAND]
     assert len(PROGRAMS) - len(made) == len(BY_HAND) <= 2
     assert [path.name for path in made if "Found by test_" not in path.read_text()] == []
 
 
-def test_the_findings_name_each_program():
+def test_the_findings_name_each_program() -> None:
     """And no other."""
     text = (PROJECT / "tools/findings/README.md").read_text()
     assert PROGRAMS

@@ -7,6 +7,7 @@ vfio-compliance vm --kernels 6.12 -- pytest -p no:cacheprovider tools/tests/test
 from __future__ import annotations
 
 import errno
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -26,13 +27,13 @@ pytestmark = pytest.mark.skipif("not FOLDER.exists()", reason="the module is not
 
 
 @pytest.fixture
-def closed():
+def closed() -> Device:
     """The device, which nobody has open."""
     return Device(create(KernelGroupSettings(name=FOLDER.name, group=None, sysfs=str(FOLDER))))
 
 
 @pytest.fixture
-def device(closed):
+def device(closed: Device) -> Iterator[Device]:
     """The same, open and reset."""
     closed.open()
     closed.reset()
@@ -40,27 +41,27 @@ def device(closed):
     closed.close()
 
 
-def put(name, text):
+def put(name: str, text: str) -> int:
     """The errno of a write to the file; 0 where it succeeds."""
     try:
         (FOLDER / name).write_text(text)
     except OSError as error:
-        return error.errno
+        return error.errno or 0
     return 0
 
 
-def get(name):
+def get(name: str) -> int:
     """The number that the file reads."""
     return int((FOLDER / name).read_text(), 0)
 
 
-def go(device, state):
+def go(device: Device, state: int) -> tuple[int, int]:
     """The errno of a write of device_state, and what it reads then."""
     outcome = device.region(MIGRATION).try_write(STATE, int(state).to_bytes(4, "little"))
     return outcome.errno if outcome.value < 0 else 0, device.region(MIGRATION).read(STATE, 4)
 
 
-def test_counter_stands_with_the_device(device):
+def test_counter_stands_with_the_device(device: Device) -> None:
     """It moves while the device works, and not while it is stopped."""
     first = get("counter")
     assert first < get("counter")
@@ -68,7 +69,7 @@ def test_counter_stands_with_the_device(device):
     assert get("counter") == get("counter") > first
 
 
-def test_state_is_the_scratch_register(device):
+def test_state_is_the_scratch_register(device: Device) -> None:
     """Either is what the other was given, in any notation; a word is refused."""
     assert put("state", "0x1234567890abcdef\n") == 0
     assert device.region(REGISTERS).read(SCRATCH0, 8) == 0x1234567890ABCDEF
@@ -81,7 +82,7 @@ def test_state_is_the_scratch_register(device):
 @pytest.mark.parametrize(
     ("fault", "state"), [("error", DeviceState.ERROR), ("refusal", DeviceState.RUNNING)], ids=["error", "refusal"]
 )
-def test_faults_of_transitions(device, fault, state):
+def test_faults_of_transitions(device: Device, fault: str, state: DeviceState) -> None:
     """The next write of device_state fails, once, and ends where it should."""
     assert put("fault", f"{fault}\n") == 0
     assert go(device, DeviceState.STOP) == (errno.EIO, state)
@@ -89,7 +90,7 @@ def test_faults_of_transitions(device, fault, state):
     assert go(device, DeviceState.STOP) == (0, DeviceState.STOP)
 
 
-def test_fault_of_saving(device):
+def test_fault_of_saving(device: Device) -> None:
     """The next buffer fails, once."""
     go(device, DeviceState.STOP_AND_COPY)
     region = device.region(MIGRATION)
@@ -99,7 +100,7 @@ def test_fault_of_saving(device):
     assert region.try_read(OFFSET, 8)[0].value == 8
 
 
-def test_fault_of_resuming(device):
+def test_fault_of_resuming(device: Device) -> None:
     """The next write of data_size fails, once."""
     go(device, DeviceState.RESUMING)
     region = device.region(MIGRATION)
@@ -108,18 +109,18 @@ def test_fault_of_resuming(device):
     assert region.try_write(SIZE, bytes(8)).value == 8
 
 
-def test_other_faults_are_refused(device):
+def test_other_faults_are_refused(device: Device) -> None:
     """A word that is none, or nothing."""
     assert put("fault", "bogus\n") == put("fault", "\n") == errno.EINVAL
     assert go(device, DeviceState.STOP) == (0, DeviceState.STOP)
 
 
-def dirty(tracker):
+def dirty(tracker: DirtyTracker) -> int:
     """The first byte of the bitmap of eight pages."""
     return tracker.try_bitmap(IOVA, 8 * PAGE, PAGE)[1][0]
 
 
-def test_pinned_pages_are_dirty(device):
+def test_pinned_pages_are_dirty(device: Device) -> None:
     """Until they are unpinned, and once after that; the registers keep what they hold."""
     registers, tracker = device.region(REGISTERS), DirtyTracker(device.transport)
     registers.write(PIN_ADDRESS, 8, 7)
@@ -139,22 +140,22 @@ def test_pinned_pages_are_dirty(device):
 @pytest.mark.parametrize(
     "text", ["", "\n", "4096", "4096 4096 4096", "0 0", "1 4096", "0 1", f"0 {1 << 32}", "a b", " " * 64 + "0 4096"]
 )
-def test_what_is_no_range_is_refused(device, name, text):
+def test_what_is_no_range_is_refused(device: Device, name: str, text: str) -> None:
     """Numbers that are missing or too many, and parts of pages."""
     assert put(name, f"{text}\n") == errno.EINVAL
 
 
-def test_what_is_not_mapped_is_not_pinned(device):
+def test_what_is_not_mapped_is_not_pinned(device: Device) -> None:
     """It is the user's memory that is pinned."""
     assert put("pin", f"{IOVA} {PAGE}") == errno.EFAULT
 
 
-def test_a_device_that_is_closed_pins_nothing(closed):
+def test_a_device_that_is_closed_pins_nothing(closed: Device) -> None:
     """Nobody's memory is there to be pinned."""
     assert put("pin", f"{IOVA} {PAGE}") == put("unpin", f"{IOVA} {PAGE}") == errno.ENODEV
 
 
 @pytest.mark.parametrize("name", ["pin", "unpin", "fault"])
-def test_what_is_only_written_cannot_be_read(name):
+def test_what_is_only_written_cannot_be_read(name: str) -> None:
     """Its mode says so, and only root may write."""
     assert (FOLDER / name).stat().st_mode & 0o777 == 0o200

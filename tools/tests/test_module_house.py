@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
@@ -19,25 +20,25 @@ SHAPE = re.compile(r"^[A-Z_]+\((\w+),", re.MULTILINE)
 
 
 @pytest.fixture(scope="module")
-def folder(project):
+def folder(project: Path) -> Path:
     """Where the module's sources are."""
     return project / "tools/kmod"
 
 
 @pytest.fixture(scope="module")
-def good(folder):
+def good(folder: Path) -> dict[str, str]:
     """The good driver's files, by name."""
     return {file.name: file.read_text() for file in (*folder.glob("*.[ch]"), folder / "Makefile")}
 
 
 @pytest.fixture(scope="module")
-def table(folder):
+def table(folder: Path) -> str:
     """The file with the table."""
     return (folder / "defects/defects.h").read_text()
 
 
 @pytest.fixture(scope="module")
-def overlays(folder):
+def overlays(folder: Path) -> dict[str, int]:
     """The functions that defects and their memory bring along, each with its lines; a use of a shape is one line."""
     found = []
     for file in folder.glob("defects/*.c"):
@@ -52,32 +53,32 @@ def overlays(folder):
 
 
 @pytest.fixture(scope="module")
-def rows(table):
+def rows(table: str) -> list[tuple[str, str, str]]:
     """The table: defect, name, step."""
     return DEFECT.findall(table)
 
 
-def test_the_good_driver_says_nothing_of_defects(good):
+def test_the_good_driver_says_nothing_of_defects(good: dict[str, str]) -> None:
     """It has neither the word nor what it goes by in the folder of the defects."""
     words = re.compile(r"defect|broken on purpose|\bpast\b|under\(|refd_past", re.IGNORECASE)
     assert {name: found for name, text in good.items() if (found := words.findall(text))} == {}
 
 
-def test_the_good_driver_has_no_defect_by_name(good, rows):
+def test_the_good_driver_has_no_defect_by_name(good: dict[str, str], rows: list[tuple[str, str, str]]) -> None:
     """Nor any of their names, as it stands in the table or in a profile."""
     names = {spelling for symbol, name, _ in rows for spelling in (symbol, symbol.upper(), name)}
     words = {file: set(re.findall(r"[\w-]+", text)) for file, text in good.items()}
     assert {file: found & names for file, found in words.items() if found & names} == {}
 
 
-def test_there_is_one_way_in(good):
+def test_there_is_one_way_in(good: dict[str, str]) -> None:
     """Overlays are applied by one call, and the driver includes nothing of theirs."""
     calls = [file for file, text in good.items() for _ in re.findall(r"\brefd_overlay\(refd\)", text)]
     assert calls == ["main.c"]
     assert [file for file, text in good.items() if re.search(r'#include "\w*/', text)] == []
 
 
-def test_each_step_is_one_of_the_driver(good):
+def test_each_step_is_one_of_the_driver(good: dict[str, str]) -> None:
     """A step is declared once, has one good function of its name, and is taken by the driver itself."""
     steps = STEP.findall(good["vfio_refdriver.h"])
     assert Counter(steps) == Counter(re.findall(r"^\tOP\((\w+)\),", good["ops.c"], re.MULTILINE))
@@ -86,14 +87,14 @@ def test_each_step_is_one_of_the_driver(good):
     assert [step for step in steps if f"ops->{step}(" not in text] == []
 
 
-def test_each_defect_is_one_row_of_the_table(rows):
+def test_each_defect_is_one_row_of_the_table(rows: list[tuple[str, str, str]]) -> None:
     """Nothing stands there twice, and a symbol is the name with underscores."""
     assert [name for name, times in Counter(name for _, name, _ in rows).items() if times > 1] == []
     assert [symbol for symbol, name, _ in rows if symbol != name.replace("-", "_")] == []
     assert len(rows) > 150
 
 
-def test_each_row_has_its_function(table, rows, overlays):
+def test_each_row_has_its_function(table: str, rows: list[tuple[str, str, str]], overlays: dict[str, int]) -> None:
     """Each defect is one function, a second one where it says so; there are no others."""
     expected = Counter(f"defect_{symbol}" for symbol, _, _ in rows)
     expected.update(f"defect_{symbol}_{step}" for symbol, step in ALSO.findall(table))
@@ -103,7 +104,7 @@ def test_each_row_has_its_function(table, rows, overlays):
     assert {symbol for symbol, _ in ALSO.findall(table)} <= {symbol for symbol, _, _ in rows}
 
 
-def test_rows_lie_over_steps(good, table, rows):
+def test_rows_lie_over_steps(good: dict[str, str], table: str, rows: list[tuple[str, str, str]]) -> None:
     """What they name is a step, and no defect lies over one of them twice."""
     steps = set(STEP.findall(good["vfio_refdriver.h"]))
     pairs = [(symbol, step) for symbol, _, step in rows] + ALSO.findall(table)
@@ -111,6 +112,6 @@ def test_rows_lie_over_steps(good, table, rows):
     assert [pair for pair, times in Counter(pairs).items() if times > 1] == []
 
 
-def test_defects_are_small(overlays):
+def test_defects_are_small(overlays: dict[str, int]) -> None:
     """A defect's function is what its name says, and a screen at most."""
     assert {name: lines for name, lines in overlays.items() if lines > 20} == {}

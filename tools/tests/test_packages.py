@@ -5,32 +5,34 @@ from __future__ import annotations
 
 import configparser
 import re
+import sys
 from itertools import chain
+from pathlib import Path
 
 import pytest
 
 from vfio_compliance import __version__
 from vfio_compliance.vm import host
 
-try:
-    import tomllib
-except ModuleNotFoundError:  # Python 3.10
-    tomllib = pytest.importorskip("tomli")
+# Python 3.10 has the other one.
+tomllib = pytest.importorskip("tomllib" if sys.version_info >= (3, 11) else "tomli")
 
 
-def plain(name):
+def plain(name: str) -> str:
     """A package's name as registries compare it."""
-    return re.sub("[-_.]+", "-", re.match(r"[\w.-]+", name)[0]).lower()
+    found = re.match(r"[\w.-]+", name)
+    assert found is not None
+    return re.sub("[-_.]+", "-", found[0]).lower()
 
 
 @pytest.fixture
-def versions(project):
+def versions(project: Path) -> dict[str, str]:
     """The lines of the list by the name of the package."""
     lines = (project / "tools" / "constraints.txt").read_text(encoding="utf-8").splitlines()
     return {plain(line): line for line in lines if line and not line.startswith("#")}
 
 
-def test_what_the_project_asks_for_has_a_version(project, versions):
+def test_what_the_project_asks_for_has_a_version(project: Path, versions: dict[str, str]) -> None:
     """Each dependency, of each extra and of the build, and tox itself are in the list."""
     about = tomllib.loads((project / "pyproject.toml").read_text(encoding="utf-8"))
     extras = chain.from_iterable(about["project"]["optional-dependencies"].values())
@@ -38,13 +40,13 @@ def test_what_the_project_asks_for_has_a_version(project, versions):
     assert {plain(each) for each in asked} - versions.keys() == set()
 
 
-def test_each_version_is_one_version(versions):
+def test_each_version_is_one_version(versions: dict[str, str]) -> None:
     """A line has one exact version, and a marker at most for older Pythons."""
     pattern = r'[\w.-]+==[\w.]+(; python_version >= "3\.\d+")?'
     assert [line for line in versions.values() if not re.fullmatch(pattern, line)] == []
 
 
-def test_tox_installs_by_the_list(project):
+def test_tox_installs_by_the_list(project: Path) -> None:
     """Every environment takes the list, unless it is replaced from outside."""
     settings = configparser.ConfigParser(interpolation=None)
     settings.read(project / "tox.ini", encoding="utf-8")
@@ -54,14 +56,14 @@ def test_tox_installs_by_the_list(project):
     assert [name for name in settings.sections() if name.startswith("testenv:") and "deps" in settings[name]] == []
 
 
-def test_debian_package_has_the_version(project):
+def test_debian_package_has_the_version(project: Path) -> None:
     """That of the program."""
     changes = (project / "tools" / "packaging" / "debian" / "changelog").read_text(encoding="utf-8")
     assert changes.startswith(f"vfio-compliance ({__version__}) ")
 
 
 @pytest.mark.parametrize("recipe", ["Containerfile", "debian/control"])
-def test_recipes_name_what_virtual_machines_need(project, recipe):
+def test_recipes_name_what_virtual_machines_need(project: Path, recipe: str) -> None:
     """Each package that `vm` asks its user to install, if Debian has it and not every machine."""
     told = [line.partition("apt-get install ")[2] for line in host.missing([*host.BOOT, *host.BUILD], lambda _: None)]
     words = set(re.findall(r"[a-z0-9][\w.+-]*", (project / "tools" / "packaging" / recipe).read_text(encoding="utf-8")))

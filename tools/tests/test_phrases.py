@@ -56,7 +56,8 @@ _MARGIN = re.compile(r"^\s*(#:?|\*|//)?\s*", re.MULTILINE)
 
 def of_python(source: str) -> Iterator[tuple[int, str]]:
     """Comments and strings, each with its line; an identifier is neither, even in a string of its own."""
-    block, begin, last = [], 0, -1
+    block: list[str] = []
+    begin, last = 0, -1
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
         if token.type == tokenize.COMMENT:
             if token.start[0] != last + 1:
@@ -78,7 +79,8 @@ def of_c(source: str) -> Iterator[tuple[int, str]]:
 
 def of_markdown(source: str) -> Iterator[tuple[int, str]]:
     """Paragraphs and rows of tables, each with its line; code and output, which are indented, are left out."""
-    block, begin = [], 0
+    block: list[str] = []
+    begin = 0
     for number, line in enumerate([*source.splitlines(), ""], 1):
         if not line.strip() or line.startswith(("    ", "|")):
             yield begin, _CODE.sub("``", "\n".join(block))
@@ -118,13 +120,13 @@ def phrases(suffix: str, source: str) -> Iterator[tuple[int, str, str]]:
         (".md", "It is no device, but there is no other.", ["is no device"]),
     ],
 )
-def test_phrases_are_found(suffix, source, found):
+def test_phrases_are_found(suffix: str, source: str, found: list[str]) -> None:
     """In prose, across lines, and not in code."""
     assert sorted(phrase for _, phrase, _ in phrases(suffix, source)) == sorted(found)
 
 
 @pytest.mark.parametrize("place", CLEAN)
-def test_a_clean_place_stays_clean(place):
+def test_a_clean_place_stays_clean(place: str) -> None:
     """READMEs, help, messages, docstrings and comments."""
     start = PROJECT / place
     files = [start] if start.is_file() else sorted(file for file in start.rglob("*") if file.suffix in READERS)

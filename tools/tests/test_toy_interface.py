@@ -5,11 +5,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from vfio_compliance.results import journal
 from vfio_compliance.results.reading import summarise
+from vfio_compliance.results.summary import Summary
 from vfio_compliance.results.verdict import Verdict
 
 #: All that an interface of one rule is made of: a device has a region, and says how large it is.
@@ -102,10 +105,10 @@ FILES = {
 
 
 @pytest.fixture
-def judge_toy(project, tmp_path):
+def judge_toy(project: Path, tmp_path: Path) -> Callable[..., Summary]:
     """Judges the reference device by the toy rule alone, in a process and a folder of its own."""
 
-    def judge(claim):
+    def judge(claim: str) -> Summary:
         for name, text in FILES.items():
             path = tmp_path / name
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -129,7 +132,9 @@ def judge_toy(project, tmp_path):
 @pytest.mark.parametrize(
     ("claim", "verdict", "code"), [("4KiB", Verdict.PASS, 0), ("8KiB", Verdict.FAIL, 1)], ids=["kept", "broken"]
 )
-def test_a_toy_interface_is_registered_and_judged(judge_toy, claim, verdict, code):
+def test_a_toy_interface_is_registered_and_judged(
+    judge_toy: Callable[..., Summary], claim: str, verdict: Verdict, code: int
+) -> None:
     """Its claim, its fixture, its rule and what it says of the device are all there."""
     result = judge_toy(claim)
     assert result.verdicts == {"toy.size": verdict}

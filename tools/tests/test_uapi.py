@@ -54,7 +54,7 @@ FLAGS = {
 
 def numbers() -> dict[str, int]:
     """Every C expression to evaluate, and the value that we have for it."""
-    expected = {}
+    expected: dict[str, int] = {}
     for module in (vfio, type1):
         expected |= {key: value for key, value in vars(module).items() if key.startswith("VFIO_")}
     for enumeration, prefix in FLAGS.items():
@@ -62,7 +62,7 @@ def numbers() -> dict[str, int]:
     for name in STRUCTURES + GROWN:
         struct = ffi.typeof(f"struct {name}")
         if name in STRUCTURES:
-            expected[f"sizeof(struct {name})"] = ffi.sizeof(struct)
+            expected[f"sizeof(struct {name})"] = ffi.sizeof(f"struct {name}")
         for field, described in struct.fields:
             if field not in PADDING:
                 expected[f"offsetof(struct {name}, {field})"] = described.offset
@@ -72,7 +72,7 @@ def numbers() -> dict[str, int]:
 
 
 @pytest.fixture(scope="module")
-def compiled(tmp_path_factory) -> dict[str, int]:
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> dict[str, int]:
     """What the C compiler says of the same expressions."""
     compiler = shutil.which("cc") or shutil.which("gcc")
     assert compiler, "a C compiler is needed: apt-get install gcc libc6-dev"
@@ -86,7 +86,7 @@ def compiled(tmp_path_factory) -> dict[str, int]:
 
 
 @pytest.mark.parametrize("expression", numbers())
-def test_agrees_with_the_header(compiled, expression):
+def test_agrees_with_the_header(compiled: dict[str, int], expression: str) -> None:
     """The header gives the same number."""
     assert compiled[expression] == numbers()[expression]
 
@@ -95,16 +95,16 @@ def test_agrees_with_the_header(compiled, expression):
     ("field", "offset", "width"),
     [("device_state", 0, 4), ("reserved", 4, 4), ("pending_bytes", 8, 8), ("data_offset", 16, 8), ("data_size", 24, 8)],
 )
-def test_migration_header(field, offset, width):
+def test_migration_header(field: str, offset: int, width: int) -> None:
     """The structure and the register table agree with the text (kabi v23, lines 244-270)."""
     struct = ffi.typeof("struct vfio_device_migration_info")
     described = dict(struct.fields)[field]
     assert (described.offset, ffi.sizeof(described.type)) == (offset, width)
     assert migration_v1.Register(field, offset, width) in migration_v1.REGISTERS
-    assert ffi.sizeof(struct) == migration_v1.HEADER_SIZE == 32
+    assert ffi.sizeof("struct vfio_device_migration_info") == migration_v1.HEADER_SIZE == 32
 
 
-def test_migration_numbers():
+def test_migration_numbers() -> None:
     """Types, bits and states as in the text (kabi v23, lines 38, 47, 91-102, 246-252)."""
     assert (migration_v1.VFIO_REGION_TYPE_MIGRATION, migration_v1.VFIO_REGION_SUBTYPE_MIGRATION) == (3, 1)
     assert migration_v1.VFIO_DEVICE_STATE_MASK == 0b111

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -41,12 +41,12 @@ _COUNTED = re.compile(rf" (more |other )?({'|'.join(map(plural, NOUNS))})\b")
         (2, "IOVA range", "2 IOVA ranges"),
     ],
 )
-def test_a_noun_is_counted(number, noun, words):
+def test_a_noun_is_counted(number: int, noun: str, words: str) -> None:
     """One is one; any other number has the plural."""
     assert counted(number, noun) == words
 
 
-def test_a_number_is_written_as_wanted():
+def test_a_number_is_written_as_wanted() -> None:
     """In hexadecimal, for one."""
     assert counted(0x1000, "byte", "#x") == "0x1000 bytes"
     assert counted(1, "byte", "#x") == "0x1 byte"
@@ -55,7 +55,7 @@ def test_a_number_is_written_as_wanted():
 @pytest.mark.parametrize(
     ("items", "words"), [([], ""), (["a"], "a"), (["a", "b"], "a or b"), (["a", "b", "c"], "a, b or c")]
 )
-def test_a_list_reads_as_a_sentence(items, words):
+def test_a_list_reads_as_a_sentence(items: Sequence[str], words: str) -> None:
     """Commas, and a word before the last one."""
     assert enumerated(items) == words
     assert enumerated(iter(items), "and") == words.replace("or", "and")
@@ -96,13 +96,13 @@ def _is_ending(value: ast.expr) -> bool:
         ("f'{name} takes bytes'", False),
     ],
 )
-def test_what_is_counted_by_hand_is_found(source, found):
+def test_what_is_counted_by_hand_is_found(source: str, found: bool) -> None:
     """The walk sees what it is there to see."""
     assert bool(list(counts_by_hand(source))) == found
 
 
 @pytest.mark.parametrize("folder", ["tools/vfio_compliance", "suites"])
-def test_nothing_is_counted_by_hand(folder):
+def test_nothing_is_counted_by_hand(folder: str) -> None:
     """A message says "1 byte", never "1 bytes": every number goes to its noun through ``counted``."""
     assert [
         f"{file.relative_to(PROJECT)}:{line}"

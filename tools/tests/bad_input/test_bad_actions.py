@@ -4,10 +4,13 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from vfio_compliance import profiles
+from vfio_compliance.results import summary
 from vfio_compliance.sections import PROFILE
 
 WORK = "    return device.read(REGISTERS, WORK, 8)\n"
@@ -41,10 +44,10 @@ BAD = {
 
 
 @pytest.fixture
-def bad(tmp_path, project):
+def bad(tmp_path: Path, project: Path) -> Callable[..., Path]:
     """A profile whose function work_done does something else."""
 
-    def put(instead):
+    def put(instead: str) -> Path:
         for name in ("python.yaml", "python.py"):
             shutil.copy(project / "profiles/examples" / name, tmp_path)
         script = tmp_path / "python.py"
@@ -58,7 +61,9 @@ def bad(tmp_path, project):
 
 
 @pytest.mark.parametrize("kind", BAD)
-def test_what_stands_on_a_bad_file_is_not_judged(bad, judge_in_process, tmp_path, kind):
+def test_what_stands_on_a_bad_file_is_not_judged(
+    bad: Callable[..., Path], judge_in_process: Callable[..., summary.Summary], tmp_path: Path, kind: str
+) -> None:
     """The verdict is `broken`, our fault and not the device's, and names the file; the other rules are judged."""
     instead, said = BAD[kind]
     result = judge_in_process(bad(instead), tmp_path, "--only=v1.state.running-bit", "--only=v1.reserved.reads-zero")
@@ -82,7 +87,7 @@ def test_what_stands_on_a_bad_file_is_not_judged(bad, judge_in_process, tmp_path
         (WORK + "\n\ndel work_done\nwork_done = None\n", ""),
     ],
 )
-def test_what_no_step_can_call_is_found_without_running_it(bad, instead, said):
+def test_what_no_step_can_call_is_found_without_running_it(bad: Callable[..., Path], instead: str, said: str) -> None:
     """With its line; what only running it could show is not."""
     path = bad(instead)
     if not said:

@@ -4,10 +4,16 @@
 from __future__ import annotations
 
 import datetime
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from vfio_compliance.cli.main import main
+
+if TYPE_CHECKING:
+    from tests.bad_input.conftest import Run
 
 READ_ONLY = "v1.pending.read-only"
 READS_ZERO = "v1.reserved.reads-zero"
@@ -31,14 +37,14 @@ READS_ZERO = "v1.reserved.reads-zero"
         (("--repeat=2", "--state=a.state"), "--state is tried once, at the end of a run: leave out --repeat"),
     ],
 )
-def test_wrong_words(run, options, words):
+def test_wrong_words(run: Run, options: tuple[str, ...], words: str) -> None:
     """The run does not begin, and the words say why."""
     finished = run(options=options)
     assert words in finished.words
     assert finished.code == 2
 
 
-def test_folder_in_use(run):
+def test_folder_in_use(run: Run) -> None:
     """A folder holds one run, which the next one leaves as it is; a run that did not begin does not use it up."""
     run(options=("--only=nonsense",))
     first = run()
@@ -58,7 +64,7 @@ def test_folder_in_use(run):
         (["/dev/null", "{socket}"], "may not be executed"),
     ],
 )
-def test_no_server(judge, command, words):
+def test_no_server(judge: Run, command: Sequence[str], words: str) -> None:
     """A server that cannot be started ends the run with the reason."""
     finished = judge(device={"transport": "vfio-user", "command": command}, limits={"test": "1s", "call": "1s"})
     assert words in finished.words or command == ["sleep", "60", "{socket}"]
@@ -66,7 +72,7 @@ def test_no_server(judge, command, words):
     assert finished.code == 2
 
 
-def test_no_vfio(run):
+def test_no_vfio(run: Run) -> None:
     """A machine without VFIO is told how to get it."""
     finished = run(device={"transport": "kernel-group", "name": "0000:00:01.0", "group": 4321})
     assert len(finished.result.stops) == 1
@@ -83,7 +89,7 @@ def test_no_vfio(run):
         ({"region": 1, "offset": 0, "width": 4}, "but region 1 has 0 bytes"),
     ],
 )
-def test_stimulus_elsewhere(judge, read, words):
+def test_stimulus_elsewhere(judge: Run, read: Mapping[str, int], words: str) -> None:
     """A stimulus that the device has no place for is found before the first test, with its line."""
     finished = judge(stimulus={"running": {"sample": {"read": read}, "changes_within": "10ms"}})
     assert words in finished.words
@@ -91,7 +97,7 @@ def test_stimulus_elsewhere(judge, read, words):
     assert finished.code == 2
 
 
-def test_stimulus_refused(judge):
+def test_stimulus_refused(judge: Run) -> None:
     """A stimulus that the device refuses breaks no rule; the rules that need it are not judged."""
     rule = "v1.saving.offers-state"
     visible = {
@@ -111,7 +117,7 @@ def test_stimulus_refused(judge):
         ("v1.undrawn.as-claimed", {"transitions": ["stop -> running"]}),
     ],
 )
-def test_untrue_claims(judge, rule, claims):
+def test_untrue_claims(judge: Run, rule: str, claims: Mapping[str, Any]) -> None:
     """What the profile claims and the device does not do is a broken rule."""
     finished = judge("--undrawn=refuse", claims=claims, only=rule)
     assert finished.verdicts == {rule: "fail"}
@@ -130,16 +136,16 @@ YESTERDAY = datetime.date.today() - datetime.timedelta(days=1)
         ({}, "reset-to-stop", "pass", 0, ""),
     ],
 )
-def test_waivers(judge, waiver, defect, verdict, code, words):
+def test_waivers(judge: Run, waiver: Mapping[str, Any], defect: str, verdict: str, code: int, words: str) -> None:
     """A waiver holds for the listed fault until the day it expires. Where rules are selected it is not missed."""
-    listed = {"rule": READS_ZERO, "reason": "known since spring", "link": "https://bugs.example/1"} | waiver
+    listed = {"rule": READS_ZERO, "reason": "known since spring", "link": "https://bugs.example/1", **waiver}
     finished = judge(f"--defect={defect}", waivers=[listed], only=READS_ZERO)
     assert finished.verdicts == {READS_ZERO: verdict}
     assert words in finished.words
     assert finished.code == code
 
 
-def test_plan_that_selects_nothing(run, tmp_path):
+def test_plan_that_selects_nothing(run: Run, tmp_path: Path) -> None:
     """A plan that leaves out all rules of the device's interfaces is refused, though it leaves others."""
     plan = tmp_path / "nothing.yaml"
     rules = "".join(f"  - {{rule: {rule}, reason: a}}\n" for rule in ("v1", "qemu", "stress"))
@@ -149,7 +155,7 @@ def test_plan_that_selects_nothing(run, tmp_path):
     assert finished.code == 2
 
 
-def test_waivers_from_files(run, tmp_path):
+def test_waivers_from_files(run: Run, tmp_path: Path) -> None:
     """They excuse as those of the profile do, several files together; the report says where each stands."""
     files = []
     for number, rule in enumerate((READS_ZERO, READ_ONLY)):
@@ -162,7 +168,7 @@ def test_waivers_from_files(run, tmp_path):
     assert finished.code == 0
 
 
-def test_waivers_for_the_same_failure(run, tmp_path):
+def test_waivers_for_the_same_failure(run: Run, tmp_path: Path) -> None:
     """Nobody can tell which of them excuses it: both places are named."""
     file = tmp_path / "w.yaml"
     file.write_text(f"format: 1\nwaivers: [{{rule: {READS_ZERO}, reason: known}}]\n")
@@ -179,7 +185,7 @@ BREAKABLE = {
 }
 
 
-def test_flaky(run, tmp_path):
+def test_flaky(run: Run, tmp_path: Path) -> None:
     """A rule that is broken in one round alone is named, and counts."""
     started = tmp_path / "started"
     second = 'n=$(cat $0 2>/dev/null); echo x$n > $0; if test "$n" = x; then broken=$1; fi; '
@@ -194,7 +200,7 @@ def test_flaky(run, tmp_path):
     assert finished.code == 1
 
 
-def test_waiver_of_no_rule(run):
+def test_waiver_of_no_rule(run: Run) -> None:
     """A waiver names a rule that there is."""
     finished = run(waivers=[{"rule": "v1.no.such", "reason": "a slip", "link": "https://bugs.example/1"}])
     assert "profile.yaml:" in finished.words
@@ -213,7 +219,7 @@ def test_waiver_of_no_rule(run):
     ],
     ids=["missing", "empty", "foreign", "earlier", "incomplete"],
 )
-def test_report_on_no_run(tmp_path, capsys, content, words):
+def test_report_on_no_run(tmp_path: Path, capsys: pytest.CaptureFixture[str], content: str | None, words: str) -> None:
     """A folder that holds no run is refused in one line, and so is its journal."""
     journal = tmp_path / "journal.jsonl"
     if content is not None:
@@ -226,7 +232,7 @@ def test_report_on_no_run(tmp_path, capsys, content, words):
         assert len(shown.err.splitlines()) == 1
 
 
-def test_defect_of_an_ordinary_device(run):
+def test_defect_of_an_ordinary_device(run: Run) -> None:
     """A device that has no way to be broken on purpose is not asked to."""
     finished = run(device={"transport": "vfio-user", "socket": "/nowhere"}, options=("--defect=stop-late",))
     assert "no way to switch on defects; use --defect with the reference device only" in finished.words

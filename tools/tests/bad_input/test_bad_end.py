@@ -7,12 +7,18 @@ import itertools
 import os
 import resource
 import subprocess
+from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
+from typing import TYPE_CHECKING
 
 import pytest
 
 from vfio_compliance.plugin import hooks as plugin
 from vfio_compliance.results import journal
+
+if TYPE_CHECKING:
+    from tests.bad_input.conftest import Run
 
 #: In the second of the cases of the rule.
 SECOND = "pending_bytes#4"
@@ -21,7 +27,7 @@ REST = ["not-run"] * 5
 
 
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
-def test_interrupted(run, name):
+def test_interrupted(run: Run, name: str) -> None:
     """The device is closed, what was judged is shown, and the run counts as one that could not go on."""
     finished = run(f"{SECOND}:tell={name}")
     assert finished.cases == ["pass", *REST]
@@ -30,7 +36,7 @@ def test_interrupted(run, name):
     assert finished.code == 2
 
 
-def test_interrupted_twice(run):
+def test_interrupted_twice(run: Run) -> None:
     """The second signal does not wait for the device to be closed."""
     finished = run(f"{SECOND}:tell=SIGINT,SIGTERM")
     assert finished.cases == ["pass", *REST]
@@ -39,7 +45,7 @@ def test_interrupted_twice(run):
     assert finished.code == 2
 
 
-def test_test_process_killed(run):
+def test_test_process_killed(run: Run) -> None:
     """The run says who died, and where, and the next process runs the rest, until three cases ended like this."""
     finished = run(f"{SECOND}:kill")
     assert finished.cases[:2] == ["pass", "broken"]
@@ -49,7 +55,7 @@ def test_test_process_killed(run):
     assert finished.code == 2
 
 
-def test_test_process_stopped(run):
+def test_test_process_stopped(run: Run) -> None:
     """A process that no signal can reach is ended from outside, and the call named that it was in."""
     finished = run(f"{SECOND}:stop", limits={"test": "8s", "call": "8s"})
     assert finished.cases[:3] == ["pass", "hang", "pass"]  # each process stops in its second case
@@ -60,7 +66,7 @@ def test_test_process_stopped(run):
     assert finished.code == 3
 
 
-def test_out_of_time(judge, monkeypatch):
+def test_out_of_time(judge: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """When the time for the run is up the rest is not run."""
     clock = itertools.count(step=400)  # seconds that each look at the clock takes; the run may last 600
     monkeypatch.setattr(plugin, "time", SimpleNamespace(monotonic=lambda: next(clock)))
@@ -70,12 +76,12 @@ def test_out_of_time(judge, monkeypatch):
     assert finished.code == 2
 
 
-def limited(size):
+def limited(size: int) -> Callable[[], None]:
     """To run in a new process: no file may grow beyond ``size`` bytes."""
     return lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
 
 
-def test_disk_full(run, tmp_path):
+def test_disk_full(run: Run, tmp_path: Path) -> None:
     """The run ends and says which file takes no more; what was recorded can still be shown."""
     run(only="v1.reset.accepted")
     size = (tmp_path / "out" / journal.NAME).stat().st_size
@@ -88,14 +94,14 @@ def test_disk_full(run, tmp_path):
     assert finished.result.exit_code == 2
 
 
-def test_disk_full_at_once(run):
+def test_disk_full_at_once(run: Run) -> None:
     """Where not even the profile can be copied, or the plan recorded, that is all there is to say."""
     finished = run(process={"preexec_fn": limited(1000)}, same=False)
     assert "File too large; name another folder with --out" in finished.words
     assert finished.code == 2
 
 
-def test_screen_full(run):
+def test_screen_full(run: Run) -> None:
     """The run goes on without being seen."""
     with open("/dev/full", "w") as full:
         finished = run(process={"stdout": full, "stderr": subprocess.PIPE})
@@ -103,7 +109,7 @@ def test_screen_full(run):
     assert finished.result.exit_code == finished.code == 0
 
 
-def test_terminal_gone(run):
+def test_terminal_gone(run: Run) -> None:
     """The run goes on where its terminal was closed, and there is nowhere to say so."""
     terminal, other = os.openpty()
     os.close(terminal)
@@ -112,7 +118,7 @@ def test_terminal_gone(run):
     assert (finished.text, finished.result.exit_code, finished.code) == ("", 0, 0)
 
 
-def test_reader_gone(run):
+def test_reader_gone(run: Run) -> None:
     """``| head`` takes nothing away from the run."""
     reading, writing = os.pipe()
     os.close(reading)

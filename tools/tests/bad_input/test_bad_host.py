@@ -6,7 +6,7 @@ from __future__ import annotations
 import errno
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -14,6 +14,9 @@ from vfio_compliance.run import reaching
 from vfio_compliance.transport import KernelGroup, Outcome, SetupError, Target, VfioUser
 from vfio_compliance.uapi.type1 import VFIO_IOMMU_MAP_DMA
 from vfio_compliance.uapi.vfio import VFIO_CHECK_EXTENSION, VFIO_GROUP_GET_STATUS, VFIO_GROUP_SET_CONTAINER, ffi
+
+if TYPE_CHECKING:
+    from tests.bad_input.conftest import Run
 
 
 class Kernel:
@@ -67,7 +70,9 @@ class Kernel:
     ],
     ids=["container forbidden", "no container", "group forbidden", "group in use", "not viable", "container busy"],
 )
-def test_device_not_given_out(judge, monkeypatch, tmp_path, kernel, message, remedy):
+def test_device_not_given_out(
+    judge: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, kernel: Kernel, message: str, remedy: str
+) -> None:
     """The run ends before the first test, with one reason."""
     devices = tmp_path / "sys/kernel/iommu_groups/12/devices"
     devices.mkdir(parents=True)
@@ -96,7 +101,7 @@ class NoMemory(VfioUser):
         return SetupError(f"the kernel may not lock {length} bytes", "ulimit -l 65536")
 
 
-def test_no_memory_to_lock(judge, monkeypatch):
+def test_no_memory_to_lock(judge: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """That the host limits memory is no fault of the driver; the run ends with the remedy."""
     monkeypatch.setattr(reaching, "create", NoMemory)
     finished = judge(only="v1.state.stopped-before-return")

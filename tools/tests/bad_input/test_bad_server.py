@@ -3,7 +3,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
+
+if TYPE_CHECKING:
+    from tests.bad_input.conftest import Run
 
 READ_ONLY = "v1.pending.read-only"
 ANNOUNCED = "v1.region.announced"
@@ -15,7 +20,7 @@ BIG = 1 << 63
 ALL_ONES = (1 << 32) - 1
 
 
-def test_good(run):
+def test_good(run: Run) -> None:
     """Without a trick the server is the reference driver."""
     finished = run()
     assert finished.verdicts == {READ_ONLY: "pass"}
@@ -34,7 +39,7 @@ def test_good(run):
         ("region-info-9:put=0,4,4294967295", "expected an argsz from 32"),
     ],
 )
-def test_opening_fails(judge, trick, words):
+def test_opening_fails(judge: Run, trick: str, words: str) -> None:
     """A device that cannot even be opened and asked what it is ends the run with one reason."""
     finished = judge(trick)
     assert finished.code == (1 if "die" in trick else 2)  # the end of a server is held against it
@@ -43,7 +48,7 @@ def test_opening_fails(judge, trick, words):
     assert words in finished.words
 
 
-def test_opening_hangs(judge):
+def test_opening_hangs(judge: Run) -> None:
     """A device that does not answer while it is opened hangs."""
     finished = judge("VERSION:hang", limits={"call": "500ms"})
     assert finished.code == 3
@@ -68,7 +73,7 @@ def test_opening_hangs(judge):
         ("v1.layout.offset-past-header", "data_offset:put=16,8,16", "0x10"),
     ],
 )
-def test_absurd_answers(judge, rule, trick, words):
+def test_absurd_answers(judge: Run, rule: str, trick: str, words: str) -> None:
     """Numbers that cannot be are told, not followed."""
     finished = judge(trick, only=rule)
     assert finished.verdicts == {rule: "fail"}
@@ -84,7 +89,7 @@ def test_absurd_answers(judge, rule, trick, words):
         (ANNOUNCED, f"region-info-9:put=0,4,{1 << 20}"),
     ],
 )
-def test_absurd_answers_beside_the_rule(judge, rule, trick):
+def test_absurd_answers_beside_the_rule(judge: Run, rule: str, trick: str) -> None:
     """Where a rule does not rest on the number, it is judged all the same."""
     assert judge(trick, only=rule).verdicts == {rule: "pass"}
 
@@ -94,7 +99,7 @@ def test_absurd_answers_beside_the_rule(judge, rule, trick):
     [(f"data_size:put=16,8,{BIG >> 1}", ENDS), (f"data_size:put=16,8,{2 * BIG - 1}", IN_SECTION)],
     ids=["huge", "endless"],
 )
-def test_absurd_buffer_in_an_absurd_region(judge, trick, rule):
+def test_absurd_buffer_in_an_absurd_region(judge: Run, trick: str, rule: str) -> None:
     """A region that claims to be larger than any memory does not make the suite ask for as much."""
     finished = judge(trick, f"region-info-9:put=16,8,{BIG}", only=rule)
     assert finished.verdicts == {rule: "fail"}
@@ -110,7 +115,7 @@ def test_absurd_buffer_in_an_absurd_region(judge, trick, rule):
         ("pending_bytes#2:error=5", "EIO"),
     ],
 )
-def test_one_bad_message(judge, trick, words):
+def test_one_bad_message(judge: Run, trick: str, words: str) -> None:
     """What goes wrong in a test is held against the rule."""
     finished = judge(trick)
     assert finished.verdicts == {READ_ONLY: "fail"}
@@ -118,7 +123,7 @@ def test_one_bad_message(judge, trick, words):
     assert finished.code == 1
 
 
-def test_no_migration_region(run):
+def test_no_migration_region(run: Run) -> None:
     """Where no region announces itself one rule is broken and the others are not run, for one reason."""
     finished = run("--defect=region-type-missing", only="v1.region", options=("--only=v1.reserved", "--only=v1.macro"))
     macros = dict.fromkeys(("v1.macro.valid", "v1.macro.is-error", "v1.macro.set-error"), "pass")
@@ -128,7 +133,7 @@ def test_no_migration_region(run):
     assert finished.code == 1
 
 
-def test_reset_that_kills_the_server(judge):
+def test_reset_that_kills_the_server(judge: Run) -> None:
     """Before a test the server is started again; its death is reported for the run, not for the test's rule."""
     finished = judge("DEVICE_RESET#1:die=11")
     assert finished.verdicts == {READ_ONLY: "pass"}
@@ -137,7 +142,7 @@ def test_reset_that_kills_the_server(judge):
     assert finished.code == 1
 
 
-def test_server_that_cannot_be_had_back(run):
+def test_server_that_cannot_be_had_back(run: Run) -> None:
     """A server that does not even start again ends the run."""
     finished = run("pending_bytes#2:die-for-good")
     assert finished.cases == ["fail", "broken", *["not-run"] * 4]
@@ -146,7 +151,7 @@ def test_server_that_cannot_be_had_back(run):
     assert finished.code == 1
 
 
-def test_hanging_again_and_again(judge):
+def test_hanging_again_and_again(judge: Run) -> None:
     """A reset that hangs three times is not part of the set-up any more; all cases are judged without it."""
     finished = judge("DEVICE_RESET:hang", only="v1.state.reserved-bits", limits={"call": "2s"})
     assert finished.cases == ["pass"] * 30
@@ -154,7 +159,7 @@ def test_hanging_again_and_again(judge):
     assert "the device is no longer reset before a case" in finished.words
 
 
-def test_rule_that_hangs_again_and_again(run):
+def test_rule_that_hangs_again_and_again(run: Run) -> None:
     """After three hangs of a rule its other cases are not run; those of other rules are."""
     finished = run(
         "pending_bytes:hang", only=READ_ONLY, options=("--only=v1.reserved.reads-zero",), limits={"call": "500ms"}
@@ -165,7 +170,7 @@ def test_rule_that_hangs_again_and_again(run):
     assert finished.code == 3
 
 
-def test_hanging_in_a_block_with_clean_up(judge):
+def test_hanging_in_a_block_with_clean_up(judge: Run) -> None:
     """That memory cannot be unmapped any more does not hide the hang."""
     case = "test_dma_stopped_before_return[running -> stop]"
     finished = judge("device_state#4:hang", only=case, limits={"call": "2s"})
@@ -173,7 +178,7 @@ def test_hanging_in_a_block_with_clean_up(judge):
     assert finished.code == 3
 
 
-def test_saving_without_end(judge):
+def test_saving_without_end(judge: Run) -> None:
     """A state of which the same byte comes again and again breaks the rule that it ends."""
     finished = judge(
         f"pending_bytes:put=16,8,{BIG}", "data_size:put=16,8,1", only=ENDS, limits={"test": "3s", "call": "3s"}
@@ -183,6 +188,6 @@ def test_saving_without_end(judge):
     assert finished.code == 1
 
 
-def test_server_that_ignores_sigterm(judge):
+def test_server_that_ignores_sigterm(judge: Run) -> None:
     """It is killed, and the run is none the worse."""
     assert judge("--stubborn").code == 0

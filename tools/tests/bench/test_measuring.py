@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import pytest
 
@@ -20,11 +22,11 @@ class Machine:
     def clock(self) -> float:
         return self.seconds
 
-    def way(self, name, *seconds):
+    def way(self, name: str, *seconds: float) -> Callable[..., Cost]:
         """Takes these seconds in turn, the last of them again and again."""
         left = itertools.chain(seconds, itertools.repeat(seconds[-1]))
 
-        def measure():
+        def measure() -> Cost:
             took = next(left)
             self.taken.append(name)
             self.seconds += took
@@ -32,12 +34,12 @@ class Machine:
 
         return measure
 
-    def rounds(self, effort, **ways):
+    def rounds(self, effort: Effort, **ways: Any) -> dict[str, list[Cost]]:
         return interleaved(ways, effort, self.clock)
 
 
 @pytest.fixture
-def machine():
+def machine() -> Machine:
     return Machine()
 
 
@@ -49,24 +51,24 @@ def machine():
         ([5.0, 1.0, 3.0, 2.0, 4.0], Spread(3.0, 2.0, 4.0)),
     ],
 )
-def test_median_and_quartiles(values, found):
+def test_median_and_quartiles(values: Sequence[float], found: Spread) -> None:
     """In whatever order the values come."""
     assert spread(values) == found
 
 
-def test_nothing_has_no_median():
+def test_nothing_has_no_median() -> None:
     """It is said so."""
     with pytest.raises(ValueError, match="no values"):
         spread([])
 
 
-def test_rounds_go_forth_and_back(machine):
+def test_rounds_go_forth_and_back(machine: Machine) -> None:
     """Each way once in a round, and whoever was last is first in the next."""
     machine.rounds(Effort(3, 3, 0.0), ours=machine.way("ours", 2.0), limit=machine.way("limit", 1.0))
     assert machine.taken == ["ours", "limit", "limit", "ours", "ours", "limit"]
 
 
-def test_a_short_first_round_is_a_warm_up(machine):
+def test_a_short_first_round_is_a_warm_up(machine: Machine) -> None:
     """It does not count; a long one does."""
     effort = Effort(2, 2, 0.0)
     assert machine.rounds(effort, ours=machine.way("ours", 0.5, 0.25)) == {"ours": [Cost(0.25, 0.125)] * 2}
@@ -76,22 +78,22 @@ def test_a_short_first_round_is_a_warm_up(machine):
 @pytest.mark.parametrize(
     ("effort", "count"), [(Effort(3, 9, 0.0), 3), (Effort(1, 4, 100.0), 4), (Effort(1, 9, 5.0), 5)]
 )
-def test_rounds_end(machine, effort, count):
+def test_rounds_end(machine: Machine, effort: Effort, count: int) -> None:
     """After the time, and neither before the least nor after the most of them."""
     assert len(machine.rounds(effort, ours=machine.way("ours", 1.0))["ours"]) == count
 
 
-def test_what_is_measured_inside_is_not_lost(machine):
+def test_what_is_measured_inside_is_not_lost(machine: Machine) -> None:
     """An error of a way comes out."""
 
-    def broken():
+    def broken() -> None:
         raise OSError("gone")
 
     with pytest.raises(OSError, match="gone"):
         machine.rounds(Effort(1, 1, 0.0), ours=broken)
 
 
-def test_a_row_has_the_ratio_of_each_round():
+def test_a_row_has_the_ratio_of_each_round() -> None:
     """Of the same round, by the clock that was chosen."""
     costs = {"ours": [Cost(2.0, 1.0), Cost(6.0, 9.0)], "C": [Cost(1.0, 1.0), Cost(2.0, 3.0)]}
     assert beside("read", costs, "ours", "C").ratios == [2.0, 3.0]
@@ -103,12 +105,12 @@ def test_a_row_has_the_ratio_of_each_round():
 @pytest.mark.parametrize(
     ("aim", "ours", "met"), [(None, [1.0], None), (1.5, [], None), (1.5, [1.5, 1.5, 9.0], True), (1.5, [1.6], False)]
 )
-def test_an_aim_is_met_by_the_median(aim, ours, met):
+def test_an_aim_is_met_by_the_median(aim: float | None, ours: Sequence[float], met: bool | None) -> None:
     """One bad round changes nothing; without an aim, or a figure, nothing is said."""
     assert Row("read", "C", ours=ours, theirs=[1.0] * len(ours), aim=aim).met is met
 
 
-def test_calls_are_repeated():
+def test_calls_are_repeated() -> None:
     """So many times, and what comes after them once."""
     made = []
     cost = repeated(lambda: made.append("call"), 3, lambda: made.append("after"))

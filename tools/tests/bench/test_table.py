@@ -40,22 +40,22 @@ register read, here                    C               cpu                      
         (0, "0.00 ns"),
     ],
 )
-def test_a_time_has_a_unit_that_reads_well(seconds, said):
+def test_a_time_has_a_unit_that_reads_well(seconds: float | int, said: str) -> None:
     """Three digits, more or less."""
     assert time_in_words(seconds) == said
 
 
-def test_text():
+def test_text() -> None:
     """Columns are as wide as they have to be; what was not measured says why."""
     assert as_text(ROWS) + "\n" == TEXT
 
 
-def test_no_rows():
+def test_no_rows() -> None:
     """The head alone."""
     assert len(as_text([]).splitlines()) == 1
 
 
-def test_json():
+def test_json() -> None:
     """Each round, and what they amount to, in seconds."""
     made = json.loads(as_json({"kernel": "6.1"}, ROWS))
     assert (made["format"], made["machine"]) == (1, {"kernel": "6.1"})
@@ -67,7 +67,7 @@ def test_json():
     assert last == told
 
 
-def test_picture():
+def test_picture() -> None:
     """A well-formed SVG with a bar for each row that has a ratio, and a mark for each aim of these."""
     picture = xml.fromstring(as_svg(ROWS))
     colours = [each.get("fill") or each.get("stroke") for each in picture.iter()]
@@ -78,6 +78,6 @@ def test_picture():
     assert "register read, here : C" not in texts
 
 
-def test_picture_of_nothing():
+def test_picture_of_nothing() -> None:
     """It is one all the same."""
     xml.fromstring(as_svg([]))

@@ -13,15 +13,19 @@ import struct
 import subprocess
 import tarfile
 import zlib
+from collections.abc import Callable
 from pathlib import Path
+from tarfile import TarInfo
+from typing import Any
 
 import pytest
 from stories import FINISH, RULE, first
 
 from vfio_compliance.bundle import journal as packed_journal
 from vfio_compliance.bundle import packing, redact, signature
+from vfio_compliance.bundle.contents import Finding
 from vfio_compliance.bundle.make import ABOUT, SUMS, BundleError, make
-from vfio_compliance.bundle.verify import Finding, verify
+from vfio_compliance.bundle.verify import verify
 from vfio_compliance.cli.main import main
 from vfio_compliance.results import journal
 from vfio_compliance.results.events import End, Environment, Note, Plan, Start
@@ -32,6 +36,13 @@ from vfio_compliance.rules.version import VERSION, Erratum
 PROFILE = b"name: x\nlink: /home/joe/notes.txt\n"
 SYSFS = "/sys/bus/pci/devices/0000:65:00.0"
 HOST = "lab-seven.example.org"
+
+
+def content_of(packed: tarfile.TarFile, member: str | tarfile.TarInfo) -> bytes:
+    """What a file in it has."""
+    found = packed.extractfile(member)
+    assert found is not None
+    return found.read()
 
 
 @pytest.fixture
@@ -67,12 +78,12 @@ def bundle(folder: Path, tmp_path: Path) -> Path:
     return made
 
 
-def wrong(path: Path, **options) -> list[Finding]:
+def wrong(path: Path, **options: Any) -> list[Finding]:
     """What speaks against a bundle."""
     return [finding for finding in verify(path, **options) if finding.wrong]
 
 
-def test_whole(bundle, folder, tmp_path):
+def test_whole(bundle: Path, folder: Path, tmp_path: Path) -> None:
     """A bundle is good as it was made, has the same bytes each time, and any tar unpacks it."""
     assert wrong(bundle) == []
     assert signature.UNSIGNED in [finding.text for finding in verify(bundle)]
@@ -80,15 +91,15 @@ def test_whole(bundle, folder, tmp_path):
     assert (tmp_path / "again.tar.gz").read_bytes() == bundle.read_bytes()
     with tarfile.open(bundle) as unpacked:
         names = [name.partition("/")[2] for name in unpacked.getnames()]
-        sums = unpacked.extractfile(unpacked.getnames()[-1]).read().decode()
-        text = unpacked.extractfile(unpacked.getnames()[names.index(packed_journal.NAME)]).read()
+        sums = content_of(unpacked, unpacked.getnames()[-1]).decode()
+        text = content_of(unpacked, unpacked.getnames()[names.index(packed_journal.NAME)])
     reports = ["report.html", "report.txt", "report.json", "report.md"]  # made anew: others may not be of this journal
     assert names == [ABOUT, "inputs/profile.yaml", *reports, packed_journal.NAME, SUMS]
     assert lzma.decompress(text) == (folder / journal.NAME).read_bytes()
     assert [line.split()[1] for line in sums.splitlines()] == names[:-1]
 
 
-def test_every_byte(bundle):
+def test_every_byte(bundle: Path) -> None:
     """Whichever byte is changed, it is told, and where: each of the head and of the end, and a part of the others."""
     data = bytearray(bundle.read_bytes())
     for place in {*range(64), *range(64, len(data) - 64, 19), *range(len(data) - 64, len(data))}:
@@ -100,7 +111,7 @@ def test_every_byte(bundle):
         data[place] ^= 1 << place % 8
 
 
-def test_every_length(bundle):
+def test_every_length(bundle: Path) -> None:
     """A bundle that was cut anywhere, or has something behind it, is told."""
     data = bundle.read_bytes()
     for length in range(0, len(data), 29):
@@ -110,10 +121,10 @@ def test_every_length(bundle):
     assert wrong(bundle)
 
 
-def repacked(bundle: Path, change) -> None:
+def repacked(bundle: Path, change: Callable[..., Any]) -> None:
     """The same bundle with its members changed, in gzip and tar as this program writes them."""
     with tarfile.open(bundle) as unpacked:
-        members = {each.name.partition("/")[2]: unpacked.extractfile(each).read() for each in unpacked}
+        members = {each.name.partition("/")[2]: content_of(unpacked, each) for each in unpacked}
     change(members)
     with bundle.open("w+b") as file:
         packer = packing.Packer(file, "run")
@@ -165,7 +176,7 @@ def edit(members: dict[str, bytes], old: bytes, new: bytes) -> None:
     ],
     ids=["report", "no profile", "no sums", "other sums", "no about", "other about", "profile", "journal", "data"],
 )
-def test_changed(bundle, change, about, words):
+def test_changed(bundle: Path, change: Callable[..., Any], about: str, words: str) -> None:
     """A file that was changed, taken out or put in is named; in a journal, the line."""
 
     def ordered(members: dict[str, bytes]) -> None:
@@ -179,7 +190,7 @@ def test_changed(bundle, change, about, words):
     assert (about, words) in [(found.about, found.text[: len(words)]) for found in wrong(bundle)]
 
 
-def test_cut_journal(bundle):
+def test_cut_journal(bundle: Path) -> None:
     """A journal without its last lines is told, also where the sums were made anew."""
 
     def change(members: dict[str, bytes]) -> None:
@@ -191,7 +202,7 @@ def test_cut_journal(bundle):
     assert "the journal was not closed" in wrong(bundle)[0].text
 
 
-def test_journal_without_chain(bundle):
+def test_journal_without_chain(bundle: Path) -> None:
     """Whoever takes the chain away has not hidden anything."""
 
     def change(members: dict[str, bytes]) -> None:
@@ -224,7 +235,7 @@ def tar_of(info: tarfile.TarInfo, content: bytes = b"") -> bytes:
     return file.getvalue()
 
 
-def member(name: str, **fields) -> tarfile.TarInfo:
+def member(name: str, **fields: Any) -> tarfile.TarInfo:
     """A header as a bundle has it, but for these fields."""
     info = tarfile.TarInfo(name)
     info.mode, info.uname, info.gname = 0o600, "root", "root"
@@ -264,7 +275,7 @@ def member(name: str, **fields) -> tarfile.TarInfo:
         "time",
     ],
 )
-def test_hostile_member(tmp_path, info, words):
+def test_hostile_member(tmp_path: Path, info: TarInfo, words: str) -> None:
     """A name or a kind that leads out of the bundle is refused; nothing is put on the disk."""
     path = packed(tmp_path / "x.tar.gz", tar_of(info))
     assert words in wrong(path)[0].text
@@ -276,14 +287,14 @@ def test_hostile_member(tmp_path, info, words):
     [(1 << 20, "too early"), (1 << 31, "too large for a run"), (1 << 60, "its header is not"), (3, "padding")],
     ids=["larger", "bomb", "absurd", "smaller"],
 )
-def test_sizes_that_lie(tmp_path, size, words):
+def test_sizes_that_lie(tmp_path: Path, size: int, words: str) -> None:
     """A size that is not that of what follows is told before anything is made of it."""
     header = member("run/x", size=size).tobuf(tarfile.GNU_FORMAT)
     path = packed(tmp_path / "x.tar.gz", header + b"x" * 2048 + bytes(1024))
     assert words in wrong(path)[0].text
 
 
-def test_bombs(tmp_path):
+def test_bombs(tmp_path: Path) -> None:
     """What would fill the memory is refused by its size, or as soon as it is larger than a journal."""
     inner = lzma.compress(bytes(80 << 20), preset=0)
     tar = tar_of(member(f"run/{packed_journal.NAME}", size=len(inner)), inner)
@@ -291,7 +302,7 @@ def test_bombs(tmp_path):
     assert "too large for a journal" in found[0].text
 
 
-def test_twice(bundle):
+def test_twice(bundle: Path) -> None:
     """A member that is there twice is refused: readers differ in which one they take."""
     data = gzip.decompress(bundle.read_bytes())
     first_member = 512 + -(-len(data[512:].partition(b"\0")[0]) // 512) * 512
@@ -304,14 +315,14 @@ def test_twice(bundle):
     [b"", b"\x1f\x8b", b"PK\3\4" + bytes(99), gzip.compress(b"hello", mtime=0), b"x" * 4096],
     ids=["empty", "two bytes of gzip", "zip", "gzip of a text", "text"],
 )
-def test_no_bundle(tmp_path, content):
+def test_no_bundle(tmp_path: Path, content: bytes) -> None:
     """A file that is none."""
     path = tmp_path / "x.tar.gz"
     path.write_bytes(content)
     assert wrong(path)
 
 
-def test_missing(tmp_path, capsys):
+def test_missing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A file that is not there is no bundle that was changed."""
     assert main(["verify", str(tmp_path / "none")]) == 2
     assert "none: No such file or directory" in capsys.readouterr().err
@@ -322,7 +333,7 @@ def test_missing(tmp_path, capsys):
 # -- what is in it ----------------------------------------------------------------------------------------------------
 
 
-def test_data_only_when_asked(folder, tmp_path):
+def test_data_only_when_asked(folder: Path, tmp_path: Path) -> None:
     """A guest's data is in no bundle that nobody wanted it in."""
     make(folder, tmp_path / "with.tar.gz", with_data=True)
     with tarfile.open(tmp_path / "with.tar.gz") as unpacked:
@@ -333,14 +344,14 @@ def test_data_only_when_asked(folder, tmp_path):
     assert not (tmp_path / "both.tar.gz").exists()
 
 
-def test_redacted(folder, tmp_path):
+def test_redacted(folder: Path, tmp_path: Path) -> None:
     """Host names, serial numbers and paths are gone from all of it; what is left is chained, and good."""
     path = tmp_path / "redacted.tar.gz"
     make(folder, path, redact=True)
     assert wrong(path) == []
     assert "redacted" in [finding.about for finding in verify(path)]
     with tarfile.open(path) as unpacked:
-        contents = [unpacked.extractfile(each).read() for each in unpacked]
+        contents = [content_of(unpacked, each) for each in unpacked]
     text = b"".join(lzma.decompress(each) if each.startswith(b"\xfd7zXZ") else each for each in contents).decode()
     for secret in ("lab-seven", "joe", "XK-2201", "ABC12345"):
         assert secret not in text
@@ -348,7 +359,7 @@ def test_redacted(folder, tmp_path):
     assert f"seen on {redact.HOST}, serial number {redact.SERIAL}, in {redact.PATH} and" in text
 
 
-def test_damage_is_not_redacted_away(folder, tmp_path):
+def test_damage_is_not_redacted_away(folder: Path, tmp_path: Path) -> None:
     """To chain a damaged journal anew would hide what is wrong with it."""
     path = folder / journal.NAME
     path.write_bytes(path.read_bytes().replace(b'"pass"', b'"n/a"', 1))
@@ -358,7 +369,7 @@ def test_damage_is_not_redacted_away(folder, tmp_path):
     assert "line 5: it does not follow" in wrong(tmp_path / "x.tar.gz")[0].text
 
 
-def test_not_over_another_file(folder, bundle, tmp_path):
+def test_not_over_another_file(folder: Path, bundle: Path, tmp_path: Path) -> None:
     """What is there already stays; a folder that takes no file is named."""
     before = bundle.read_bytes()
     with pytest.raises(BundleError, match="exists already"):
@@ -368,7 +379,7 @@ def test_not_over_another_file(folder, bundle, tmp_path):
         make(folder, tmp_path / "no" / "x.tar.gz")
 
 
-def test_links_are_not_followed(folder, tmp_path):
+def test_links_are_not_followed(folder: Path, tmp_path: Path) -> None:
     """A link in the folder of a run leads nowhere that its owner did not mean to hand over."""
     (folder / "report.link").symlink_to("/etc/passwd")
     (folder / "inputs" / "link").symlink_to("/etc/passwd")
@@ -377,7 +388,7 @@ def test_links_are_not_followed(folder, tmp_path):
         assert not [name for name in unpacked.getnames() if name.endswith("link")]
 
 
-def test_errata(bundle):
+def test_errata(bundle: Path) -> None:
     """A result by a rule that is known to be wrong by now says so, where the rule was judged."""
     known = Erratum("v1.one", VERSION, VERSION + 1, "It asked for zero.", "A pass says nothing.")
     (found,) = wrong(bundle, errata=(known,))
@@ -387,7 +398,7 @@ def test_errata(bundle):
 
 
 @pytest.mark.skipif(not shutil.which("ssh-keygen"), reason="there is no ssh-keygen (Debian: openssh-client)")
-def test_signed(bundle, tmp_path):
+def test_signed(bundle: Path, tmp_path: Path) -> None:
     """A signature is checked by OpenSSH, and asked for where signers are named."""
 
     def keygen(*words: object) -> None:
@@ -409,7 +420,7 @@ def test_signed(bundle, tmp_path):
     assert "the signature does not match" in wrong(bundle, signers=lab)[-1].text
 
 
-def test_the_command(folder, tmp_path, capsys):
+def test_the_command(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Exit code 0 for a bundle as it was made, else 1; each line says what it is about."""
     path = tmp_path / "x.tar.gz"
     assert main(["bundle", str(folder), "--output", str(path)]) == 0
@@ -421,15 +432,15 @@ def test_the_command(folder, tmp_path, capsys):
     assert capsys.readouterr().out.startswith("WRONG ")
 
 
-def test_about_is_json(bundle):
+def test_about_is_json(bundle: Path) -> None:
     """What the run was made with, for a reader without this program."""
     with tarfile.open(bundle) as unpacked:
-        about = json.load(unpacked.extractfile(f"p/{ABOUT}"))
+        about = json.loads(content_of(unpacked, f"p/{ABOUT}"))
     assert about["facts"]["rule set"] == str(VERSION)
     assert about["redacted"] is False
 
 
-def test_what_a_killed_run_left_of_data_is_not_packed(folder, tmp_path):
+def test_what_a_killed_run_left_of_data_is_not_packed(folder: Path, tmp_path: Path) -> None:
     """Nor a report that is of another journal, maybe."""
     (folder / "data" / ".half.123").write_bytes(b"half")
     (folder / "report.xml").write_text("<all failures='0'/>")
@@ -439,14 +450,14 @@ def test_what_a_killed_run_left_of_data_is_not_packed(folder, tmp_path):
         assert not [name for name in unpacked.getnames() if "half" in name or name.endswith("xml")]
 
 
-def test_a_configuration_of_another_kernel(folder, tmp_path):
+def test_a_configuration_of_another_kernel(folder: Path, tmp_path: Path) -> None:
     """The run says which one it was made with."""
     (folder / "inputs" / "kernel-config").write_text("CONFIG_X=y\n")
     make(folder, tmp_path / "it.tar.gz")
     assert "not the configuration that the run was made with" in wrong(tmp_path / "it.tar.gz")[0].text
 
 
-def test_a_run_without_an_end(folder, tmp_path, capsys):
+def test_a_run_without_an_end(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Its bundle can be made and shown, as INCOMPLETE; verify says that it has no end, and so does bundle."""
     path = folder / journal.NAME
     path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:-1]))
@@ -467,7 +478,7 @@ def test_a_run_without_an_end(folder, tmp_path, capsys):
         (f"{HOST}\n{HOST}", "lab-seven"),
     ],
 )
-def test_redacted_wherever_it_is_shown(folder, tmp_path, said, gone):
+def test_redacted_wherever_it_is_shown(folder: Path, tmp_path: Path, said: str, gone: str) -> None:
     """Reports are made from what is left of the journal: no escape of theirs hides a name."""
     with Journal(folder / journal.NAME) as opened:
         opened.write(Note(said))
@@ -476,5 +487,5 @@ def test_redacted_wherever_it_is_shown(folder, tmp_path, said, gone):
     assert wrong(tmp_path / "it.tar.gz") == []
     with tarfile.open(tmp_path / "it.tar.gz") as unpacked:
         for member in unpacked:
-            data = unpacked.extractfile(member).read()
+            data = content_of(unpacked, member)
             assert gone.encode() not in (lzma.decompress(data) if member.name.endswith(".xz") else data), member.name

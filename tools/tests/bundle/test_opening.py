@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
-from stories import case, ended, told, written
+from stories import case, ended, timed, told, written
 
 from vfio_compliance.bundle.make import make
 from vfio_compliance.bundle.opening import opened
@@ -15,17 +17,17 @@ from vfio_compliance.results.writers import FORMATS
 
 
 @pytest.fixture
-def folder(tmp_path):
+def folder(tmp_path: Path) -> Path:
     """A run in which one rule was broken and one was not."""
     made = tmp_path / "run"
     made.mkdir()
     lines = told(ended("a[1]", "pass"), ended("b[2]", "fail", expected="this", seen="that"))
-    (made / journal.NAME).write_bytes(written((each.time, each.event) for each in lines))
+    (made / journal.NAME).write_bytes(written(timed(lines)))
     return made
 
 
 @pytest.fixture
-def bundle(folder, tmp_path):
+def bundle(folder: Path, tmp_path: Path) -> Path:
     """Of that run."""
     file = tmp_path / "run.tar.gz"
     make(folder, file)
@@ -33,7 +35,7 @@ def bundle(folder, tmp_path):
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_the_same_report(folder, bundle, capsys, name):
+def test_the_same_report(folder: Path, bundle: Path, capsys: pytest.CaptureFixture[str], name: str) -> None:
     """Whatever the run is read from, byte by byte."""
     said = []
     for place in (folder, folder / journal.NAME, bundle):
@@ -43,19 +45,19 @@ def test_the_same_report(folder, bundle, capsys, name):
     assert case("b[2]").rpartition("/")[2] in said[0]
 
 
-def test_compared_with_itself(folder, bundle, capsys):
+def test_compared_with_itself(folder: Path, bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A bundle is no other run than the folder that it was made from."""
     assert main(["diff", str(folder), str(bundle)]) == 0
     assert "Worse" not in capsys.readouterr().out
 
 
-def test_waivers_of_a_bundle(bundle, capsys):
+def test_waivers_of_a_bundle(bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["waive", str(bundle)]) == 0
     assert "rule: v1.b" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("damage", ["a byte", "cut", "no bundle"])
-def test_what_was_changed_is_not_read(bundle, capsys, damage):
+def test_what_was_changed_is_not_read(bundle: Path, capsys: pytest.CaptureFixture[str], damage: str) -> None:
     """It is told which file that is, and the report says nothing else."""
     data = bytearray(bundle.read_bytes())
     if damage == "a byte":

@@ -7,6 +7,10 @@ import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -22,20 +26,20 @@ VARIABLE = re.compile(r"\$\{\{.*?\}\}|\$\{?\w+\}?")
 
 
 @pytest.fixture
-def jobs(project):
+def jobs(project: Path) -> Path:
     """The folder."""
     return project / "tools" / "ci"
 
 
-def checked(file):
+def checked(file: Path) -> subprocess.CompletedProcess[str]:
     """Whether a file has the form that its server publishes; the schemas come with the checker."""
     pytest.importorskip("check_jsonschema")
-    command = [sys.executable, "-m", "check_jsonschema", *SCHEMAS[file.name], file]
+    command = [sys.executable, "-m", "check_jsonschema", *SCHEMAS[file.name], str(file)]
     return subprocess.run(command, capture_output=True, text=True)
 
 
 @pytest.mark.parametrize("name", SCHEMAS)
-def test_form(jobs, name):
+def test_form(jobs: Path, name: str) -> None:
     """As the server's schema has it."""
     done = checked(jobs / name)
     assert done.returncode == 0, done.stdout
@@ -49,7 +53,7 @@ def test_form(jobs, name):
         ("gitlab.yaml", "always", "ever"),
     ],
 )
-def test_form_is_looked_at(jobs, tmp_path, name, right, wrong):
+def test_form_is_looked_at(jobs: Path, tmp_path: Path, name: str, right: str, wrong: str) -> None:
     """A slip is found."""
     text = (jobs / name).read_text(encoding="utf-8")
     assert right in text
@@ -57,7 +61,7 @@ def test_form_is_looked_at(jobs, tmp_path, name, right, wrong):
     assert checked(tmp_path / name).returncode == 1
 
 
-def strings(value):
+def strings(value: Mapping[str | bool, Any] | str | Sequence[str | Mapping[str, Any]] | int) -> Iterator[str]:
     """All texts in a document."""
     if isinstance(value, str):
         yield value
@@ -65,19 +69,23 @@ def strings(value):
         yield from strings(each)
 
 
-def calls(folder):
+def _value(environment: Mapping[str, str], found: re.Match[str]) -> str:
+    return environment.get(found[0].strip("${}"), "6.12")
+
+
+def calls(folder: Path) -> Iterator[tuple[str, list[str]]]:
     """Each call of this program in a file of jobs, as words that its parser takes."""
     for file in sorted([*folder.rglob("*.yaml"), *folder.rglob("[a-z]*.fmf")]):
         document = yaml.safe_load(file.read_text(encoding="utf-8"))
         environment = {name: text for part in _parts(document) for name, text in part.items()}
         for line in (line for text in strings(document) for line in text.splitlines()):
-            known = VARIABLE.sub(lambda found, e=environment: e.get(found[0].strip("${}"), "6.12"), line)
+            known = VARIABLE.sub(partial(_value, environment), line)
             if match := re.search(r"(tools/ci/judge|\.\./judge|vfio-compliance(?= (?:run|merge))) (.*)", known):
                 words = shlex.split(match[2])
                 yield file.name, ["vm", *words] if "judge" in match[1] else words
 
 
-def _parts(value):
+def _parts(value: Mapping[str | bool, Any] | str | Sequence[str | Mapping[str, Any]] | int) -> Iterator[dict[str, str]]:
     """Where a file gives values to names: LAVA's `params`, tmt's `environment`."""
     if isinstance(value, dict):
         for name, each in value.items():
@@ -87,7 +95,7 @@ def _parts(value):
                 yield from _parts(each)
 
 
-def test_calls(jobs):
+def test_calls(jobs: Path) -> None:
     """Commands and options are those of this program."""
     found = [*calls(jobs)]
     assert {name for name, _ in found} == {"github.yaml", "gitlab.yaml", "kernels.fmf", "test.yaml"}
@@ -95,7 +103,7 @@ def test_calls(jobs):
         parser().parse_args(words)  # ends the test by SystemExit otherwise
 
 
-def test_profiles(jobs, project):
+def test_profiles(jobs: Path, project: Path) -> None:
     """Those that jobs name are here."""
     text = "".join(file.read_text(encoding="utf-8") for file in (jobs / "lava").glob("*.yaml"))
     named = {*re.findall(r"profiles/[\w.-]+\.yaml", text)}

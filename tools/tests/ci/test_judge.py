@@ -8,6 +8,8 @@ import shutil
 import signal
 import subprocess
 import time
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -35,7 +37,7 @@ ln -sf /bin/true .venv/bin/pip
 
 
 @pytest.fixture
-def checkout(project, tmp_path):
+def checkout(project: Path, tmp_path: Path) -> Path:
     """A checkout with this script alone, on a machine that has all Debian packages and installs no Python package."""
     tools = tmp_path / "it" / "tools" / "ci"
     tools.mkdir(parents=True)
@@ -51,7 +53,7 @@ def checkout(project, tmp_path):
     return tmp_path / "it"
 
 
-def command(checkout, *words, **environment):
+def command(checkout: Path, *words: str, **environment: Any) -> dict[str, Any]:
     """The call of the script, and its environment."""
     place = checkout.parent
     known = {**os.environ, "PLACE": str(place), "PATH": f"{place}:{os.environ['PATH']}", "CODE": "0", **environment}
@@ -59,7 +61,7 @@ def command(checkout, *words, **environment):
 
 
 @pytest.mark.parametrize("code", range(5))
-def test_exit_code(checkout, code):
+def test_exit_code(checkout: Path, code: int) -> None:
     """That of the virtual machines, whatever the reports of single runs end with; each run has its reports."""
     done = subprocess.run(**command(checkout, "--kernels", "6.12", "--", "a b", CODE=str(code)), capture_output=True)
     assert (done.returncode, done.stderr) == (code, "")
@@ -73,14 +75,14 @@ def test_exit_code(checkout, code):
 
 
 @pytest.mark.parametrize(("code", "expected"), [(0, 2), (1, 1), (3, 3)])
-def test_report_that_is_not_written(checkout, code, expected):
+def test_report_that_is_not_written(checkout: Path, code: int, expected: int) -> None:
     """A job without its reports is not green."""
     done = subprocess.run(**command(checkout, "--out", "there", CODE=str(code), UNWRITTEN="yes"))
     assert done.returncode == expected
     assert (checkout / "there").is_dir()
 
 
-def test_what_cannot_be_installed(checkout):
+def test_what_cannot_be_installed(checkout: Path) -> None:
     """Exit code 2, and nothing is judged."""
     done = subprocess.run(**command(checkout, NONE="yes"), capture_output=True)
     assert done.returncode == 2
@@ -88,7 +90,7 @@ def test_what_cannot_be_installed(checkout):
     assert not (checkout.parent / "asked").exists()
 
 
-def test_cancelled(checkout):
+def test_cancelled(checkout: Path) -> None:
     """The guest is ended, and what it has told gets its reports."""
     with subprocess.Popen(**command(checkout, LONG="300")) as job:
         deadline = time.monotonic() + 30

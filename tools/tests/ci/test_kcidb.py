@@ -7,40 +7,44 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 import pytest
-from stories import ended, told, written
+from stories import ended, timed, told, written
 
 from vfio_compliance.results import journal
-from vfio_compliance.results.events import Broken
+from vfio_compliance.results.events import Broken, Event
 
 #: In place of LAVA's own; tells what it was asked for.
 LAVA = '#!/bin/sh\necho "$@" >>"$(dirname "$0")/asked"\n'
 
 
 @pytest.fixture
-def runs(tmp_path):
+def runs(tmp_path: Path) -> list[Path]:
     """Two runs on one kernel; in the second something happened outside of any rule, twice."""
-    made = []
-    for name, events in (
+    made: list[Path] = []
+    stories: tuple[tuple[str, list[Event]], ...] = (
         ("one", [ended("a[1]", "pass"), ended("b", "fail", seen="that"), ended("c", "n/a"), ended("d", "not-run")]),
         ("two", [ended("a[1]", "pass"), Broken("it fell over", "lift it", None), Broken("and again", "lift it", None)]),
-    ):
+    )
+    for name, events in stories:
         folder = tmp_path / name
         folder.mkdir()
         lines = told(*events, seed=len(made) + 1)
-        (folder / journal.NAME).write_bytes(written((each.time + len(made), each.event) for each in lines))
+        (folder / journal.NAME).write_bytes(written((time + len(made), event) for time, event in timed(lines)))
         made.append(folder)
     return made
 
 
-def called(project, script, *words, **environment):
+def called(project: Path, script: str, *words: str | Path, **environment: Any) -> subprocess.CompletedProcess[str]:
     """A script of tools/ci."""
     command = [sys.executable, project / "tools" / "ci" / script, *words]
     return subprocess.run(command, capture_output=True, text=True, env={**os.environ, **environment})
 
 
-def test_submission(project, runs):
+def test_submission(project: Path, runs: list[Path]) -> None:
     """One document for all runs, by the sender's origin; what two of them share is told once."""
     schema = pytest.importorskip("kcidb_io").schema.LATEST
     done = called(project, "kcidb.py", "some_lab", *runs)
@@ -57,14 +61,14 @@ def test_submission(project, runs):
 
 
 @pytest.mark.parametrize("words", [[], ["some_lab"], ["Some-Lab", "{run}"], ["some_lab", "{run}", "none"]])
-def test_no_submission(project, runs, words):
+def test_no_submission(project: Path, runs: list[Path], words: Sequence[str]) -> None:
     """Nothing is printed that could be sent; exit code 2 and one line."""
     done = called(project, "kcidb.py", *(word.format(run=runs[0]) for word in words))
     assert (done.returncode, done.stdout) == (2, "")
     assert len(done.stderr.splitlines()) == 1
 
 
-def test_cases_for_lava(project, runs, tmp_path):
+def test_cases_for_lava(project: Path, runs: list[Path], tmp_path: Path) -> None:
     """Each rule by its name, what was not judged as unknown, and no name twice."""
     tool = tmp_path / "bin" / "lava-test-case"
     tool.parent.mkdir()
@@ -85,7 +89,7 @@ def test_cases_for_lava(project, runs, tmp_path):
     ]
 
 
-def test_cases_without_lava(project, runs):
+def test_cases_without_lava(project: Path, runs: list[Path]) -> None:
     """It says so: a job whose cases were lost is not green."""
     done = called(project, "lava/cases.py", runs[0], PATH="/nowhere")
     assert done.returncode == 2

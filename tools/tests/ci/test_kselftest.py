@@ -9,6 +9,9 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
 
 import kernel_parser
 import pytest
@@ -20,19 +23,19 @@ KERNEL = "format: 1\nname: x\ninterfaces: [dirty_type1]\ndevice: {{transport: ke
 
 
 @pytest.fixture
-def wrapper(project):
+def wrapper(project: Path) -> Path:
     """The script."""
     return project / "tools" / "ci" / "kselftest" / "migration_rules.py"
 
 
 @pytest.fixture
-def run(wrapper, project, tmp_path):
+def run(wrapper: Path, project: Path, tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Starts it in an empty folder, as the kernel's runner does; profile and options of the run."""
 
-    def start(*words, profile=None, **environment):
+    def start(*words: str, profile: str | None = None, **environment: Any) -> subprocess.CompletedProcess[str]:
         known = {name: text for name, text in os.environ.items() if name not in ("PYTHONPATH", "VFIO_PROFILE")}
         named = {"VFIO_PROFILE": str(project / "profiles" / profile)} if profile else {}
-        command = [sys.executable, wrapper, *words]
+        command = [sys.executable, str(wrapper), *words]
         folder = tmp_path / "here"
         folder.mkdir(exist_ok=True)
         environment = {**known, **named, **environment}
@@ -42,7 +45,9 @@ def run(wrapper, project, tmp_path):
 
 
 @pytest.mark.parametrize(("defects", "code", "passed"), [([], 0, 5), (["--defect=reserved-garbage"], 1, 0)])
-def test_a_run(run, tmp_path, defects, code, passed):
+def test_a_run(
+    run: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path, defects: Sequence[str], code: int, passed: int
+) -> None:
     """0 for a good driver, 1 for a broken one; Perl and the kernel read the same in it."""
     done = run(*ONE_RULE, *defects, profile="reference.yaml")
     assert done.returncode == code
@@ -54,18 +59,18 @@ def test_a_run(run, tmp_path, defects, code, passed):
     assert kernel_parser.counts(done.stdout, tmp_path) == [passed, 5 - passed, 0, 0, 0]
 
 
-def test_prove_reads_it(wrapper, project, tmp_path):
+def test_prove_reads_it(wrapper: Path, project: Path, tmp_path: Path) -> None:
     """As any other test."""
     if not shutil.which("prove"):
         pytest.skip("there is no prove")
     words = [str(project / "profiles" / "reference.yaml"), *ONE_RULE]
-    command = ["prove", "--exec", sys.executable, wrapper, "::", *words]
+    command = ["prove", "--exec", sys.executable, str(wrapper), "::", *words]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
     assert "Files=1, Tests=5" in done.stdout
     assert "Result: PASS" in done.stdout
 
 
-def test_no_profile(run):
+def test_no_profile(run: Callable[..., subprocess.CompletedProcess[str]]) -> None:
     """Nobody named a device: a skip."""
     done = run()
     assert (done.returncode, done.stderr) == (4, "")
@@ -88,7 +93,9 @@ def test_no_profile(run):
     ],
     ids=["no file", "wrong file", "no device", "no group"],
 )
-def test_nothing_to_judge(run, tmp_path, text, words):
+def test_nothing_to_judge(
+    run: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path, text: str | None, words: str
+) -> None:
     """A profile that cannot be used, and a device that is not there, are skips that say why, in one line."""
     file = tmp_path / "p.yaml"
     if text is not None:
@@ -101,7 +108,7 @@ def test_nothing_to_judge(run, tmp_path, text, words):
     assert re.search(words, plan)
 
 
-def test_not_installed(wrapper, tmp_path):
+def test_not_installed(wrapper: Path, tmp_path: Path) -> None:
     """A copy in a kernel's tree, with a Python that has nothing of this project: a skip."""
     copy = tmp_path / "selftests" / "vfio_compliance" / wrapper.name
     copy.parent.mkdir(parents=True)
@@ -111,7 +118,7 @@ def test_not_installed(wrapper, tmp_path):
     assert done.stdout.startswith("KTAP version 1\n1..0 # SKIP vfio-compliance is not installed for ")
 
 
-def test_a_run_that_is_refused(run):
+def test_a_run_that_is_refused(run: Callable[..., subprocess.CompletedProcess[str]]) -> None:
     """No report came of it: a failure, never a skip or a pass; stderr has the reason."""
     done = run("--only", "nonsense", profile="reference.yaml")
     assert done.returncode == 1
@@ -123,7 +130,9 @@ def test_a_run_that_is_refused(run):
     assert "no such rule, clause or case" in done.stderr
 
 
-def test_a_run_that_is_not_whole(run, project, tmp_path):
+def test_a_run_that_is_not_whole(
+    run: Callable[..., subprocess.CompletedProcess[str]], project: Path, tmp_path: Path
+) -> None:
     """What could not be judged is a failure, never a skip or a pass: here the server cannot be started."""
     text = (project / "profiles" / "reference.yaml").read_text(encoding="utf-8")
     assert '"{python}"' in text
@@ -134,12 +143,13 @@ def test_a_run_that_is_not_whole(run, project, tmp_path):
     assert "not judged" in done.stdout
 
 
-def test_ended_by_the_runner(wrapper, project, tmp_path):
+def test_ended_by_the_runner(wrapper: Path, project: Path, tmp_path: Path) -> None:
     """A time limit's SIGTERM ends the run; its report is whole all the same, and it is a failure."""
-    words = [project / "profiles" / "reference.yaml", "--out", tmp_path / "out"]
+    words = [str(project / "profiles" / "reference.yaml"), "--out", str(tmp_path / "out")]
     with subprocess.Popen(
-        [sys.executable, wrapper, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path
+        [sys.executable, str(wrapper), *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path
     ) as test:
+        assert test.stderr is not None
         assert "cases to run" in test.stderr.readline()
         assert "the device is open" in test.stderr.readline()
         test.send_signal(signal.SIGTERM)
@@ -150,7 +160,7 @@ def test_ended_by_the_runner(wrapper, project, tmp_path):
     assert "# ERROR the run ended before" in out
 
 
-def test_what_the_kernel_reads_beside_it(wrapper):
+def test_what_the_kernel_reads_beside_it(wrapper: Path) -> None:
     """`settings` has a time limit that a run stays below, `config` nothing but options."""
     folder = wrapper.parent
     assert os.access(wrapper, os.X_OK)

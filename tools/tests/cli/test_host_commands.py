@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
+
 import pytest
 from pci_tree import BUS, NET, FakeMachine, built
 
@@ -11,7 +14,7 @@ from vfio_compliance.host import machine as machines
 
 
 @pytest.fixture
-def machine(tmp_path, monkeypatch) -> FakeMachine:
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeMachine:
     """The machine that the commands see."""
     found = built(tmp_path)
     monkeypatch.setenv("COLUMNS", "100")
@@ -19,7 +22,7 @@ def machine(tmp_path, monkeypatch) -> FakeMachine:
     return found
 
 
-def test_there_and_back(machine, capsys):
+def test_there_and_back(machine: FakeMachine, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["bind", NET]) == 0
     assert capsys.readouterr().out.startswith(
         f"{NET} is bound to vfio-pci; `vfio-compliance unbind {NET}` gives it back"
@@ -30,14 +33,14 @@ def test_there_and_back(machine, capsys):
     assert capsys.readouterr().err.startswith(f"vfio-compliance: not given back: {NET} was not bound by")
 
 
-def test_another_driver(machine, capsys):
+def test_another_driver(machine: FakeMachine, capsys: pytest.CaptureFixture[str]) -> None:
     (machine.root / BUS / "drivers/acme_vfio").mkdir()
     assert main(["bind", NET, "--driver", "acme_vfio"]) == 0
     assert f"{NET} is bound to acme_vfio" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("words", [["bind", "x\x1b[31m"], ["unbind", "x\x1b[31m"], ["bind", NET, "--driver", "\x1b"]])
-def test_what_cannot_be_done(machine, capsys, words):
+def test_what_cannot_be_done(machine: FakeMachine, capsys: pytest.CaptureFixture[str], words: Sequence[str]) -> None:
     """One line, which steers no terminal."""
     assert main(words) == 2
     said = capsys.readouterr()
@@ -47,13 +50,13 @@ def test_what_cannot_be_done(machine, capsys, words):
     assert "\x1b" not in said.err
 
 
-def test_doctor_of_a_server(capsys):
+def test_doctor_of_a_server(capsys: pytest.CaptureFixture[str]) -> None:
     """The reference device needs nothing of the host."""
     assert main(["doctor", "profiles/reference.yaml"]) == 0
     assert "module vfio                not needed for this" in capsys.readouterr().out
 
 
-def test_doctor_of_the_kernel(machine, capsys):
+def test_doctor_of_the_kernel(machine: FakeMachine, capsys: pytest.CaptureFixture[str]) -> None:
     """What is missing comes first, and is the exit code."""
     assert main(["doctor", "profiles/qemu-edu.yaml"]) == 2
     assert "missing" in capsys.readouterr().out.splitlines()[0].split()
@@ -61,7 +64,7 @@ def test_doctor_of_the_kernel(machine, capsys):
 
 
 @pytest.mark.parametrize("word", ["no.yaml", "profiles/plans/ci.yaml", "nothing/there", "\x1b[31m"])
-def test_doctor_of_what_is_no_target(capsys, word):
+def test_doctor_of_what_is_no_target(capsys: pytest.CaptureFixture[str], word: str) -> None:
     assert main(["doctor", word]) == 2
     said = capsys.readouterr()
     assert said.out == ""
@@ -81,7 +84,7 @@ def test_doctor_of_what_is_no_target(capsys, word):
     ],
     ids=range(6),
 )
-def test_words_of_probe(capsys, words, code):
+def test_words_of_probe(capsys: pytest.CaptureFixture[str], words: Sequence[str], code: int | None) -> None:
     """What follows -- is a command, and no option of ours."""
     if code is None:
         with pytest.raises(SystemExit) as ended:

@@ -4,11 +4,14 @@
 from __future__ import annotations
 
 import urllib.parse
+from pathlib import Path
+from xml.etree.ElementTree import Element
 
 import pytest
 from hostile import HOSTILE, hostile_run
 from pages import by_id, cells, part, text, tree
-from stories import NOON, ended, told, written
+from pages import links as links_in
+from stories import NOON, ended, timed, told, written
 
 from vfio_compliance.cli.main import main
 from vfio_compliance.results import journal
@@ -17,28 +20,28 @@ from vfio_compliance.results.setting import JudgedProfile
 from vfio_compliance.results.writers.html.index import Linked, render
 
 
-def recorded(folder, *verdicts, kernel="Linux 6", profile="gpu"):
+def recorded(folder: Path, *verdicts: str, kernel: str = "Linux 6", profile: str = "gpu") -> Path:
     """A folder with a run in which the rules a, b and so on have these verdicts."""
     folder.mkdir(parents=True)
     ends = [ended(letter, verdict) for letter, verdict in zip("abc", verdicts, strict=False)]
     records = told(*ends, kernel=kernel, profile=JudgedProfile("p.yaml", profile, "0" * 64))
-    (folder / journal.NAME).write_bytes(written((NOON, record.event) for record in records))
+    (folder / journal.NAME).write_bytes(written((NOON, event) for _, event in timed(records)))
     return folder
 
 
 @pytest.fixture
-def runs(tmp_path):
+def runs(tmp_path: Path) -> list[Path]:
     """Two that differ on rule b."""
     good = recorded(tmp_path / "runs" / "good", "pass", "pass", "n/a")
     return [good, recorded(tmp_path / "runs" / "bad one", "pass", "fail", "n/a", kernel="Linux 7")]
 
 
-def page(file):
+def page(file: Path) -> Element:
     """The page as a tree."""
     return tree(file.read_text(encoding="utf-8"))
 
 
-def test_rules_by_runs(runs, tmp_path):
+def test_rules_by_runs(runs: list[Path], tmp_path: Path) -> None:
     """What differs comes first, then what is the same, then what passes; the exit code is the worst of all."""
     out = tmp_path / "index.html"
     assert main(["index", *map(str, runs), "--out", str(out)]) == 1
@@ -55,29 +58,29 @@ def test_rules_by_runs(runs, tmp_path):
     ]
 
 
-def test_links_lead_to_the_reports(runs, tmp_path):
+def test_links_lead_to_the_reports(runs: list[Path], tmp_path: Path) -> None:
     """From where the page is to each rule in them, also by way of a folder's name that an address cannot have."""
     out = tmp_path / "pages" / "index.html"
     main(["index", str(tmp_path / "runs"), "--out", str(out), "--reports"])
-    links = [each.get("href") for each in by_id(page(out), "v1.b").iter("a")]
+    links = links_in(by_id(page(out), "v1.b"))
     assert links == ["#v1.b", "../runs/bad%20one/report.html#v1.b", "../runs/good/report.html#v1.b"]
     for link in links[1:]:
         place, _, rule = link.partition("#")
         by_id(page(out.parent / urllib.parse.unquote(place)), rule)
 
 
-def test_without_reports_nothing_leads_there(runs, tmp_path):
+def test_without_reports_nothing_leads_there(runs: list[Path], tmp_path: Path) -> None:
     """And none is written; one that is there is linked."""
     out = tmp_path / "index.html"
     (runs[0] / "report.html").write_text("here")
     main(["index", *map(str, runs), "--out", str(out)])
-    links = [each.get("href") for each in by_id(page(out), "v1.b").iter("a")]
+    links = links_in(by_id(page(out), "v1.b"))
     assert links == ["#v1.b", "runs/good/report.html#v1.b"]
     assert (runs[0] / "report.html").read_text() == "here"
     assert not (runs[1] / "report.html").exists()
 
 
-def test_the_report_of_a_journal_and_of_a_bundle(runs, tmp_path):
+def test_the_report_of_a_journal_and_of_a_bundle(runs: list[Path], tmp_path: Path) -> None:
     """Beside the journal, and beside the bundle by its name."""
     bundle = tmp_path / "lab.tar.gz"
     assert main(["bundle", str(runs[0]), "--output", str(bundle)]) == 0
@@ -87,7 +90,9 @@ def test_the_report_of_a_journal_and_of_a_bundle(runs, tmp_path):
     assert links == ["#v1.a", "runs/good/report.html#v1.a", "lab.tar.gz.html#v1.a"]
 
 
-def test_a_run_that_cannot_be_read_is_named(runs, tmp_path, capsys):
+def test_a_run_that_cannot_be_read_is_named(
+    runs: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """On the page and beside it; the others are there."""
     out = tmp_path / "index.html"
     (runs[1] / journal.NAME).write_text('{"event":"run","format":2}\n')
@@ -100,7 +105,7 @@ def test_a_run_that_cannot_be_read_is_named(runs, tmp_path, capsys):
     assert "none: No such file or directory" in section
 
 
-def test_a_page_that_cannot_be_written(runs, tmp_path, capsys):
+def test_a_page_that_cannot_be_written(runs: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The file, and why."""
     (tmp_path / "file").touch()
     assert main(["index", str(runs[0]), "--out", str(tmp_path / "file" / "index.html")]) == 2
@@ -108,7 +113,7 @@ def test_a_page_that_cannot_be_written(runs, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("name", ["runs/good", f"runs/good/{journal.NAME}"])
-def test_a_page_is_no_run(runs, tmp_path, capsys, name):
+def test_a_page_is_no_run(runs: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str) -> None:
     """Neither a folder nor a journal is overwritten."""
     before = (runs[0] / journal.NAME).read_bytes()
     assert main(["index", str(runs[0]), "--out", str(tmp_path / name)]) == 2
@@ -116,7 +121,9 @@ def test_a_page_is_no_run(runs, tmp_path, capsys, name):
     assert (runs[0] / journal.NAME).read_bytes() == before
 
 
-def test_a_report_that_cannot_be_written_is_missed(runs, tmp_path, capsys):
+def test_a_report_that_cannot_be_written_is_missed(
+    runs: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """The page is made without it."""
     (runs[0] / "report.html").mkdir()
     out = tmp_path / "index.html"
@@ -126,11 +133,11 @@ def test_a_report_that_cannot_be_written_is_missed(runs, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("name", sorted(HOSTILE))
-def test_of_hostile_devices(name):
+def test_of_hostile_devices(name: str) -> None:
     """What they say is text in the page."""
     runs = named([merged(HOSTILE[name], hostile_run(HOSTILE[name])), merged("good", hostile_run("good"))])
     written = render([Linked(run, "a/report.html") for run in runs], [HOSTILE[name]])
     found = tree(written)
     assert len(list(found.iter("script"))) == 1
     assert {letter for letter in written if letter != "\n" and not letter.isprintable()} == set()
-    assert {each.get("href").partition("#")[0] for each in found.iter("a")} == {"", "a/report.html"}
+    assert {link.partition("#")[0] for link in links_in(found)} == {"", "a/report.html"}

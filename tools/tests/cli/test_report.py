@@ -9,6 +9,7 @@ import re
 import stat
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from stories import NOON, RULE, first, written
@@ -16,7 +17,7 @@ from stories import NOON, RULE, first, written
 from vfio_compliance.bundle.opening import opened
 from vfio_compliance.cli.main import main
 from vfio_compliance.results import journal, reports
-from vfio_compliance.results.events import End, Finish, Plan
+from vfio_compliance.results.events import End, Event, Finish, Plan
 from vfio_compliance.results.failure import Failure
 from vfio_compliance.results.verdict import Verdict
 from vfio_compliance.results.writers import FORMATS, render
@@ -24,11 +25,11 @@ from vfio_compliance.results.writers import FORMATS, render
 FORMATS_IN_WORDS = "terminal, json, junit, ktap, kcidb, markdown, html"
 
 
-def recorded(folder, verdict="pass"):
+def recorded(folder: Path, verdict: str = "pass") -> Path:
     """A folder with a run of one case."""
     folder.mkdir()
     failure = None if verdict == "pass" else Failure("doing it", "this", "that")
-    events = [
+    events: list[Event] = [
         first([RULE], {"c": RULE.id}),
         Plan((("c", RULE.id),)),
         End("c", RULE.id, Verdict(verdict), 0.1, failure, {}, ()),
@@ -39,26 +40,26 @@ def recorded(folder, verdict="pass"):
 
 
 @pytest.fixture
-def held(tmp_path):
+def held(tmp_path: Path) -> Path:
     """A run in which the rule held."""
     return recorded(tmp_path / "held")
 
 
 @pytest.fixture
-def broken(tmp_path):
+def broken(tmp_path: Path) -> Path:
     """A run in which the rule was broken."""
     return recorded(tmp_path / "broken", "fail")
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_format_is_printed(held, capsys, name):
+def test_format_is_printed(held: Path, capsys: pytest.CaptureFixture[str], name: str) -> None:
     """The same that the writer makes; exit code of the run."""
     assert main(["report", str(held), "--format", name]) == 0
     assert capsys.readouterr().out == render(name, opened(held))
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_output(broken, tmp_path, capsys, name):
+def test_output(broken: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str) -> None:
     """A file for its owner alone, in a folder that is made; nothing is printed."""
     file = tmp_path / "new" / "report"
     assert main(["report", str(broken), "--format", name, "--output", str(file)]) == 1
@@ -68,7 +69,7 @@ def test_output(broken, tmp_path, capsys, name):
     assert capsys.readouterr() == ("", "")
 
 
-def test_output_takes_the_place_of_an_older_one(held, tmp_path):
+def test_output_takes_the_place_of_an_older_one(held: Path, tmp_path: Path) -> None:
     """All of it, or nothing."""
     file = tmp_path / "report"
     file.write_text("older " * 10_000)
@@ -84,7 +85,9 @@ def test_output_takes_the_place_of_an_older_one(held, tmp_path):
         ("/dev/full", "No space left on device"),
     ],
 )
-def test_output_that_cannot_be_written(held, tmp_path, capsys, place, why):
+def test_output_that_cannot_be_written(
+    held: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], place: str, why: str
+) -> None:
     """The file and the reason, exit code 2; nothing is left behind."""
     (tmp_path / "file").touch()
     (tmp_path / "folder").mkdir()
@@ -95,7 +98,7 @@ def test_output_that_cannot_be_written(held, tmp_path, capsys, place, why):
     assert {*tmp_path.iterdir()} == before
 
 
-def test_unknown_format(held, capsys):
+def test_unknown_format(held: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """It is met with those that there are, and what was meant."""
     with pytest.raises(SystemExit) as ended:
         main(["report", str(held), "--format", "junti"])
@@ -115,7 +118,7 @@ def test_unknown_format(held, capsys):
         ("junit=/", "'junit=/' names no file"),
     ],
 )
-def test_run_refuses_a_report(capsys, text, words):
+def test_run_refuses_a_report(capsys: pytest.CaptureFixture[str], text: str, words: str) -> None:
     """Before anything is run."""
     with pytest.raises(SystemExit) as ended:
         main(["run", "profiles/reference.yaml", "--report", text])
@@ -123,7 +126,9 @@ def test_run_refuses_a_report(capsys, text, words):
     assert words in capsys.readouterr().err
 
 
-def test_run_refuses_one_file_for_two_reports(project, tmp_path, capsys):
+def test_run_refuses_one_file_for_two_reports(
+    project: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """One of them would be lost."""
     file = tmp_path / "x"
     words = [word for name in ("junit", "ktap") for word in ("--report", f"{name}={file}")]
@@ -131,11 +136,11 @@ def test_run_refuses_one_file_for_two_reports(project, tmp_path, capsys):
     assert capsys.readouterr().err == "vfio-compliance: --report names one file twice\n"
 
 
-def test_run_writes_reports(project, tmp_path):
+def test_run_writes_reports(project: Path, tmp_path: Path) -> None:
     """Those that were asked for, and the text in the folder; one that cannot be written spoils the exit code only."""
     out, xml, nothing = tmp_path / "out", tmp_path / "a" / "it.xml", "/dev/full"
-    command = [sys.executable, "-m", "vfio_compliance", "run", project / "profiles" / "reference.yaml"]
-    command += ["--out", out, "--only", "RES-01", "--report", f"junit={xml}", "--report", f"json={nothing}"]
+    command = [sys.executable, "-m", "vfio_compliance", "run", str(project / "profiles" / "reference.yaml")]
+    command += ["--out", str(out), "--only", "RES-01", "--report", f"junit={xml}", "--report", f"json={nothing}"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=project)
     assert done.returncode == 2
     assert done.stderr.startswith(
@@ -148,7 +153,7 @@ def test_run_writes_reports(project, tmp_path):
 
 
 @pytest.mark.parametrize(("runs", "code"), [(("held", "held"), 0), (("held", "broken"), 1), (("broken", "held"), 0)])
-def test_diff(tmp_path, capsys, runs, code):
+def test_diff(tmp_path: Path, capsys: pytest.CaptureFixture[str], runs: tuple[str, str], code: int) -> None:
     """1 where something got worse; a run is named by its folder or its journal."""
     places = [recorded(tmp_path / f"{number}", "pass" if run == "held" else "fail") for number, run in enumerate(runs)]
     assert main(["diff", str(places[0]), str(places[1] / journal.NAME)]) == code
@@ -156,7 +161,7 @@ def test_diff(tmp_path, capsys, runs, code):
 
 
 @pytest.mark.parametrize("missing", [0, 1])
-def test_diff_of_what_is_no_run(held, tmp_path, capsys, missing):
+def test_diff_of_what_is_no_run(held: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], missing: int) -> None:
     """The file that is missing is named, exit code 2."""
     places = [str(held), str(held)]
     places[missing] = str(tmp_path / "none")
@@ -164,7 +169,7 @@ def test_diff_of_what_is_no_run(held, tmp_path, capsys, missing):
     assert capsys.readouterr().err == f"vfio-compliance: {places[missing]}: No such file or directory\n"
 
 
-def test_merge(held, broken, tmp_path, capsys):
+def test_merge(held: Path, broken: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Folder, journal and bundle alike; the exit code is the worst of all."""
     packed = tmp_path / "held.tar.gz"
     assert main(["bundle", str(held), "--output", str(packed)]) == 0
@@ -173,7 +178,7 @@ def test_merge(held, broken, tmp_path, capsys):
     assert capsys.readouterr().out.splitlines()[-1] == "2 runs: exit code 1"
 
 
-def test_merge_of_a_folder_of_runs(tmp_path, capsys):
+def test_merge_of_a_folder_of_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """All that are below it, by their names; one that has none is no run."""
     for name in ("b", "a"):
         (tmp_path / "all" / name).mkdir(parents=True)
@@ -188,7 +193,7 @@ def test_merge_of_a_folder_of_runs(tmp_path, capsys):
     )
 
 
-def test_merge_of_what_cannot_be_read(held, tmp_path, capsys):
+def test_merge_of_what_cannot_be_read(held: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A line on each, with the cause, and exit code 2; the others are shown."""
     none, junk = tmp_path / "none", tmp_path / "junk"
     junk.write_bytes(b"\x1f\x8bjunk")
@@ -203,7 +208,7 @@ def test_merge_of_what_cannot_be_read(held, tmp_path, capsys):
     assert capsys.readouterr() == ("", f"vfio-compliance: {none}: No such file or directory\n")
 
 
-def test_report_to_a_pipe(held, tmp_path):
+def test_report_to_a_pipe(held: Path, tmp_path: Path) -> None:
     """What is no file of its own is written to, not replaced."""
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)

@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 
 from vfio_compliance.cli import selftest
@@ -10,10 +13,10 @@ from vfio_compliance.cli.checkout import Complaint
 from vfio_compliance.cli.main import main
 
 
-def failing(error):
+def failing(error: Exception) -> Callable[[], None]:
     """A part that raises."""
 
-    def part():
+    def part() -> None:
         raise error
 
     return part
@@ -30,20 +33,22 @@ def failing(error):
         (lambda: selftest.Found(False, "\x1b[31mred\x00"), 2, "BROKEN  files     \\x1b[31mred\\x00\n"),
     ],
 )
-def test_part(monkeypatch, capsys, part, code, said):
+def test_part(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], part: Callable[..., Any], code: int, said: str
+) -> None:
     """It is broken where it says so or cannot be done; what it says harms no terminal. The next part has its turn."""
     monkeypatch.setattr(selftest, "_PARTS", {"files": part, "next": lambda: selftest.Found(True, "well")})
     assert main(["selftest"]) == code
     assert capsys.readouterr() == (f"{said}ok      next      well\n", "")
 
 
-def test_defect_that_nobody_notices(monkeypatch):
+def test_defect_that_nobody_notices(monkeypatch: pytest.MonkeyPatch) -> None:
     """A run that passes all the same is what this part is there to find."""
     monkeypatch.setattr(selftest, "_run", lambda *_: (0, "CONFORMANT", None))
     assert selftest._defect() == (False, "reserved-garbage was not caught: CONFORMANT")
 
 
-def test_reference_that_fails(monkeypatch):
+def test_reference_that_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     """The last line of its run is shown."""
     monkeypatch.setattr(selftest, "_run", lambda *_: (1, "NOT CONFORMANT", None))
     assert selftest._reference() == (False, "NOT CONFORMANT")

@@ -8,6 +8,8 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 
@@ -27,7 +29,7 @@ printf '%s\\n' "${COMPREPLY[@]}"
 
 
 @pytest.fixture(scope="module")
-def made(project, tmp_path_factory):
+def made(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The files as they are made now."""
     pytest.importorskip("shtab")
     pytest.importorskip("argparse_manpage")
@@ -36,10 +38,10 @@ def made(project, tmp_path_factory):
     return folder
 
 
-def test_manual_is_current(project, made):
+def test_manual_is_current(project: Path, made: Path) -> None:
     """It is what `python tools/shell` makes; another version of its maker may make it otherwise, which says nothing."""
     listed = (project / "tools" / "constraints.txt").read_text(encoding="utf-8")
-    pinned = re.search(r"(?m)^argparse-manpage==([\w.]+)", listed)[1]
+    (pinned,) = re.findall(r"(?m)^argparse-manpage==([\w.]+)", listed)
     if (installed := importlib.metadata.version("argparse-manpage")) != pinned:
         pytest.skip(f"the page was made by argparse-manpage {pinned}; {installed} is installed")
     kept = (project / "tools" / "shell" / MANUAL).read_text(encoding="utf-8")
@@ -47,7 +49,7 @@ def test_manual_is_current(project, made):
 
 
 @pytest.mark.parametrize("shell", SHELLS)
-def test_completion_knows_all_commands_and_options(made, shell):
+def test_completion_knows_all_commands_and_options(made: Path, shell: str) -> None:
     """None is left out, whatever the shell."""
     text = (made / shell).read_text(encoding="utf-8")
     program = parser()
@@ -69,16 +71,16 @@ def test_completion_knows_all_commands_and_options(made, shell):
     ],
     ids=" ".join,
 )
-def test_bash_completes(project, made, words, completed):
+def test_bash_completes(project: Path, made: Path, words: Sequence[str], completed: Sequence[str]) -> None:
     """Commands, options, files and choices."""
     if not shutil.which("bash"):
         pytest.skip("there is no bash")
-    call = ["bash", "-c", BASH, "bash", made / SHELLS[0], "vfio-compliance", *words]
+    call = ["bash", "-c", BASH, "bash", str(made / SHELLS[0]), "vfio-compliance", *words]
     ended = subprocess.run(call, capture_output=True, text=True, cwd=project, check=True)
     assert ended.stdout.split() == completed
 
 
-def test_manual_is_read_without_a_warning(project):
+def test_manual_is_read_without_a_warning(project: Path) -> None:
     """groff finds nothing to complain of."""
     if not shutil.which("groff"):
         pytest.skip("there is no groff")

@@ -6,6 +6,9 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -32,24 +35,24 @@ print(*sys.modules)
         ("explain v1.reserved", ["vfio_compliance.profiles", "difflib"]),
     ],
 )
-def test_loads_little(project, words, more):
+def test_loads_little(project: Path, words: str, more: Sequence[str]) -> None:
     """Only what it needs."""
     call = [sys.executable, "-c", SCRIPT, *words.split()]
     ended = subprocess.run(call, capture_output=True, text=True, cwd=project, check=True)
     assert set(ended.stdout.split()) & {*HEAVY, *more} == set()
 
 
-def _full():
+def _full() -> int:
     return os.open("/dev/full", os.O_WRONLY)
 
 
-def _reader_gone():
+def _reader_gone() -> int:
     reading, writing = os.pipe()
     os.close(reading)
     return writing
 
 
-def _terminal_gone():
+def _terminal_gone() -> int:
     terminal, other = os.openpty()
     os.close(terminal)
     return other
@@ -64,7 +67,7 @@ def _terminal_gone():
     ],
 )
 @pytest.mark.parametrize("command", [["list"], ["explain", "v1.reserved"], ["check", "profiles/reference.yaml"]])
-def test_nobody_to_show_it_to(project, command, opened, words):
+def test_nobody_to_show_it_to(project: Path, command: Sequence[str], opened: Callable[..., Any], words: str) -> None:
     """A command says so, if there is still somebody to tell, and does not exit with success."""
     out = opened()
     ended = subprocess.run(

@@ -4,24 +4,30 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 
 import pytest
 
 from vfio_compliance.cli.main import main, parser
 
-COMMANDS = next(action.choices for action in parser()._actions if action.choices)
+COMMANDS = dict[str, argparse.ArgumentParser](
+    next(action.choices for action in parser()._actions if isinstance(action.choices, dict))
+)
 
 
-def said(capsys, *words):
+def said(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:
     """Exit code of a call that argparse ends, and the two things that it wrote."""
     with pytest.raises(SystemExit) as ended:
         main(words)
+    assert isinstance(ended.value.code, int)
     return ended.value.code, *capsys.readouterr()
 
 
 @pytest.mark.parametrize("columns", ["60", "100"])
 @pytest.mark.parametrize("command", COMMANDS)
-def test_help_shows_all(monkeypatch, capsys, columns, command):
+def test_help_shows_all(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], columns: str, command: str
+) -> None:
     """Each option and each word on it, in lines that fit, in the help of a command; the command in the program's."""
     monkeypatch.setenv("COLUMNS", columns)
     assert f"    {command} " in said(capsys, "--help")[1]
@@ -31,6 +37,7 @@ def test_help_shows_all(monkeypatch, capsys, columns, command):
     assert all(len(line) <= int(columns) for line in text.splitlines() if line[:2] != "  " and "usage" not in line)
     flat = "".join(text.split())
     for action in COMMANDS[command]._actions:
+        assert action.help is not None
         if action.help != argparse.SUPPRESS:
             assert "".join(action.help.split()) in flat
             assert all(option in text for option in action.option_strings)
@@ -39,7 +46,7 @@ def test_help_shows_all(monkeypatch, capsys, columns, command):
 
 
 @pytest.mark.parametrize("command", ["", *COMMANDS])
-def test_no_word_is_cut_short(command):
+def test_no_word_is_cut_short(command: str) -> None:
     """An option is written whole, so that a new one never changes what a script means."""
     assert not (COMMANDS[command] if command else parser()).allow_abbrev
 
@@ -76,7 +83,7 @@ def test_no_word_is_cut_short(command):
         (["judge"], "judge [", "the following arguments are required: trace"),
     ],
 )
-def test_wrong_words(capsys, words, usage, complaint):
+def test_wrong_words(capsys: pytest.CaptureFixture[str], words: Sequence[str], usage: str, complaint: str) -> None:
     """Exit 2, the usage of the command that was meant, and what is wrong."""
     code, text, told = said(capsys, *words)
     assert (code, text) == (2, "")
@@ -101,7 +108,7 @@ def test_wrong_words(capsys, words, usage, complaint):
     ],
     ids=lambda text: text[:30],
 )
-def test_unknown_rule(capsys, command, pattern, hint):
+def test_unknown_rule(capsys: pytest.CaptureFixture[str], command: str, pattern: str, hint: str) -> None:
     """Any part of a name, in any case, finds the name; so does one with a slip in it."""
     assert main([command, pattern]) == 2
     assert capsys.readouterr() == ("", f"vfio-compliance: no rule or clause {pattern!r}{hint}\n")

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 from clients import (
     CLOSE,
@@ -30,7 +32,8 @@ from clients import (
     write,
 )
 
-from vfio_compliance.uapi.migration_v1 import DATA_OFFSET, DATA_SIZE, DEVICE_STATE, PENDING_BYTES
+from vfio_compliance.run.client import Access
+from vfio_compliance.uapi.migration_v1 import DATA_OFFSET, DATA_SIZE, DEVICE_STATE, PENDING_BYTES, Register
 
 A, B, C = bytes(range(16)), b"b" * 100, b"c" * 40
 SAVING = [OPEN, *to(RUNNING, STOP_AND_COPY)]
@@ -42,7 +45,7 @@ PART = [pending(9), *got(A)]
 REST = [pending(9), *got(B), pending(0), *to(STOP_AND_COPY, STOP)]
 
 
-def hidden(access):
+def hidden(access: Access) -> Access:
     """The same access, of which only the place is known."""
     return access._replace(data=b"", digest="")
 
@@ -105,7 +108,7 @@ HIDDEN = {
 
 
 @pytest.mark.parametrize(("client", "unclear", "kept"), HIDDEN.values(), ids=HIDDEN)
-def test_what_cannot_be_told(client, unclear, kept):
+def test_what_cannot_be_told(client: Sequence[Access], unclear: set[str], kept: set[str]) -> None:
     """No offence; each clause that what is missing would have decided is named, and no other."""
     result = judged(client)
     assert result.offences == []
@@ -113,7 +116,7 @@ def test_what_cannot_be_told(client, unclear, kept):
     assert {clause for clause, count in result.judge.kept.items() if count} == kept
 
 
-def test_order_is_seen_without_values():
+def test_order_is_seen_without_values() -> None:
     """That data_size is read before data_offset needs no value."""
     client = [*SAVING, hidden(pending(9)), hidden(size(16)), hidden(offset()), pending(0)]
     assert judged(client).clauses == ["SAV-11"]
@@ -134,7 +137,7 @@ EXCUSED = {
 
 
 @pytest.mark.parametrize("way", EXCUSED.values(), ids=EXCUSED)
-def test_stop_and_copy_left(way):
+def test_stop_and_copy_left(way: Sequence[Access]) -> None:
     """Who goes back, gives up, or met an error may leave data where it is."""
     assert judged(SAVING, way).offences == []
 
@@ -149,7 +152,7 @@ def test_stop_and_copy_left(way):
     ],
     ids=["then closed", "then reset", "then reset and stopped", "pending again"],
 )
-def test_data_left_behind(way):
+def test_data_left_behind(way: Sequence[Access]) -> None:
     """Once the device is stopped, data that was not read is lost: told with the write that left it."""
     (offence,) = judged(SAVING, way).offences
     assert offence.clause == "SAV-13"
@@ -157,7 +160,7 @@ def test_data_left_behind(way):
 
 
 #: What a client has saved, session by session, and what it may give of it: each of these, whole.
-SESSIONS = {
+SESSIONS: dict[str, tuple[list[Access], list[tuple[bytes, ...]]]] = {
     "once": ([*saved(A, B)], [(A, B)]),
     "twice": ([*saved(A), *saved(B)], [(A,), (B,)]),
     "reset in pre-copy, then at once": ([*LIVE, *PART, RESET, *to(RUNNING, STOP_AND_COPY), *REST], [(A, B), (B,)]),
@@ -188,7 +191,7 @@ SESSIONS = {
 
 
 @pytest.mark.parametrize("name", SESSIONS)
-def test_what_was_saved(name):
+def test_what_was_saved(name: str) -> None:
     """Each state that the client has, whole, may be given; not swapped, repeated, or mixed with others."""
     saving, states = SESSIONS[name]
     for state in states:
@@ -199,7 +202,7 @@ def test_what_was_saved(name):
 
 
 @pytest.mark.parametrize("name", [name for name, (_, states) in SESSIONS.items() if () not in states])
-def test_nothing_of_it_given(name):
+def test_nothing_of_it_given(name: str) -> None:
     """A device that is set running with nothing of what was saved right before has lost it."""
     (offence,) = judged(SESSIONS[name][0], resumed()).offences
     assert offence.clause == "RSM-05"
@@ -217,38 +220,38 @@ def test_nothing_of_it_given(name):
     ],
     ids=["reset", "closed amid", "after an error", "refused and reset", "trace ends"],
 )
-def test_resuming_given_up(resuming):
+def test_resuming_given_up(resuming: Sequence[Access]) -> None:
     """A device that is not set running, or after an error, may be given less."""
     assert judged(saved(A, B), resuming).offences == []
 
 
-def test_a_state_from_elsewhere():
+def test_a_state_from_elsewhere() -> None:
     """A device that has gone on, and is then given a state of which nothing was saved here: nobody knows whose."""
     result = judged(saved(A, B), CLOSE, OPEN, resumed(C, C))
     assert result.offences == []
     assert set(result.judge.unclear) == {"RSM-05", "RSM-06", "RSM-07"}
 
 
-def test_an_offence_that_shows_later():
+def test_an_offence_that_shows_later() -> None:
     """That the first buffer was changed shows with the second, which is known; it is told with the first."""
     result = judged(saved(A, B), CLOSE, OPEN, resumed(bytes(16), B))
     assert [(offence.clause, "other bytes" in offence.seen) for offence in result.offences] == [("RSM-07", True)]
 
 
 @pytest.mark.parametrize("register", [DATA_OFFSET, DATA_SIZE], ids=lambda register: register.name)
-def test_asking_at_zero_is_enough(register):
+def test_asking_at_zero_is_enough(register: Register) -> None:
     """Who asks for data while pending_bytes is 0 has iterated, whether the driver gives it or not."""
     result = judged(SAVING, pending(0), refused(register), to(STOP_AND_COPY, RUNNING))
     assert result.clauses == ["SAV-02"]
     assert result["SAV-02"] == (0, 1)
 
 
-def test_asking_out_of_order_is_enough():
+def test_asking_out_of_order_is_enough() -> None:
     """So has who asks before it knows whether there is any."""
     assert judged(SAVING, refused(DATA_OFFSET), to(STOP_AND_COPY, RUNNING)).clauses == ["SAV-11"]
 
 
-def test_a_client_with_every_freedom():
+def test_a_client_with_every_freedom() -> None:
     """Repeats, pieces, pre-copy left early, back to running, resuming given up, any order of sessions: no offence."""
     pieces = [moved("read", B[at : at + 10], 0x1000 + at) for at in range(0, 100, 10)]
     client = [
@@ -263,7 +266,7 @@ def test_a_client_with_every_freedom():
     assert result.judge.unclear == {}
 
 
-def test_the_order_of_qemu():
+def test_the_order_of_qemu() -> None:
     """What QEMU 5.2 to 7.2 does breaks DS-15 where bits 3 to 31 are in use, and RSM-06 where it splits; no more."""
     high = 0xF0
     source = [

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from hypothesis.strategies._internal.core import DataObject
 from strace_text import Options, Text, session
 
 from vfio_compliance.clients.importers.command import import_qemu, import_strace
@@ -86,7 +87,7 @@ def ends_well(kind: str, data: bytes, folder: Path) -> str:
 @pytest.mark.parametrize("kind", IMPORTS)
 @EASY
 @given(data=st.data())
-def test_lines_mixed_cut_and_edited(tmp_path, kind, data):
+def test_lines_mixed_cut_and_edited(tmp_path: Path, kind: str, data: DataObject) -> None:
     """Lines of several files, in any order, each perhaps with a piece of something else in it."""
     chosen = data.draw(st.lists(st.sampled_from(KNOWN[kind]), max_size=25))
     text = bytearray(b"".join(chosen))
@@ -97,7 +98,7 @@ def test_lines_mixed_cut_and_edited(tmp_path, kind, data):
 
 
 @pytest.mark.parametrize("kind", IMPORTS)
-def test_cut_anywhere(tmp_path, kind):
+def test_cut_anywhere(tmp_path: Path, kind: str) -> None:
     """Each beginning of a file is a trace, or an error."""
     whole = b"".join(ODD) if kind == "strace" else b"".join(KNOWN["log"][:40])
     outcomes = {ends_well(kind, whole[:end], tmp_path) for end in range(0, len(whole), 61)}
@@ -106,7 +107,7 @@ def test_cut_anywhere(tmp_path, kind):
 
 @EASY
 @given(st.binary(max_size=200), st.lists(PIECES, max_size=12))
-def test_values_of_anything(data, pieces):
+def test_values_of_anything(data: bytes, pieces: list[bytes]) -> None:
     """A value is understood or not; nothing is raised, and no more comes out than went in."""
     for text in (data, b"".join(pieces)):
         assert sum(map(len, split(text))) <= len(text)
@@ -117,7 +118,7 @@ def test_values_of_anything(data, pieces):
 
 @EASY
 @given(st.binary(max_size=100))
-def test_strings_come_back(data):
+def test_strings_come_back(data: bytes) -> None:
     """In each way of writing them."""
     for hexed in (0, 1, 2):
         text = Text(Options(hex=hexed))
@@ -141,7 +142,7 @@ def test_strings_come_back(data):
     ],
     ids=range(8),
 )
-def test_hostile_lines_take_no_longer_than_others(line):
+def test_hostile_lines_take_no_longer_than_others(line: bytes) -> None:
     """No expression goes back and forth over a line."""
     begin = time.process_time()
     list(Parser(NAMES, IDLE, set()).read([Line(1, line, False)]))
@@ -150,7 +151,7 @@ def test_hostile_lines_take_no_longer_than_others(line):
     assert time.process_time() - begin < 10
 
 
-def test_a_long_line_takes_no_more_memory_than_the_limit(tmp_path):
+def test_a_long_line_takes_no_more_memory_than_the_limit(tmp_path: Path) -> None:
     """Of a line of 100 MiB its beginning is kept."""
     path = tmp_path / "long"
     with path.open("wb") as file:
@@ -167,7 +168,7 @@ def test_a_long_line_takes_no_more_memory_than_the_limit(tmp_path):
     assert second == (2, b"100 close(3) = 0", False)
 
 
-def test_many_processes_come_and_go():
+def test_many_processes_come_and_go() -> None:
     """What is kept of them is bounded; the last ones are known."""
     known = Descriptors()
     for pid in range(70_000):

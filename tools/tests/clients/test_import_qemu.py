@@ -3,6 +3,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
 import pytest
 
 from vfio_compliance.cli.main import main
@@ -19,10 +23,10 @@ OPEN = [
 
 
 @pytest.fixture
-def imported(tmp_path):
+def imported(tmp_path: Path) -> Callable[..., tuple[Imported, list[Record]]]:
     """Import events: what came of it, and the records but the end."""
 
-    def make(events: list[str], **options) -> tuple[Imported, list[Record]]:
+    def make(events: list[str], **options: Any) -> tuple[Imported, list[Record]]:
         path, trace = tmp_path / "log", tmp_path / "trace"
         path.write_text("".join(f"{event}\n" for event in events))
         trace.unlink(missing_ok=True)
@@ -34,7 +38,7 @@ def imported(tmp_path):
     return make
 
 
-def told(records: list[Record]) -> list[tuple]:
+def told(records: list[Record]) -> list[tuple[Any, ...]]:
     """Verb, place, length and data of each access behind the opening."""
     return [
         (each.verb, each.offset, each.length, each.data.hex() if not each.unknown else "?")
@@ -80,14 +84,14 @@ EVENTS = {
 
 @pytest.mark.parametrize("prefix", ["", "163@1795920226.039934:"])
 @pytest.mark.parametrize("event", EVENTS)
-def test_each_event(imported, event, prefix):
+def test_each_event(imported: Callable[..., tuple[Imported, list[Record]]], event: str, prefix: str) -> None:
     """Is the accesses that QEMU must have made; with and without time."""
     _, records = imported([f"{prefix}{each}" for each in [*OPEN, event]])
     assert told(records) == EVENTS[event]
     assert [each.about for each in records if each.about] == [(9, 0x5000, ((0x1000, 0x4000),), True)]
 
 
-def test_data_in_a_mapping_is_in_no_trace(imported):
+def test_data_in_a_mapping_is_in_no_trace(imported: Callable[..., tuple[Imported, list[Record]]]) -> None:
     """What lies outside of it was read."""
     events = [*OPEN, "vfio_region_mmap Region migration mmaps[0] [0x2000 - 0x2fff]"]
     _, records = imported([*events, "vfio_save_buffer  (dev) Offset 0x1000 size 0x3000 pending 0x3000"])
@@ -97,21 +101,23 @@ def test_data_in_a_mapping_is_in_no_trace(imported):
     assert told(records)[3:] == [("read", 0x1000, 0x3000, "?")]
 
 
-def test_a_change_of_state_that_succeeded_leaves_no_gap(imported):
+def test_a_change_of_state_that_succeeded_leaves_no_gap(imported: Callable[..., tuple[Imported, list[Record]]]) -> None:
     """The event of the virtual machine's change tells nothing more."""
     change = "vfio_vmstate_change  (dev) running 1 reason running device state 1"
     _, records = imported([*OPEN, "vfio_migration_set_state  (dev) state 1", change])
     assert [each[0] for each in told(records)] == ["read", "write"]
 
 
-def test_dirty_pages(imported):
+def test_dirty_pages(imported: Callable[..., tuple[Imported, list[Record]]]) -> None:
     """A bitmap came, so tracking was started; it ends with the migration."""
     bitmap = "vfio_get_dirty_bitmap container fd=13, iova=0x1000 size= 0x2000000 bitmap_size=0x400 start=0x0"
     end = "vfio_migration_state_notifier  (dev) state completed"
     _, records = imported([*OPEN, bitmap, bitmap, end, bitmap])
     calls = [each.called for each in records if each.called]
     assert [each.flags for each in calls if each] == [1, 4, 4, 2, 1, 4]
-    assert calls[1]._asdict() | {"bitmap": calls[1].bitmap._asdict()} == {
+    bitmap_of = calls[1].bitmap
+    assert bitmap_of is not None
+    assert calls[1]._asdict() | {"bitmap": bitmap_of._asdict()} == {
         "argsz": 48,
         "flags": 4,
         "iova": 0x1000,
@@ -120,7 +126,7 @@ def test_dirty_pages(imported):
     }
 
 
-def test_memory(imported):
+def test_memory(imported: Callable[..., tuple[Imported, list[Record]]]) -> None:
     """Ranges are told by their first and last byte."""
     add = "vfio_listener_region_add_ram region_add [ram] 0x0 - 0x1ffffff [0x7fd0b1e00000]"
     _, records = imported([*OPEN, add, "vfio_listener_region_del region_del 0x0 - 0xffffffffffffffff"])
@@ -130,7 +136,7 @@ def test_memory(imported):
     ]
 
 
-def test_two_devices(imported):
+def test_two_devices(imported: Callable[..., tuple[Imported, list[Record]]]) -> None:
     """Events name them."""
     second = [each.replace("dev ", "other ").replace("dev,", "other,").replace("(dev)", "(other)") for each in OPEN]
     mapping = "vfio_region_mmap Region migration mmaps[0] [0x1000 - 0x4fff]"
@@ -138,7 +144,7 @@ def test_two_devices(imported):
     assert [each.device for each in records if each.verb in ("open", "read", "map")] == [0, 1, 0, 0]
 
 
-def test_the_log_began_late(imported):
+def test_the_log_began_late(imported: Callable[..., tuple[Imported, list[Record]]]) -> None:
     """The device is known by its name, its region by the user."""
     made, records = imported(["vfio_update_pending  (dev) pending 0x1"])
     assert [each[0] for each in told(records)] == ["gap"]
@@ -156,7 +162,7 @@ def test_the_log_began_late(imported):
         (f"{OPEN[0]}\nvfio_migration_set_state  (dev) state RUNNING\n", "log:2: a QEMU of 8 or later, .* version 2"),
     ],
 )
-def test_files_of_other_programs(tmp_path, text, complaint):
+def test_files_of_other_programs(tmp_path: Path, text: str, complaint: str) -> None:
     """An error that names the file, and no trace."""
     (tmp_path / "log").write_text(text)
     with pytest.raises(TraceError, match=complaint):
@@ -164,7 +170,7 @@ def test_files_of_other_programs(tmp_path, text, complaint):
     assert not (tmp_path / "trace").exists()
 
 
-def test_the_command(tmp_path, capsys):
+def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Says what it made, and what the reader has to know."""
     (tmp_path / "log").write_text("".join(f"{each}\n" for each in [*OPEN, *EVENTS]))
     assert main(["import", "qemu", str(tmp_path / "log"), "--trace", str(tmp_path / "made")]) == 0

@@ -8,13 +8,16 @@ once without (``x-no-mmap=on``). samples/ has what concerns VFIO of these four f
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from vfio_compliance.clients.command import judge_files
 from vfio_compliance.clients.importers.command import import_qemu, import_strace
 from vfio_compliance.clients.trace import Reader
+from vfio_compliance.clients.verdict import Result
 
 SAMPLES = Path(__file__).parent / "samples"
 IMPORTS = {"strace": import_strace, "log": import_qemu}
@@ -60,7 +63,7 @@ RESTORING = {
 
 
 @pytest.fixture
-def traces(tmp_path):
+def traces(tmp_path: Path) -> Callable[[str, str], tuple[Path, Path]]:
     """The traces of both ends."""
 
     def make(way: str, kind: str) -> tuple[Path, Path]:
@@ -72,7 +75,7 @@ def traces(tmp_path):
     return make
 
 
-def verdicts(result) -> tuple[set[str], set[str]]:
+def verdicts(result: Result) -> tuple[set[str], set[str]]:
     """The clauses that were kept, and those of which something could not be told."""
     assert not result.broken.total()
     assert not result.damage
@@ -82,7 +85,9 @@ def verdicts(result) -> tuple[set[str], set[str]]:
 
 
 @pytest.mark.parametrize(("way", "kind"), CASES)
-def test_a_good_client_is_accused_of_nothing(traces, way, kind):
+def test_a_good_client_is_accused_of_nothing(
+    traces: Callable[[str, str], tuple[Path, Path]], way: str, kind: str
+) -> None:
     """What the evidence suffices for is kept, and the rest is said to be untold."""
     source, target = traces(way, kind)
     assert verdicts(judge_files(source)) == SAVING[way, kind]
@@ -91,10 +96,12 @@ def test_a_good_client_is_accused_of_nothing(traces, way, kind):
 
 @pytest.mark.parametrize("end", [0, 1], ids=["source", "target"])
 @pytest.mark.parametrize("way", ["mapped", "trapped"])
-def test_both_records_tell_the_same(traces, tmp_path, way, end):
+def test_both_records_tell_the_same(
+    traces: Callable[[str, str], tuple[Path, Path]], tmp_path: Path, way: str, end: int
+) -> None:
     """Where both know the value of a register, they agree; and nothing is in one that the other has not."""
 
-    def accesses(path: Path) -> list[tuple]:
+    def accesses(path: Path) -> list[tuple[Any, ...]]:
         records = [each for each in Reader(path) if each.verb in ("read", "write", "map", "reset", "open")]
         return [
             (each.verb, each.offset, each.data)
@@ -112,7 +119,7 @@ def test_both_records_tell_the_same(traces, tmp_path, way, end):
 
 
 @pytest.mark.parametrize(("way", "kind"), CASES)
-def test_nothing_is_missing(traces, way, kind):
+def test_nothing_is_missing(traces: Callable[[str, str], tuple[Path, Path]], way: str, kind: str) -> None:
     """No gap: all of the lines were understood."""
     for each in traces(way, kind):
         counts = Counter(record.verb for record in Reader(each))

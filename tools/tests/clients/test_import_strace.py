@@ -7,6 +7,9 @@ import hashlib
 import itertools
 import json
 import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
 
 import pytest
 from strace_text import (
@@ -38,10 +41,10 @@ FORK = "child_stack=NULL, flags=CLONE_CHILD_CLEARTID|SIGCHLD, child_tidptr=0x7f"
 
 
 @pytest.fixture
-def imported(tmp_path):
+def imported(tmp_path: Path) -> Callable[..., tuple[Imported, list[Record]]]:
     """Import a text: what came of it, and the records but the end."""
 
-    def make(text: str | bytes, **options) -> tuple[Imported, list[Record]]:
+    def make(text: str | bytes, **options: Any) -> tuple[Imported, list[Record]]:
         path, trace = tmp_path / "strace", tmp_path / "trace"
         path.write_bytes(text if isinstance(text, bytes) else text.encode())
         trace.unlink(missing_ok=True)
@@ -53,7 +56,7 @@ def imported(tmp_path):
     return make
 
 
-def told(records: list[Record]) -> list[tuple]:
+def told(records: list[Record]) -> list[tuple[Any, ...]]:
     """What is the same however it was written down."""
     return [each._replace(line=0, time=0.0, took=0) for each in records if each.verb != "region"]
 
@@ -63,7 +66,7 @@ def verbs(records: list[Record]) -> list[str]:
     return [each.verb for each in records if each.verb != "region"]
 
 
-def written(calls: list[Call], **options) -> str:
+def written(calls: list[Call], **options: Any) -> str:
     """As strace writes it."""
     return Text(Options(**options)).write(calls)
 
@@ -85,7 +88,9 @@ MATRIX = [
 
 
 @pytest.mark.parametrize("options", MATRIX, ids=str)
-def test_every_dress_gives_the_same_trace(imported, options):
+def test_every_dress_gives_the_same_trace(
+    imported: Callable[..., tuple[Imported, list[Record]]], options: Options
+) -> None:
     """The options of strace change how a call is written, never what the trace says of it."""
     made, records = imported(Text(options).write(session()))
     _, plain = imported(written(session()))
@@ -100,7 +105,9 @@ def test_every_dress_gives_the_same_trace(imported, options):
     ("time", "first", "second"),
     [("ttt", 0.0, 0.25), ("tt", 0.0, 0.25), ("r", 0.0, 0.25), ("t", 0.0, 1.0), ("", 0.0, 0.0)],
 )
-def test_times_begin_at_the_first_access(imported, time, first, second):
+def test_times_begin_at_the_first_access(
+    imported: Callable[..., tuple[Imported, list[Record]]], time: str, first: float, second: float
+) -> None:
     """In seconds; without times in the file all are the same."""
     _, records = imported(written(session(), time=time))
     open_, reset = records[1:3]
@@ -108,7 +115,7 @@ def test_times_begin_at_the_first_access(imported, time, first, second):
     assert reset.took == 20
 
 
-def test_midnight_comes(imported):
+def test_midnight_comes(imported: Callable[..., tuple[Imported, list[Record]]]) -> None:
     """Times of day go on behind it."""
     text = Text(Options(time="tt"), clock=86399.6)
     _, records = imported(text.write(session()))
@@ -120,13 +127,15 @@ def test_midnight_comes(imported):
 @pytest.mark.parametrize(
     "request_as", ["VFIO_DEVICE_RESET", "0x3b6f", "_IOC(_IOC_NONE, 0x3b, 0x6f, 0)", "_IO(0x3b, 111)"]
 )
-def test_requests_by_name_number_and_macro(imported, request_as):
+def test_requests_by_name_number_and_macro(
+    imported: Callable[..., tuple[Imported, list[Record]]], request_as: str
+) -> None:
     """Versions of strace differ in it."""
     _, records = imported(written([*opened(), Call(100, "ioctl", (DEVICE, request_as, 0)), *state(0)]))
     assert verbs(records) == ["open", "reset", "read", "write"]
 
 
-def test_a_string_that_was_cut_is_not_known_whole(imported):
+def test_a_string_that_was_cut_is_not_known_whole(imported: Callable[..., tuple[Imported, list[Record]]]) -> None:
     """The first bytes are, up to 64."""
     data = bytes(range(200))
     call = Call(100, "pread64", (DEVICE, Data(data, 100), 200, PLACE + 0x1000), "200")
@@ -135,7 +144,7 @@ def test_a_string_that_was_cut_is_not_known_whole(imported):
     assert (records[-1].data, records[-1].length, records[-1].value) == (data[:64], 200, 200)
 
 
-def test_a_long_string_that_is_whole_has_its_digest(imported):
+def test_a_long_string_that_is_whole_has_its_digest(imported: Callable[..., tuple[Imported, list[Record]]]) -> None:
     """With -s as long as the largest buffer, content can be judged."""
     data = bytes(range(200))
     _, records = imported(written([*opened(), *state(2), access("pread64", 0x1000, data)]))
@@ -151,27 +160,29 @@ def test_a_long_string_that_is_whole_has_its_digest(imported):
         ("-1 EIO (Input/output error) (INJECTED)", -1, 5),
     ],
 )
-def test_what_a_call_returned(imported, result, value, errno):
+def test_what_a_call_returned(
+    imported: Callable[..., tuple[Imported, list[Record]]], result: str, value: int, errno: int
+) -> None:
     """Bytes moved, or an error."""
     _, records = imported(written([*opened(), access("pread64", 0, bytes(4), result=result)]))
     assert (records[-1].value, records[-1].errno) == (value, errno)
 
 
-def test_a_call_that_is_made_again_counts_once(imported):
+def test_a_call_that_is_made_again_counts_once(imported: Callable[..., tuple[Imported, list[Record]]]) -> None:
     """A signal came before the driver was asked."""
     again = access("pwrite64", 0, b"\2\0\0\0", result="? ERESTARTSYS (To be restarted if SA_RESTART is set)")
     _, records = imported(written([*opened(), *state(2)[:1], again, state(2)[1]]))
     assert verbs(records) == ["open", "read", "write"]
 
 
-def test_a_call_that_never_returned_is_a_gap(imported):
+def test_a_call_that_never_returned_is_a_gap(imported: Callable[..., tuple[Imported, list[Record]]]) -> None:
     """The process was killed in it; nobody knows whether the driver took it."""
     _, records = imported(written([*opened(), *state(2), access("pwrite64", 0, b"\0\0\0\0", result="?")]))
     assert verbs(records)[-1] == "gap"
     assert "is not known" in records[-1].why
 
 
-def test_vectors_are_an_access_for_each_buffer(imported):
+def test_vectors_are_an_access_for_each_buffer(imported: Callable[..., tuple[Imported, list[Record]]]) -> None:
     """As the kernel hands them to a driver, up to the first that is not taken whole."""
     vector = r'[{iov_base="\1\0\0\0", iov_len=4}, {iov_base="{=,]\0\0\0\0", iov_len=8}, {iov_base="a{,=", iov_len=3}]'
     for name, verb in (("pwritev", "write"), ("preadv", "read")):
@@ -202,7 +213,7 @@ def test_vectors_are_an_access_for_each_buffer(imported):
     ],
     ids=lambda call: call.name,
 )
-def test_copies_are_the_same_device(imported, copy):
+def test_copies_are_the_same_device(imported: Callable[..., tuple[Imported, list[Record]]], copy: Call) -> None:
     """It is closed with the last of its descriptors."""
     twin = Fd(20, DEVICE.path)
     calls = [*opened(), copy, Call(100, "close", (DEVICE,)), *state(2, fd=twin), Call(100, "close", (twin,))]
@@ -212,7 +223,9 @@ def test_copies_are_the_same_device(imported, copy):
 
 
 @pytest.mark.parametrize("end", ["+++ exited with 0 +++", "+++ killed by SIGKILL +++"])
-def test_the_end_of_a_process_closes_its_devices(imported, end):
+def test_the_end_of_a_process_closes_its_devices(
+    imported: Callable[..., tuple[Imported, list[Record]]], end: str
+) -> None:
     """Its last thread's; a copy in a forked process keeps them open."""
     text = Text(Options())
     text.write([*opened(), Call(100, "clone", (CLONE,), "101"), Call(100, "fork", (), "102")])
@@ -226,7 +239,7 @@ def test_the_end_of_a_process_closes_its_devices(imported, end):
     assert verbs(records)[-1] == "close"
 
 
-def test_exec_closes_the_device(imported):
+def test_exec_closes_the_device(imported: Callable[..., tuple[Imported, list[Record]]]) -> None:
     """The kernel gives its descriptor with close-on-exec; F_SETFD takes that back."""
     exec_ = Call(102, "execve", (Data(b"/bin/cat"), "[]", "0x7f /* 9 vars */"))
     forked = [*opened(), Call(100, "clone", (FORK,), "102")]
@@ -237,7 +250,7 @@ def test_exec_closes_the_device(imported):
     assert verbs(records) == ["open", "read", "write"]
 
 
-def test_a_forked_process_has_a_table_of_its_own(imported):
+def test_a_forked_process_has_a_table_of_its_own(imported: Callable[..., tuple[Imported, list[Record]]]) -> None:
     """What it closes stays open elsewhere, and the number may become another file."""
     calls = [*opened(), Call(100, "clone", (FORK,), "102"), Call(102, "close", (DEVICE,))]
     other = Fd(14, "/tmp/file")
@@ -247,7 +260,7 @@ def test_a_forked_process_has_a_table_of_its_own(imported):
     assert verbs(records) == ["open", "read", "write"]
 
 
-def test_a_child_is_seen_before_its_parent_returns(imported):
+def test_a_child_is_seen_before_its_parent_returns(imported: Callable[..., tuple[Imported, list[Record]]]) -> None:
     """A clone that goes on says whose descriptors the new thread has."""
     text = Text(Options())
     text.write(opened())
@@ -258,14 +271,14 @@ def test_a_child_is_seen_before_its_parent_returns(imported):
     assert verbs(records) == ["open", *["read", "write"] * 2]
 
 
-def test_a_thread_that_began_unseen(imported):
+def test_a_thread_that_began_unseen(imported: Callable[..., tuple[Imported, list[Record]]]) -> None:
     """Is taken for one of the first process, which is said."""
     made, records = imported(written([*opened(), *state(2, pid=101)]))
     assert verbs(records) == ["open", "read", "write"]
     assert any("1 thread began unseen" in note for note in made.notes)
 
 
-def test_exec_by_a_thread(imported):
+def test_exec_by_a_thread(imported: Callable[..., tuple[Imported, list[Record]]]) -> None:
     """It takes the number of its process."""
     text = Text(Options())
     text.write([*opened(), Call(100, "fcntl", (DEVICE, Named("F_SETFD", 2), 0)), Call(100, "clone", (CLONE,), "101")])
@@ -280,14 +293,14 @@ def test_exec_by_a_thread(imported):
     ("flags", "left"),
     [("0", ["close"]), ("CLOSE_RANGE_UNSHARE", ["close"]), ("CLOSE_RANGE_CLOEXEC", ["read", "write"])],
 )
-def test_close_range(imported, flags, left):
+def test_close_range(imported: Callable[..., tuple[Imported, list[Record]]], flags: str, left: Sequence[str]) -> None:
     """All at once; or later, when the program is replaced."""
     calls = [*opened(), Call(100, "close_range", (3, 4294967295, flags)), *state(2)[:0]]
     _, records = imported(written([*calls, *(state(2) if left != ["close"] else [])]))
     assert verbs(records) == ["open", *left]
 
 
-def test_a_descriptor_that_went_to_another_process(imported):
+def test_a_descriptor_that_went_to_another_process(imported: Callable[..., tuple[Imported, list[Record]]]) -> None:
     """It may be used there unseen; where it is seen, it is the same device."""
     message = (
         '{msg_name=NULL, msg_namelen=0, msg_iov=[{iov_base="x", iov_len=1}], msg_iovlen=1, msg_control=[{cmsg_len=20, '
@@ -304,7 +317,7 @@ def test_a_descriptor_that_went_to_another_process(imported):
 
 
 @pytest.mark.parametrize("paths", [0, 1, 2])
-def test_recording_began_in_the_middle(imported, paths):
+def test_recording_began_in_the_middle(imported: Callable[..., tuple[Imported, list[Record]]], paths: int) -> None:
     """A device that was open before is known by what is done to it; that something is missing is said."""
     _, records = imported(written(session()[3:], paths=paths))
     assert verbs(records)[:2] == ["gap", "reset"]
@@ -313,7 +326,7 @@ def test_recording_began_in_the_middle(imported, paths):
     assert verbs(records)[:3] == ["gap", "read", "write"]
 
 
-def test_two_devices(imported):
+def test_two_devices(imported: Callable[..., tuple[Imported, list[Record]]]) -> None:
     """Each has its number."""
     second = Fd(15, DEVICE.path)
     calls = [*opened(), Call(100, "openat", (AT, Data(b"/dev/vfio/15"), OPEN_FLAGS), "11")]
@@ -324,7 +337,7 @@ def test_two_devices(imported):
     assert sorted(each.device for each in records if each.about) == [0, 1]
 
 
-def test_a_device_that_is_opened_again_is_the_same(imported):
+def test_a_device_that_is_opened_again_is_the_same(imported: Callable[..., tuple[Imported, list[Record]]]) -> None:
     """It comes from the same group, and was closed."""
     again = [Call(100, "close", (DEVICE,)), Call(100, "ioctl", (GROUP, GET_DEVICE_FD, "0x5"), "14")]
     made, records = imported(written([*opened(), *state(2), *again, *state(1)]))
@@ -332,7 +345,7 @@ def test_a_device_that_is_opened_again_is_the_same(imported):
     assert not any("two devices" in note for note in made.notes)
 
 
-def test_two_descriptors_from_one_group(imported):
+def test_two_descriptors_from_one_group(imported: Callable[..., tuple[Imported, list[Record]]]) -> None:
     """Names are not in the file: they are taken for two devices, which is said."""
     made, records = imported(written([*opened(), Call(100, "ioctl", (GROUP, GET_DEVICE_FD, "0x5"), "15"), *state(2)]))
     assert [each.device for each in records if each.verb == "open"] == [0, 1]
@@ -342,7 +355,7 @@ def test_two_descriptors_from_one_group(imported):
 # What strace does not show
 
 
-def test_mappings(imported):
+def test_mappings(imported: Callable[..., tuple[Imported, list[Record]]]) -> None:
     """Part of the device's file; what goes through them is in no trace."""
     flags = (Named("PROT_READ|PROT_WRITE", 3), Named("MAP_SHARED", 1))
     made = Call(100, "mmap", ("NULL", 16384, *flags, DEVICE, hex(PLACE + 0x1000)), "0x7fd0c52f8000")
@@ -353,7 +366,7 @@ def test_mappings(imported):
     assert maps == [(9, 0x1000, 0x4000, 0, 0), (9, 0x1000, 0x4000, -1, 22)]
 
 
-def test_calls_of_the_container_have_no_arguments(imported):
+def test_calls_of_the_container_have_no_arguments(imported: Callable[..., tuple[Imported, list[Record]]]) -> None:
     """That they were made is known, and whether they succeeded."""
     calls = [
         Call(100, "ioctl", (Fd(13, "/dev/vfio/vfio"), DIRTY_PAGES, "0x7f"), result) for result in ("0", "-1 EINVAL (x)")
@@ -364,13 +377,13 @@ def test_calls_of_the_container_have_no_arguments(imported):
     assert all(each.called and each.called.argsz is None for each in found)
 
 
-def test_reads_at_the_position_of_the_file(imported):
+def test_reads_at_the_position_of_the_file(imported: Callable[..., tuple[Imported, list[Record]]]) -> None:
     """It is not followed."""
     _, records = imported(written([*opened(), Call(100, "read", (DEVICE, Data(b"abcd"), 4), "4"), *state(2)]))
     assert "position" in records[2].why
 
 
-def test_a_hot_reset(imported):
+def test_a_hot_reset(imported: Callable[..., tuple[Imported, list[Record]]]) -> None:
     """Is a reset that the interface does not speak of."""
     hot = Call(100, "ioctl", (DEVICE, Named("VFIO_DEVICE_PCI_HOT_RESET or VFIO_IOMMU_MAP_DMA", 0x3B71), "0x7f"))
     _, records = imported(written([*opened(), hot, *state(2)]))
@@ -380,7 +393,7 @@ def test_a_hot_reset(imported):
 # Which region it is
 
 
-def test_the_region_that_is_used_as_one(imported):
+def test_the_region_that_is_used_as_one(imported: Callable[..., tuple[Imported, list[Record]]]) -> None:
     """Not a BAR with registers of other sizes, nor one whose first register is no state; a note says it is a guess."""
     bar = [
         Call(100, "pread64", (DEVICE, Data(b"\xf4\x1a\0\0"), 4, 0), "4"),
@@ -393,7 +406,7 @@ def test_the_region_that_is_used_as_one(imported):
     assert any("region 9 of device 0 is taken for the migration region" in note for note in made.notes)
 
 
-def test_two_regions_may_be_it(imported, tmp_path):
+def test_two_regions_may_be_it(imported: Callable[..., tuple[Imported, list[Record]]], tmp_path: Path) -> None:
     """The user has to say; no trace is left."""
     other = [call._replace(arguments=(*call.arguments[:3], call.arguments[3] - (1 << 40))) for call in state(2)]
     text = written([*opened(), *state(2), *other])
@@ -405,7 +418,7 @@ def test_two_regions_may_be_it(imported, tmp_path):
     assert made.notes == []
 
 
-def test_a_region_at_another_place(imported):
+def test_a_region_at_another_place(imported: Callable[..., tuple[Imported, list[Record]]]) -> None:
     """Drivers put their regions where they like."""
     calls = [call._replace(arguments=(*call.arguments[:3], call.arguments[3] - PLACE + 0x300000)) for call in state(2)]
     config = Call(100, "pread64", (DEVICE, Data(bytes(4)), 4, 0x40), "4")
@@ -414,13 +427,13 @@ def test_a_region_at_another_place(imported):
     assert [(each.region, each.offset) for each in records[2:]] == [(1, 0x40), (0, 0), (0, 0)]
 
 
-def test_a_region_that_was_not_used(imported):
+def test_a_region_that_was_not_used(imported: Callable[..., tuple[Imported, list[Record]]]) -> None:
     """One that the user names and the client left alone is probably the wrong one."""
     made, _ = imported(written([*opened(), *state(2)]), region=5)
     assert made.notes == ["region 5 of device 0 was not used in the way a migration region is"]
 
 
-def test_reasons_of_gaps(imported):
+def test_reasons_of_gaps(imported: Callable[..., tuple[Imported, list[Record]]]) -> None:
     """The first are told, and how many there are."""
     made, records = imported(written([*opened(), *[Call(100, "read", (DEVICE, Data(bytes(4)), 4), "4")] * 5]))
     assert verbs(records).count("gap") == 5
@@ -428,7 +441,7 @@ def test_reasons_of_gaps(imported):
     assert "5 gaps in all, each with its reason in the trace" in made.notes
 
 
-def test_nothing_of_vfio(imported):
+def test_nothing_of_vfio(imported: Callable[..., tuple[Imported, list[Record]]]) -> None:
     """Is a trace of nothing, which judges nothing."""
     made, records = imported(written([Call(100, "close", (Fd(3, "/etc/passwd"),)), Call(100, "dup", (3,), "4")]))
     assert (records, made.counts.total()) == ([], 0)
@@ -437,7 +450,7 @@ def test_nothing_of_vfio(imported):
 # Files for each thread
 
 
-def test_files_of_threads(tmp_path):
+def test_files_of_threads(tmp_path: Path) -> None:
     """What -ff makes is put in order by the times in it."""
     for pid, calls in ((100, [*opened(), Call(100, "clone", (CLONE,), "101")]), (101, state(2, pid=101))):
         text = Text(Options(thread=""), clock=1795920226.0 + pid)
@@ -446,7 +459,7 @@ def test_files_of_threads(tmp_path):
     assert verbs([*Reader(tmp_path / "trace")]) == ["open", "read", "write", "end"]
 
 
-def test_files_of_threads_without_times(tmp_path):
+def test_files_of_threads_without_times(tmp_path: Path) -> None:
     """They cannot be put in order."""
     for pid in (100, 101):
         (tmp_path / f"log.{pid}").write_text(written(session(pid), thread="", time=""))
@@ -468,26 +481,28 @@ def test_files_of_threads_without_times(tmp_path):
         (b'{"trace":"vfio-compliance"}\n', "strace:1: not written by strace"),
     ],
 )
-def test_files_of_other_programs(imported, text, complaint):
+def test_files_of_other_programs(
+    imported: Callable[..., tuple[Imported, list[Record]]], text: bytes, complaint: str
+) -> None:
     """An error that names the file."""
     with pytest.raises(TraceError, match=complaint):
         imported(text)
 
 
-def test_a_file_that_is_not_there(tmp_path):
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     """Nor one of a thread."""
     with pytest.raises(TraceError, match="No such file, nor one with the number of a thread"):
         import_strace(tmp_path / "nothing", tmp_path / "trace")
 
 
-def test_a_pipe(tmp_path):
+def test_a_pipe(tmp_path: Path) -> None:
     """It would be waited for without end."""
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(TraceError, match="pipe: a pipe, and this has to be read twice; write it to a file first"):
         import_strace(tmp_path / "pipe", tmp_path / "trace")
 
 
-def test_a_trace_that_is_there_stays(tmp_path):
+def test_a_trace_that_is_there_stays(tmp_path: Path) -> None:
     """No file is overwritten, nor deleted."""
     (tmp_path / "log").write_text(written(session()))
     (tmp_path / "trace").write_text("precious")
@@ -496,7 +511,7 @@ def test_a_trace_that_is_there_stays(tmp_path):
     assert (tmp_path / "trace").read_text() == "precious"
 
 
-def test_the_file_was_cut(imported):
+def test_the_file_was_cut(imported: Callable[..., tuple[Imported, list[Record]]]) -> None:
     """What its last line told of is missing."""
     text = written(session())
     _, records = imported(text[: text.rindex("pwrite64") + 20])
@@ -504,7 +519,7 @@ def test_the_file_was_cut(imported):
     assert records[-1].why == "line 13: pwrite64 cannot be read whole"
 
 
-def test_a_line_of_many_mebibytes(imported):
+def test_a_line_of_many_mebibytes(imported: Callable[..., tuple[Imported, list[Record]]]) -> None:
     """Is not kept: a gap is left of it."""
     text = written([*opened(), *state(2)]).encode()
     long = b'100 1795920300.000000 pread64(14, "' + b"\\x00" * (5 << 20) + b'", 5242880, 9895604654080) = 5242880\n'
@@ -512,7 +527,7 @@ def test_a_line_of_many_mebibytes(imported):
     assert verbs(records) == ["open", "read", "write", "gap", "read", "write"]
 
 
-def test_the_command(tmp_path, capsys):
+def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Says what it made, and what it guessed; judge takes it."""
     (tmp_path / "log").write_text(written(session()))
     assert main(["import", "strace", str(tmp_path / "log")]) == 0

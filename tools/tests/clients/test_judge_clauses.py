@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 from clients import (
     BASE,
@@ -57,7 +59,7 @@ PROPER = {
 }
 
 
-def test_a_proper_client():
+def test_a_proper_client() -> None:
     """Saving and resuming by the book: each clause that it meets is kept as often as it was met, none is broken."""
     result = judged(saved(A, B, C), resumed(A, B, C))
     assert result.offences == []
@@ -120,7 +122,7 @@ def test_a_proper_client():
     }.items(),
     ids=lambda client: client[0],
 )
-def test_allowed(client):
+def test_allowed(client: tuple[str, Sequence[Access]]) -> None:
     """What the text allows a client, or leaves open, is no offence."""
     assert judged(client[1]).offences == []
 
@@ -295,13 +297,13 @@ BESIDES = {
 }
 
 
-def test_every_clause_is_broken():
+def test_every_clause_is_broken() -> None:
     """There is a client for each clause that a client can break."""
     assert OFFENDERS.keys() == CLAUSES.keys()
 
 
 @pytest.mark.parametrize(("clause", "way"), CASES, ids=[f"{clause} {way}" for clause, way in CASES])
-def test_broken(clause, way):
+def test_broken(clause: str, way: str) -> None:
     """The clause is broken once, for the reason that a reader of the trace would give, and no other one is."""
     client, words = OFFENDERS[clause][way]
     result = judged(client)
@@ -313,7 +315,7 @@ def test_broken(clause, way):
 
 
 @pytest.mark.parametrize("clause", CLAUSES)
-def test_not_put_to_the_test(clause):
+def test_not_put_to_the_test(clause: str) -> None:
     """A client that never came near a clause has neither kept nor broken it."""
     assert judged([OPEN, read(DEVICE_STATE, RUNNING), CLOSE])[clause] == (0, 0)
 
@@ -328,21 +330,21 @@ def test_not_put_to_the_test(clause):
         ("ERR-02", [*GIVING, offset(), Access("write", BASE, 16, -1, A), RESET]),
     ],
 )
-def test_kept_in_trouble(clause, client):
+def test_kept_in_trouble(clause: str, client: Sequence[Access]) -> None:
     """What only a failing device puts to the test counts as kept by a client that then does the right thing."""
     result = judged(client)
     assert result.offences == []
     assert result[clause] == (1, 0)
 
 
-def test_stopping_is_free():
+def test_stopping_is_free() -> None:
     """Closing a stopped device and closing a running one are counted, and neither is an offence."""
     result = judged(OPEN, to(RUNNING, STOP), CLOSE, OPEN, CLOSE, OPEN, to(RUNNING, PRE_COPY), CLOSE)
     assert result.offences == []
     assert (result.judge.closed_stopped, result.judge.closed_otherwise) == (1, 2)
 
 
-def test_an_offence_tells_its_access():
+def test_an_offence_tells_its_access() -> None:
     """The number is that of the access that completes the offence."""
     result = judged(SAVING, pending(9), got(A), pending(0), size(16))
     assert [(offence.clause, offence.access) for offence in result.offences] == [("SAV-02", 9)]

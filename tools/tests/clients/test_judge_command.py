@@ -5,10 +5,11 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import pytest
-from clients import DATA_OFFSET, RUNNING, STOP, STOP_AND_COPY, pending, read, resumed, saved, size, to
+from clients import RUNNING, STOP, STOP_AND_COPY, pending, read, resumed, saved, size, to
 from stories import chained, first
 
 from vfio_compliance.cli.main import main
@@ -18,7 +19,8 @@ from vfio_compliance.results.events import End, Target
 from vfio_compliance.results.journal import line
 from vfio_compliance.results.setting import UsedRegion
 from vfio_compliance.results.verdict import Verdict
-from vfio_compliance.run.client import Bitmap, ContainerCall
+from vfio_compliance.run.client import Access, Bitmap, ContainerCall
+from vfio_compliance.uapi.migration_v1 import DATA_OFFSET
 
 MIGRATION = Region(9, 0x5000, (), True)
 A, B = b"a" * 100, b"b" * 10
@@ -28,10 +30,12 @@ DISORDERED = [*saved(A), *to(STOP, RUNNING), *to(RUNNING, STOP_AND_COPY), pendin
 
 
 @pytest.fixture
-def record(tmp_path):
+def record(tmp_path: Path) -> Callable[..., str]:
     """Writes a trace of these accesses, a millisecond apart; the path."""
 
-    def write(accesses, name="trace", region=MIGRATION, maps_seen=True):
+    def write(
+        accesses: Sequence[Access], name: str = "trace", region: Region | None = MIGRATION, maps_seen: bool = True
+    ) -> str:
         writer = Writer(tmp_path / name, "a client made up for a test", maps_seen=maps_seen)
         if region:
             writer.region(0.0, region)
@@ -54,11 +58,11 @@ def record(tmp_path):
 
 
 @pytest.fixture
-def judge(capsys, monkeypatch):
+def judge(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[int, str, str]]:
     """Runs the command; exit code, what it said, and its complaint."""
     monkeypatch.setenv("COLUMNS", "100")
 
-    def run(*words):
+    def run(*words: str) -> tuple[int, str, str]:
         code = main(["judge", *words])
         said = capsys.readouterr()
         return code, said.out, said.err
@@ -66,7 +70,7 @@ def judge(capsys, monkeypatch):
     return run
 
 
-def test_a_good_client(record, judge):
+def test_a_good_client(record: Callable[..., str], judge: Callable[..., tuple[int, str, str]]) -> None:
     """All that was put to the test was kept: exit 0, with a line for each clause."""
     code, text, complaint = judge(record(GOOD))
     assert (code, complaint) == (0, "")
@@ -80,7 +84,7 @@ def test_a_good_client(record, judge):
     assert text.endswith("PASS: every clause that was put to the test was kept\n")
 
 
-def test_a_bad_client(record, judge):
+def test_a_bad_client(record: Callable[..., str], judge: Callable[..., tuple[int, str, str]]) -> None:
     """An offence: exit 1; its access, time, what was expected and seen, and what was done around it, in words."""
     code, text, _ = judge(record(DISORDERED))
     assert code == 1
@@ -96,21 +100,21 @@ def test_a_bad_client(record, judge):
     assert text.endswith("FAIL: the client breaks clauses\n")
 
 
-def test_many_offences_are_counted(record, judge):
+def test_many_offences_are_counted(record: Callable[..., str], judge: Callable[..., tuple[int, str, str]]) -> None:
     """The same offence again and again is shown a few times, then counted."""
     _, text, _ = judge(record([*saved(A), *to(STOP, STOP_AND_COPY), *[pending(0), size(8)] * 20]))
     assert "SAV-02 was broken 17 times more" in text
     assert text.count("BROKEN  SAV-02") == 3
 
 
-def test_nothing_to_judge(record, judge):
+def test_nothing_to_judge(record: Callable[..., str], judge: Callable[..., tuple[int, str, str]]) -> None:
     """A trace without any access to the migration region is no pass: exit 4."""
     code, text, _ = judge(record([]))
     assert code == 4
     assert text.count("not exercised") == len(CLAUSES) + 1
 
 
-def test_two_traces(record, judge):
+def test_two_traces(record: Callable[..., str], judge: Callable[..., tuple[int, str, str]]) -> None:
     """--source gives what was saved elsewhere."""
     source, target = record(saved(A, B), "source"), record(resumed(B, A), "target")
     assert judge(target)[0] == 0
@@ -120,14 +124,14 @@ def test_two_traces(record, judge):
     assert judge(record(resumed(A, B), "right"), "--source", source)[0] == 0
 
 
-def test_a_source_that_has_nothing(record, judge):
+def test_a_source_that_has_nothing(record: Callable[..., str], judge: Callable[..., tuple[int, str, str]]) -> None:
     """--source with a trace in which nothing was saved is a mistake of the user's: exit 2."""
     code, _, complaint = judge(record(resumed(A)), "--source", record(resumed(A), "source"))
     assert code == 2
     assert "nothing was saved in it" in complaint
 
 
-def test_which_region(record, judge):
+def test_which_region(record: Callable[..., str], judge: Callable[..., tuple[int, str, str]]) -> None:
     """A trace that does not know the migration region wants it named."""
     path = record(GOOD, region=None)
     code, text, _ = judge(path)
@@ -137,7 +141,7 @@ def test_which_region(record, judge):
     assert judge(path, "--region", "8")[0] == 4
 
 
-def test_mappings_that_nobody_saw(record, judge):
+def test_mappings_that_nobody_saw(record: Callable[..., str], judge: Callable[..., tuple[int, str, str]]) -> None:
     """Where the data section can be mapped and the recorder is blind to that, the result says what was not judged."""
     unseen = [access for access in GOOD if access.offset != 0x1000 or access.verb not in ("read", "write")]
     region = Region(9, 0x5000, ((0x1000, 0x4000),), True)
@@ -150,7 +154,9 @@ def test_mappings_that_nobody_saw(record, judge):
 @pytest.mark.parametrize(
     ("client", "expected"), [(GOOD, 2), (DISORDERED, 1)], ids=["kept until there", "broken before"]
 )
-def test_damaged(record, judge, client, expected):
+def test_damaged(
+    record: Callable[..., str], judge: Callable[..., tuple[int, str, str]], client: Sequence[Access], expected: int
+) -> None:
     """A trace is judged up to its damage, which is told with file and line; what was broken before stays so."""
     path = record(client)
     with open(path, "a") as file:
@@ -160,7 +166,7 @@ def test_damaged(record, judge, client, expected):
     assert f"{path}:{len(client) + 4}: there is no verb 'dance'" in " ".join(text.split())
 
 
-def test_no_end(record, judge):
+def test_no_end(record: Callable[..., str], judge: Callable[..., tuple[int, str, str]]) -> None:
     """A trace whose recorder was killed is judged, with a note."""
     path = record(GOOD)
     lines = Path(path).read_text().splitlines(keepends=True)
@@ -170,7 +176,7 @@ def test_no_end(record, judge):
     assert "the trace has no end" in text
 
 
-def journal(*lines):
+def journal(*lines: bytes) -> bytes:
     """A journal of these lines after its first one, chained."""
     return b"".join(chained([line(RUN, 1), *lines]))
 
@@ -204,7 +210,7 @@ def journal(*lines):
         "no region",
     ],
 )
-def test_foreign_files(tmp_path, judge, content, words):
+def test_foreign_files(tmp_path: Path, judge: Callable[..., tuple[int, str, str]], content: bytes, words: str) -> None:
     """What is neither a trace nor a run is refused with the place and the reason: exit 2, no traceback."""
     path = tmp_path / "file"
     path.write_bytes(content)
@@ -225,7 +231,9 @@ def test_foreign_files(tmp_path, judge, content, words):
     ],
     ids=str,
 )
-def test_a_journal_with_a_bad_call(tmp_path, judge, call):
+def test_a_journal_with_a_bad_call(
+    tmp_path: Path, judge: Callable[..., tuple[int, str, str]], call: Mapping[str, str] | Sequence[str | int] | str
+) -> None:
     """A call that is none is told with its line."""
     target = line(Target({}, (UsedRegion(9, "migration_v1", ()),)), 1)
     calls = json.dumps({"event": "calls", "calls": [call]}, separators=(",", ":"))
@@ -236,13 +244,15 @@ def test_a_journal_with_a_bad_call(tmp_path, judge, call):
     assert "journal.jsonl:4: not a record of a journal" in " ".join(text.split())
 
 
-def test_missing(tmp_path, judge):
+def test_missing(tmp_path: Path, judge: Callable[..., tuple[int, str, str]]) -> None:
     """A file that is not there, or a folder without a run, is named."""
     assert "nowhere: No such file" in judge(str(tmp_path / "nowhere"))[2]
     assert "journal.jsonl: No such file" in judge(str(tmp_path))[2]
 
 
-def test_the_region_is_found_from_the_source(record, judge):
+def test_the_region_is_found_from_the_source(
+    record: Callable[..., str], judge: Callable[..., tuple[int, str, str]]
+) -> None:
     """Where only one of two traces says which region it is, that holds for the other."""
     source, target = record(saved(A, B), "source"), record(resumed(B, A), "target", region=None)
     assert judge(target)[0] == 2
@@ -253,7 +263,7 @@ def test_the_region_is_found_from_the_source(record, judge):
     assert "name it with --region" in judge(silent, "--source", record(saved(A), "mute", region=None))[2]
 
 
-def put(writer, accesses, region=9, device=0):
+def put(writer: Writer, accesses: Sequence[Access], region: int = 9, device: int = 0) -> None:
     """Write accesses of one device."""
     for number, access in enumerate(accesses):
         if access.verb in ("open", "close"):
@@ -265,7 +275,7 @@ def put(writer, accesses, region=9, device=0):
             writer.access(access.verb, number, 1, place, access.value, 0, access.data, access.digest, device=device)
 
 
-def test_several_devices(tmp_path, judge):
+def test_several_devices(tmp_path: Path, judge: Callable[..., tuple[int, str, str]]) -> None:
     """The first device with a migration region is judged, the others are named, and --device chooses."""
     writer = Writer(tmp_path / "trace", "three devices", maps_seen=True)
     writer.region(0, Region(2, 4096, (), False), 0)
@@ -285,7 +295,9 @@ def test_several_devices(tmp_path, judge):
     assert judge(str(tmp_path / "trace"), "--region", "9")[0] == 0
 
 
-def test_a_trace_that_was_stopped_short(tmp_path, record, judge):
+def test_a_trace_that_was_stopped_short(
+    tmp_path: Path, record: Callable[..., str], judge: Callable[..., tuple[int, str, str]]
+) -> None:
     """What the rest of a trace might have excused is not held against the client; nor where it is damaged."""
     left = [*to(RUNNING, STOP_AND_COPY), pending(9), *to(STOP_AND_COPY, STOP)]
     assert judge(record(left))[0] == 1
@@ -298,7 +310,9 @@ def test_a_trace_that_was_stopped_short(tmp_path, record, judge):
 
 
 @pytest.mark.parametrize("columns", ["60", "100"])
-def test_what_could_not_be_told(tmp_path, judge, monkeypatch, columns):
+def test_what_could_not_be_told(
+    tmp_path: Path, judge: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch, columns: str
+) -> None:
     """Of a clause that the trace cannot decide the reason stands in the report, with how often, and fits the window."""
     monkeypatch.setenv("COLUMNS", columns)
     writer = Writer(tmp_path / "trace", "hidden", maps_seen=True)
@@ -322,7 +336,7 @@ def test_what_could_not_be_told(tmp_path, judge, monkeypatch, columns):
     assert max(map(len, text.splitlines()[1:])) <= int(columns)  # the first has the file's path
 
 
-def test_why_accesses_are_missing(tmp_path, judge):
+def test_why_accesses_are_missing(tmp_path: Path, judge: Callable[..., tuple[int, str, str]]) -> None:
     """The reasons of the first gaps are told, harmless to a terminal, and how many there are."""
     writer = Writer(tmp_path / "trace", "hid\x1b[2Jden", maps_seen=True)
     writer.region(0, MIGRATION)
@@ -339,7 +353,9 @@ def test_why_accesses_are_missing(tmp_path, judge):
     assert text.replace("\n", "").isprintable()
 
 
-def test_a_narrow_window(tmp_path, judge, monkeypatch):
+def test_a_narrow_window(
+    tmp_path: Path, judge: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Where the counts of a clause take much of the window its sentence stands below them."""
     monkeypatch.setenv("COLUMNS", "60")
     writer = Writer(tmp_path / "trace", "both", maps_seen=True)
@@ -352,7 +368,7 @@ def test_a_narrow_window(tmp_path, judge, monkeypatch):
     assert max(map(len, text.splitlines()[1:])) <= 60
 
 
-def test_files_that_are_no_traces(tmp_path, judge):
+def test_files_that_are_no_traces(tmp_path: Path, judge: Callable[..., tuple[int, str, str]]) -> None:
     """What strace or QEMU wrote has to be imported; a pipe would be waited for without end."""
     (tmp_path / "strace").write_text("163 close(3) = 0\n")
     code, _, complaint = judge(str(tmp_path / "strace"))

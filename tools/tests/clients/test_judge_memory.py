@@ -4,32 +4,40 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 
 import pytest
 
 from vfio_compliance.dirty_type1.client import LOST, NO_BITMAP, NOT_CLEARED, DirtyJudge
-from vfio_compliance.run.client import Access, Bitmap, ContainerCall
+from vfio_compliance.run.client import Access, Bitmap, ContainerCall, Verb
 from vfio_compliance.run.container_calls import as_ioctl, by_ioctl, by_message
+from vfio_compliance.run.ledger import Offence
 from vfio_compliance.uapi.type1 import VFIO_IOMMU_DIRTY_PAGES, VFIO_IOMMU_MAP_DMA, VFIO_IOMMU_UNMAP_DMA
 
 PAGE, HUGE = 4096, (1 << 64) - 1
 START, STOP = ContainerCall(8, 1), ContainerCall(8, 2)
 
 
-def get(pages=64, size=8, argsz=48, pgsize=PAGE, zero=None):
+def get(
+    pages: int = 64, size: int = 8, argsz: int = 48, pgsize: int = PAGE, zero: bool | None = None
+) -> tuple[Verb, ContainerCall]:
     """GET_BITMAP."""
     return "dirty", ContainerCall(argsz, 4, 0, pages * PAGE, Bitmap(pgsize, size, zero))
 
 
-def unmap(pages=64, size=8, argsz=48, pgsize=PAGE, zero=None):
+def unmap(
+    pages: int = 64, size: int = 8, argsz: int = 48, pgsize: int = PAGE, zero: bool | None = None
+) -> tuple[Verb, ContainerCall]:
     """Unmapping with the bitmap."""
     return "dma-unmap", ContainerCall(argsz, 1, 0, pages * PAGE, Bitmap(pgsize, size, zero))
 
 
-def judged(*calls, message=False, value=0):
+def judged(
+    *calls: tuple[Verb, ContainerCall | None], message: bool = False, value: int = 0
+) -> tuple[DirtyJudge, list[Offence]]:
     """The judge of these calls, and the clauses that they broke."""
     judge = DirtyJudge()
-    found = []
+    found: list[Offence] = []
     for number, (verb, call) in enumerate(calls, 1):
         found += judge.take(Access(verb, value=value, number=number, called=call, message=message))
     found += judge.end()
@@ -43,7 +51,7 @@ ASKING = {"get": (get, "DRT-06", "DRT-08"), "unmap": (unmap, "UNM-02", "UNM-03")
 @pytest.mark.parametrize("ask", ASKING)
 @pytest.mark.parametrize(("pages", "size"), [(1, 1), (8, 1), (9, 2), (64, 8), (65, 9), (65, 16), (1, 1 << 20)])
 @pytest.mark.parametrize("message", [False, True], ids=["ioctl", "message"])
-def test_enough(ask, pages, size, message):
+def test_enough(ask: str, pages: int, size: int, message: bool) -> None:
     """A bit for each page is enough, and more is no harm."""
     make, reach, memory = ASKING[ask]
     judge, found = judged(make(pages, size, zero=True), message=message)
@@ -57,7 +65,7 @@ def test_enough(ask, pages, size, message):
 @pytest.mark.parametrize("ask", ASKING)
 @pytest.mark.parametrize(("pages", "size"), [(1, 0), (9, 1), (64, 7), (65, 8), (HUGE // PAGE, 1 << 40)])
 @pytest.mark.parametrize("value", [0, -1], ids=["carried out", "refused"])
-def test_too_small(ask, pages, size, value):
+def test_too_small(ask: str, pages: int, size: int, value: int) -> None:
     """Less than a bit for each page is not, whether the kernel refuses it or not."""
     make, _, memory = ASKING[ask]
     _, (offence,) = judged(make(pages, size), value=value)
@@ -66,7 +74,7 @@ def test_too_small(ask, pages, size, value):
 
 
 @pytest.mark.parametrize("ask", ASKING)
-def test_not_cleared(ask):
+def test_not_cleared(ask: str) -> None:
     """Memory that was not zero is an offence; unseen it cannot be told, and by message there is none."""
     make, _, memory = ASKING[ask]
     assert [offence.clause for offence in judged(make(zero=False))[1]] == [memory]
@@ -77,7 +85,7 @@ def test_not_cleared(ask):
 
 @pytest.mark.parametrize("ask", ASKING)
 @pytest.mark.parametrize(("message", "least"), [(False, 48), (True, 40)], ids=["ioctl", "message"])
-def test_argsz(ask, message, least):
+def test_argsz(ask: str, message: bool, least: int) -> None:
     """argsz takes in the structure that describes the bitmap, which a message makes shorter."""
     make, reach, _ = ASKING[ask]
     for argsz in (8, 24, least - 1):
@@ -88,7 +96,7 @@ def test_argsz(ask, message, least):
 
 
 @pytest.mark.parametrize("argsz", [0, 4, 7])
-def test_argsz_of_nothing(argsz):
+def test_argsz_of_nothing(argsz: int) -> None:
     """An argsz that leaves out the flags is an offence, whatever was meant."""
     _, (offence,) = judged(("dirty", ContainerCall(argsz)))
     assert offence.clause == "DRT-12"
@@ -96,7 +104,7 @@ def test_argsz_of_nothing(argsz):
 
 @pytest.mark.parametrize("ask", ASKING)
 @pytest.mark.parametrize("gone", ["size", "bitmap", "pgsize", "bitmap size"])
-def test_what_is_not_known(ask, gone):
+def test_what_is_not_known(ask: str, gone: str) -> None:
     """A range or size that is not in the trace leaves the size of the memory untold."""
     make, reach, memory = ASKING[ask]
     verb, call = make()
@@ -112,7 +120,7 @@ def test_what_is_not_known(ask, gone):
 
 
 @pytest.mark.parametrize("flags", [0, 3, 5, 6, 7, 8, 0x80000004])
-def test_flags_that_mean_nothing(flags):
+def test_flags_that_mean_nothing(flags: int) -> None:
     """A request with no flag, several or unknown ones asks for no bitmap."""
     judge, found = judged(("dirty", ContainerCall(8, flags)))
     assert found == []
@@ -120,13 +128,13 @@ def test_flags_that_mean_nothing(flags):
 
 
 @pytest.mark.parametrize("call", [get(pages=0), unmap(pages=0), get(pgsize=0), unmap(pgsize=0)])
-def test_no_pages(call):
+def test_no_pages(call: tuple[Verb, ContainerCall]) -> None:
     """A range of nothing, or pages of no size, need no memory that anybody could name."""
     judge, found = judged(call)
     assert (found, judge.unclear) == ([], {})
 
 
-PLAIN = "dma-unmap", ContainerCall(24, 0, 0, PAGE)
+PLAIN: tuple[Verb, ContainerCall] = "dma-unmap", ContainerCall(24, 0, 0, PAGE)
 
 
 @pytest.mark.parametrize(
@@ -141,14 +149,14 @@ PLAIN = "dma-unmap", ContainerCall(24, 0, 0, PAGE)
     ],
     ids=["not tracked", "tracked", "twice", "with the bitmap", "no longer", "after a gap"],
 )
-def test_unmapping_tracked_memory(calls, noted):
+def test_unmapping_tracked_memory(calls: Sequence[tuple[Verb, ContainerCall | None]], noted: int) -> None:
     """Unmapping tracked memory without its bitmap is allowed, and worth a note."""
     judge, found = judged(*calls)
     assert found == []
     assert judge.remarks == ({LOST: noted} if noted else {})
 
 
-def test_refused_calls_change_nothing():
+def test_refused_calls_change_nothing() -> None:
     """Tracking that was not begun is none."""
     judge, _ = judged(("dirty", START), PLAIN, value=-1)
     assert judge.remarks == {}
@@ -165,9 +173,11 @@ def test_refused_calls_change_nothing():
     ],
     ids=["map", "unmap", "get", "start"],
 )
-def test_only_what_argsz_takes_in(request_number, argument, argsz):
+def test_only_what_argsz_takes_in(request_number: int, argument: bytes, argsz: int) -> None:
     """Of an argument only what its argsz takes in is given; the rest is whatever was there."""
-    verb, call = by_ioctl(request_number, struct.pack("<I", argsz) + argument)
+    understood = by_ioctl(request_number, struct.pack("<I", argsz) + argument)
+    assert understood is not None
+    verb, call = understood
     again, bytes_ = as_ioctl(verb, call)
     assert again == request_number
     assert by_ioctl(again, bytes_) == (verb, call)
@@ -178,7 +188,7 @@ def test_only_what_argsz_takes_in(request_number, argument, argsz):
         assert (call.bitmap.size == 8) == (argsz >= 40)
 
 
-def test_messages():
+def test_messages() -> None:
     """The same by message; what is cut or another message is none."""
     asked = struct.pack("<IIQQQQ", 48, 4, 0x10000, 0x4000, PAGE, 8)
     assert by_message(14, asked) == ("dirty", ContainerCall(48, 4, 0x10000, 0x4000, Bitmap(PAGE, 8)))

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 from clients import (
     BASE,
@@ -32,7 +34,7 @@ SOURCE = judged(saved(A, B)).judge.saved
 LOOPS = {"FLD-04", "FLD-06", "SAV-02", "SAV-11", "SAV-13", "ERR-02", "RSM-05", "RSM-06", "RSM-07"}
 
 
-def cut(access, *widths):
+def cut(access: Access, *widths: int) -> list[Access]:
     """The same access in pieces."""
     at, made = 0, []
     for width in widths:
@@ -43,7 +45,7 @@ def cut(access, *widths):
     return made
 
 
-def in_pieces(accesses, *widths):
+def in_pieces(accesses: Sequence[Access], *widths: int) -> list[Access]:
     """All registers of 8 bytes in pieces."""
     return [
         piece
@@ -53,7 +55,7 @@ def in_pieces(accesses, *widths):
 
 
 @pytest.mark.parametrize("widths", [(4, 4), (1,) * 8, (2, 2, 4), (6, 2)], ids=str)
-def test_pieces_are_the_register(widths):
+def test_pieces_are_the_register(widths: tuple[int, ...]) -> None:
     """A client that moves registers piece by piece is judged as one that moves them whole."""
     clients = [(saved(A, B), None), (resumed(A, B), SOURCE), (resumed(B, A), SOURCE), (resumed(A), SOURCE)]
     for client, source in clients:
@@ -63,7 +65,7 @@ def test_pieces_are_the_register(widths):
         assert pieces.judge.unclear == whole.judge.unclear
 
 
-def test_the_word_behind_device_state():
+def test_the_word_behind_device_state() -> None:
     """device_state moved together with the reserved bytes behind it is device_state."""
     wide = Access("read", 0, 8, 8, RUNNING.to_bytes(8, "little"))
     result = judged(OPEN, wide, write(DEVICE_STATE, STOP_AND_COPY), pending(0), to(STOP_AND_COPY, STOP))
@@ -84,7 +86,7 @@ def test_the_word_behind_device_state():
     ],
     ids=["half", "other half", "half and a refusal", "three", "a page", "a byte of device_state", "everything"],
 )
-def test_what_cannot_be_followed(strange):
+def test_what_cannot_be_followed(strange: Sequence[Access]) -> None:
     """Nothing is held against a client from there on, until device_state is read again, and the result says so."""
     result = judged(OPEN, to(RUNNING, STOP_AND_COPY), pending(5), strange, moved("read", A), got(B))
     assert result.clauses == []
@@ -92,7 +94,7 @@ def test_what_cannot_be_followed(strange):
 
 
 @pytest.mark.parametrize("length", [1, 32, 4096])
-def test_a_look_at_the_header(length):
+def test_a_look_at_the_header(length: int) -> None:
     """A read of anything, where no data is moved, changes nothing."""
     look = Access("read", 0, length, length, bytes([RUNNING, *[0] * 63])[:length])
     result = judged(OPEN, read(DEVICE_STATE, RUNNING), look, write(DEVICE_STATE, RESUMING), to(RESUMING, RUNNING))

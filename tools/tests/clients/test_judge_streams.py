@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import tracemalloc
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 import pytest
@@ -17,6 +18,7 @@ from clients import (
     RUNNING,
     STOP,
     STOP_AND_COPY,
+    Judged,
     gave,
     got,
     judged,
@@ -34,59 +36,59 @@ from vfio_compliance.migration_v1.client import Judge, stream
 from vfio_compliance.migration_v1.client.history import ELSEWHERE
 from vfio_compliance.migration_v1.client.saving import UNSEEN
 from vfio_compliance.run.client import Access
-from vfio_compliance.uapi.migration_v1 import DATA_SIZE
+from vfio_compliance.uapi.migration_v1 import DATA_SIZE, DeviceState
 
 A, B, C = b"a" * 100, b"b" * 100, b"c" * 50
 MAPPED = Access("map", BASE, 0x1000)
 RESTORED = ("RSM-05", "RSM-06", "RSM-07")
 
 
-def counts(result):
+def counts(result: Judged) -> list[tuple[int, int]]:
     """How often each clause of restoring was kept and broken."""
     return [result[clause] for clause in RESTORED]
 
 
-def pieces(verb, content, *cuts):
+def pieces(verb: str, content: bytes, *cuts: int) -> list[Access]:
     """Content moved in several accesses."""
     ends = [*cuts, len(content)]
     return [moved(verb, content[a:b], BASE + a) for a, b in zip([0, *cuts], ends, strict=True)]
 
 
-def taken(content, *cuts):
+def taken(content: bytes, *cuts: int) -> list[Access]:
     """One buffer saved in pieces."""
     return [pending(9), offset(), size(len(content)), *pieces("read", content, *cuts)]
 
 
-def given(content, *cuts):
+def given(content: bytes, *cuts: int) -> list[Access]:
     """One buffer given in pieces."""
     return [offset(), *pieces("write", content, *cuts), write(DATA_SIZE, len(content))]
 
 
-def suspend(*steps):
+def suspend(*steps: Access) -> list[Access]:
     """A device saved by these steps, and stopped."""
     return [OPEN, *to(RUNNING, STOP_AND_COPY), *steps, pending(0), *to(STOP_AND_COPY, STOP)]
 
 
-def resume(*steps):
+def resume(*steps: Access) -> list[Access]:
     """A device that takes a state by these steps, and runs."""
     return [OPEN, *to(RUNNING, RESUMING), *steps, *to(RESUMING, RUNNING)]
 
 
-def test_source_in_another_trace():
+def test_source_in_another_trace() -> None:
     """What another client saved is compared with as if it had been in the same trace."""
     source = judged(saved(A, B)).judge.saved
     assert counts(judged(resumed(A, B), source=source)) == [(2, 0)] * 3
     assert judged(resumed(B, A), source=source).clauses == ["RSM-05"]
 
 
-def test_nothing_to_compare_with():
+def test_nothing_to_compare_with() -> None:
     """Without what was saved nothing is judged, and the result says so."""
     result = judged(resumed(A, B))
     assert counts(result) == [(0, 0)] * 3
     assert {clause: list(why) for clause, why in result.judge.unclear.items()} == {key: [ELSEWHERE] for key in RESTORED}
 
 
-def test_any_state_saved_counts():
+def test_any_state_saved_counts() -> None:
     """Of the states that were saved a client restores the one it likes, whole; not one after the other."""
     assert judged(saved(A), saved(B), resumed(B)).offences == []
     assert judged(saved(A), saved(B), resumed(A)).offences == []
@@ -94,7 +96,7 @@ def test_any_state_saved_counts():
     assert judged(saved(A), saved(B, C), resumed(B)).clauses == ["RSM-05"]
 
 
-def test_equal_buffers_are_no_disorder():
+def test_equal_buffers_are_no_disorder() -> None:
     """Buffers with the same content are told apart by their place."""
     assert judged(saved(A, A, B, A), resumed(A, A, B, A)).offences == []
     assert judged(saved(A, A, B), resumed(A, B)).clauses == ["RSM-05"]
@@ -102,7 +104,7 @@ def test_equal_buffers_are_no_disorder():
 
 @pytest.mark.parametrize("first", [(), (40,), (8, 16, 24, 64)], ids=str)
 @pytest.mark.parametrize("second", [(), (50,), (8, 16, 24, 64)], ids=str)
-def test_pieces_do_not_matter(first, second):
+def test_pieces_do_not_matter(first: tuple[int, ...], second: tuple[int, ...]) -> None:
     """A buffer in short pieces is the same as whole."""
     result = judged(suspend(*taken(A, *first)), resume(*given(A, *second)))
     assert result.offences == []
@@ -110,14 +112,14 @@ def test_pieces_do_not_matter(first, second):
 
 
 @pytest.mark.parametrize(("first", "second", "known"), [((90,), (90,), 1), ((90,), (), 0), ((1,), (90,), 0)], ids=str)
-def test_pieces_may_hide_the_content(first, second, known):
+def test_pieces_may_hide_the_content(first: tuple[int], second: tuple[int, ...], known: int) -> None:
     """Long pieces can be compared with equal ones only; what cannot be is held against nobody."""
     result = judged(suspend(*taken(A, *first)), resume(*given(A, *second)))
     assert result.offences == []
     assert counts(result) == [(known, 0), (1, 0), (known, 0)]
 
 
-def test_changed_in_one_piece():
+def test_changed_in_one_piece() -> None:
     """In pieces or not, a byte that differs is found where the content is known."""
     changed = A[:70] + b"!" + A[71:]
     assert judged(suspend(*taken(A, 40)), resume(*given(changed, 40))).clauses == ["RSM-07"]
@@ -125,7 +127,7 @@ def test_changed_in_one_piece():
     assert judged(suspend(*taken(A, 10)), resume(*given(changed, 10))).clauses == ["RSM-07"]
 
 
-def test_unknown_content_is_not_guessed():
+def test_unknown_content_is_not_guessed() -> None:
     """Data without a digest is judged by its size only."""
     bare = [access._replace(digest="") for access in suspend(*taken(A))]
     result = judged(bare, resume(*given(A)))
@@ -133,7 +135,7 @@ def test_unknown_content_is_not_guessed():
     assert set(result.judge.unclear) == {"RSM-05", "RSM-07"}
 
 
-def test_mapped_data_is_not_held_against_a_client():
+def test_mapped_data_is_not_held_against_a_client() -> None:
     """Where the client may have used a mapping, missing data is no offence; the result says that it was not seen."""
     client = [
         *(OPEN, MAPPED, *to(RUNNING, STOP_AND_COPY), pending(9), offset(), size(100), pending(9), offset(), size(50)),
@@ -152,29 +154,29 @@ def test_mapped_data_is_not_held_against_a_client():
     assert set(judged(without).clauses) == {"SAV-11", "FLD-06"}
 
 
-def test_sizes_count_where_data_is_mapped():
+def test_sizes_count_where_data_is_mapped() -> None:
     """A buffer given in another size is an offence, seen or not."""
     source = judged(suspend(MAPPED, pending(9), offset(), size(100))).judge.saved
     client = resume(MAPPED, offset(), write(DATA_SIZE, 50))
     assert judged(client, source=source).clauses == ["RSM-06"]
 
 
-def test_a_mapping_ends_with_the_device():
+def test_a_mapping_ends_with_the_device() -> None:
     """What one client mapped, the next has not."""
     client = [OPEN, MAPPED, CLOSE, OPEN, *to(RUNNING, STOP_AND_COPY), pending(9), offset(), size(100), pending(9)]
     assert judged(client).clauses == ["SAV-11"]
 
 
-def test_a_gap_hides_what_was_saved():
+def test_a_gap_hides_what_was_saved() -> None:
     """Where accesses are missing, what was saved is not known, and nothing is compared with it."""
     client = [OPEN, *to(RUNNING, STOP_AND_COPY), pending(9), *got(A), GAP, pending(9), *got(B), pending(0)]
     assert judged(client, to(STOP_AND_COPY, STOP), resumed(A, B)).offences == []
 
 
-def test_memory_does_not_grow_with_the_state():
+def test_memory_does_not_grow_with_the_state() -> None:
     """Many thousand buffers, or a buffer in as many pieces, cost no more than a hundred bytes or two each."""
 
-    def long_save():
+    def long_save() -> Iterator[Access]:
         yield from suspend()[:3]
         for number in range(5_000):
             content = number.to_bytes(8, "little")
@@ -195,7 +197,7 @@ def test_memory_does_not_grow_with_the_state():
     assert peak < 2 << 20
 
 
-def test_too_many_buffers_are_not_compared(monkeypatch):
+def test_too_many_buffers_are_not_compared(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of a state of more buffers than are remembered the first are compared; the result says that others are not."""
     monkeypatch.setattr(stream, "MOST_BUFFERS", 2)
     result = judged(saved(A, B, C), resumed(A, B, A))
@@ -204,13 +206,13 @@ def test_too_many_buffers_are_not_compared(monkeypatch):
     assert judged(saved(A, B, C), resumed(B, A, C)).clauses == ["RSM-05"]
 
 
-def test_a_step_after_the_whole_buffer_is_given_again():
+def test_a_step_after_the_whole_buffer_is_given_again() -> None:
     """Giving a buffer once more after the device ran is a state of its own."""
     assert judged(saved(A), resumed(A), resumed(A)).offences == []
     assert judged(saved(A), OPEN, to(RUNNING, RESUMING), gave(A), gave(A)).clauses == ["RSM-05"]
 
 
-def test_buffers_of_two_states():
+def test_buffers_of_two_states() -> None:
     """Each of two states may be given, and no mixture of them, whether sizes tell them apart or content alone."""
     for second in (b"d" * 100, b"d" * 30):
         both = [*suspend(*taken(A), *taken(B)), *to(STOP, RUNNING), *suspend(*taken(C), *taken(second))[1:]]
@@ -222,7 +224,7 @@ def test_buffers_of_two_states():
 
 
 @pytest.mark.parametrize("way", [[RUNNING], [PRE_COPY], [STOP, RUNNING], [STOP, PRE_COPY]], ids=str)
-def test_all_is_given_whichever_way_the_device_runs(way):
+def test_all_is_given_whichever_way_the_device_runs(way: Sequence[DeviceState]) -> None:
     """A device that runs, at once or by way of stop, has been given all of it; one that is closed before need not."""
     source = judged(suspend(*taken(A), *taken(B))).judge.saved
     on = [access for before, after in pairwise([RESUMING, *way]) for access in to(before, after)]
@@ -233,7 +235,7 @@ def test_all_is_given_whichever_way_the_device_runs(way):
         assert judged(began, on[:-2], GAP, on[-2:], source=source).clauses == []
 
 
-def test_a_device_that_went_on_and_is_given_nothing():
+def test_a_device_that_went_on_and_is_given_nothing() -> None:
     """What was saved of a device that has run since is not what it lacks."""
     result = judged(suspend(*taken(A)), to(STOP, RUNNING), to(RUNNING, RESUMING), to(RESUMING, RUNNING))
     assert result.clauses == []

@@ -9,9 +9,12 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
+from signal import Signals
+from typing import Any
 
 import pytest
 import yaml
@@ -28,6 +31,7 @@ from vfio_compliance.migration_v1.interface import MigrationV1
 from vfio_compliance.migration_v1.region import REGION_TYPE, MigrationRegion
 from vfio_compliance.results import journal
 from vfio_compliance.results.reading import summarise
+from vfio_compliance.results.summary import Summary
 from vfio_compliance.transport import VfioUser, VfioUserSettings
 from vfio_compliance.uapi.migration_v1 import DATA_OFFSET, DATA_SIZE, DEVICE_STATE, PENDING_BYTES, DeviceState
 
@@ -53,7 +57,7 @@ class Run:
     code: int
 
     @property
-    def result(self):
+    def result(self) -> Summary:
         """What its journal amounts to."""
         return summarise(journal.read(self.folder / journal.NAME))
 
@@ -61,7 +65,7 @@ class Run:
 class Proxied:
     """A reference server behind the recorder, each in its own process."""
 
-    def __init__(self, folder, *options):
+    def __init__(self, folder: Path, *options: str) -> None:
         self.socket, self.trace = str(folder / "a"), folder / "trace"
         self._command = [sys.executable, "-m", "vfio_compliance", "proxy", "--listen", self.socket]
         self._command += ["--connect", str(folder / "b"), "--trace", str(self.trace), *options]
@@ -76,23 +80,24 @@ class Proxied:
         while not (folder / "b").exists() and time.monotonic() < end:
             select.select([], [], [], 0.002)
 
-    def end(self, number=signal.SIGTERM):
+    def end(self, number: Signals = signal.SIGTERM) -> tuple[int, str]:
         """Tell the recorder to end; its exit code, and what it said."""
         self.process.send_signal(number)
         _, said = self.process.communicate(timeout=DEADLINE)
         return self.process.returncode, said
 
-    def __enter__(self):
+    def __enter__(self) -> Proxied:
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: None) -> None:
         for process in (self.process, self._server):
             process.kill()
             process.wait()
+        assert self.process.stderr is not None
         self.process.stderr.close()
 
 
-def run(project, profile, folder):
+def run(project: Path, profile: str | Path, folder: Path) -> Run:
     """A run as its user starts it."""
     command = [sys.executable, "-m", "vfio_compliance", "run", str(profile), "--out", str(folder)]
     ended = subprocess.run(command, cwd=project, stdout=subprocess.DEVNULL, timeout=600, check=False)
@@ -100,13 +105,13 @@ def run(project, profile, folder):
 
 
 @pytest.fixture(scope="module")
-def direct(project, tmp_path_factory):
+def direct(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """A run of all rules on the reference device."""
     return run(project, "profiles/reference.yaml", tmp_path_factory.mktemp("direct") / "out")
 
 
 @pytest.fixture(scope="module")
-def proxied(project, tmp_path_factory):
+def proxied(project: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, Path]:
     """The same through a proxy, and the trace of it."""
     folder = tmp_path_factory.mktemp("p")
     document = yaml.safe_load((project / "profiles/reference.yaml").read_text())
@@ -118,7 +123,7 @@ def proxied(project, tmp_path_factory):
     return through, between.trace
 
 
-def test_own_run_is_clean(direct):
+def test_own_run_is_clean(direct: Run) -> None:
     """What the suite does as a client breaks no clause, but where a rule says that its test does so on purpose."""
     result = judge(sources.load(direct.folder))
     assert result.found == []
@@ -126,7 +131,7 @@ def test_own_run_is_clean(direct):
     assert all(result.kept[clause] for clause in CLAUSES)
 
 
-def test_what_is_provoked_is_written_down(direct, project):
+def test_what_is_provoked_is_written_down(direct: Run, project: Path) -> None:
     """The clauses that a test breaks are those that its rule announces, no more and no fewer."""
     rules = {case.id: case.rule for case in direct.result.cases.values()}
     provoked: dict[str, set[str]] = {}
@@ -140,21 +145,22 @@ def test_what_is_provoked_is_written_down(direct, project):
     }
 
 
-def test_the_run_is_unchanged(direct, proxied):
+def test_the_run_is_unchanged(direct: Run, proxied: tuple[Run, Path]) -> None:
     """Through a proxy every rule gets the verdict that it gets without."""
     through, _ = proxied
     assert (through.code, direct.code) == (0, 0)
     assert through.result.verdicts == direct.result.verdicts
 
 
-def test_the_trace_is_complete(proxied):
+def test_the_trace_is_complete(proxied: tuple[Run, Path]) -> None:
     """Every access that the run made is in the trace: in order, with the same answer and the same data."""
     through, trace = proxied
-    made = []
+    made: list[tuple[Any, ...]] = []
     for part in sources.load(through.folder).parts:
         for _, entries in groupby(part.entries, key=lambda entry: entry.number):
             entry = next(entries)
             call = entry.call
+            assert call is not None
             if call.verb in ("read", "write"):
                 place = (call.verb, call.target, call.number, call.length, call.value, call.errno)
                 data, digest = call.moved
@@ -175,7 +181,7 @@ def test_the_trace_is_complete(proxied):
         assert seen[6] == own[6] or (seen[4] > 64 and len(seen[6]) == 64) or own[4] < 0
 
 
-def test_the_trace_is_judged_as_the_journal(proxied):
+def test_the_trace_is_judged_as_the_journal(proxied: tuple[Run, Path]) -> None:
     """With the run beside it, a judge finds in the trace what it finds in the journal, and nothing to blame."""
     through, trace = proxied
     own, seen = judge(sources.load(through.folder)), judge_files(trace, run=through.folder)
@@ -192,13 +198,13 @@ def test_the_trace_is_judged_as_the_journal(proxied):
     assert all(seen.kept[clause] and own.kept[clause] for clause in CLAUSES)
 
 
-def test_the_trace_alone(proxied):
+def test_the_trace_alone(proxied: tuple[Run, Path]) -> None:
     """Nobody tells a judge of the trace alone what was meant as provocation: it sees a client that breaks clauses."""
     _, trace = proxied
     assert judge_files(trace).exit_code == 1
 
 
-def test_the_run_of_another_trace(proxied, tmp_path):
+def test_the_run_of_another_trace(proxied: tuple[Run, Path], tmp_path: Path) -> None:
     """A run that is not that of the trace is refused, wherever they part."""
     through, trace = proxied
     lines = trace.read_text().splitlines(keepends=True)
@@ -217,7 +223,7 @@ def test_the_run_of_another_trace(proxied, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def server():
+def server() -> Iterator[Device]:
     """A reference server and a client of it."""
     transport = VfioUser(
         VfioUserSettings(None, ("{python}", "-m", "refdriver", "--socket-path={socket}"), DEADLINE, DEADLINE)
@@ -229,7 +235,7 @@ def server():
 
 
 @pytest.fixture
-def migration(server):
+def migration(server: Device) -> MigrationRegion:
     """Its migration region, after a reset; the trace begins here, with digests."""
     server.reset()
     region = MigrationRegion(server.regions_of_type(REGION_TYPE)[0], 1 << 30)
@@ -238,14 +244,14 @@ def migration(server):
     return region
 
 
-def save(migration):
+def save(migration: MigrationRegion) -> list[bytes]:
     """A saved state: its buffers."""
     migration.enter(STOP_AND_COPY)
     stream = migration.save()
     return [stream.data(buffer) for buffer in stream.buffers]
 
 
-def restore(server, migration, buffers):
+def restore(server: Device, migration: MigrationRegion, buffers: Sequence[bytes]) -> None:
     """Give it back."""
     server.reset()
     migration.enter(RESUMING)
@@ -254,58 +260,58 @@ def restore(server, migration, buffers):
     migration.enter(RUNNING)
 
 
-def writes_after_failure(server, migration):
+def writes_after_failure(server: Device, migration: MigrationRegion) -> None:
     migration.state()
     migration.try_write(DEVICE_STATE, DeviceState.INVALID_5)
     migration.read(PENDING_BYTES)
 
 
-def writes_in_error(server, migration):
+def writes_in_error(server: Device, migration: MigrationRegion) -> None:
     server.region(0).write(0x40, 4, 1)
     migration.try_set_state(STOP)
     migration.try_set_state(RUNNING)
 
 
-def writes_without_reading(server, migration):
+def writes_without_reading(server: Device, migration: MigrationRegion) -> None:
     migration.write(DEVICE_STATE, STOP)
 
 
-def resumes_from_stop(server, migration):
+def resumes_from_stop(server: Device, migration: MigrationRegion) -> None:
     migration.enter(STOP, RESUMING)
 
 
-def reads_past_the_buffer(server, migration):
+def reads_past_the_buffer(server: Device, migration: MigrationRegion) -> None:
     migration.enter(STOP_AND_COPY)
     migration.read(PENDING_BYTES)
     area = migration.place()
     migration.region.read_bytes(area.offset - 8, 8)
 
 
-def forgets_the_size(server, migration):
+def forgets_the_size(server: Device, migration: MigrationRegion) -> None:
     migration.enter(RESUMING)
     migration.region.write_bytes(migration.read(DATA_OFFSET), bytes(16))
     migration.try_set_state(RUNNING)
 
 
-def iterates_at_zero(server, migration):
+def iterates_at_zero(server: Device, migration: MigrationRegion) -> None:
     save(migration)
     migration.read(DATA_OFFSET)
 
 
-def reads_size_first(server, migration):
+def reads_size_first(server: Device, migration: MigrationRegion) -> None:
     migration.enter(STOP_AND_COPY)
     migration.read(PENDING_BYTES)
     migration.read(DATA_SIZE)
     migration.read(DATA_OFFSET)
 
 
-def leaves_data_behind(server, migration):
+def leaves_data_behind(server: Device, migration: MigrationRegion) -> None:
     migration.enter(STOP_AND_COPY)
     migration.read(PENDING_BYTES)
     migration.enter(STOP)
 
 
-def goes_on_after_an_error(server, migration):
+def goes_on_after_an_error(server: Device, migration: MigrationRegion) -> None:
     migration.enter(STOP_AND_COPY)
     migration.read(PENDING_BYTES)
     area = migration.place()
@@ -313,17 +319,17 @@ def goes_on_after_an_error(server, migration):
     migration.read(PENDING_BYTES)
 
 
-def swaps_buffers(server, migration):
+def swaps_buffers(server: Device, migration: MigrationRegion) -> None:
     first, second, *rest = save(migration)
     restore(server, migration, [second, first, *rest])
 
 
-def splits_a_buffer(server, migration):
+def splits_a_buffer(server: Device, migration: MigrationRegion) -> None:
     first, *rest = save(migration)
     restore(server, migration, [first[:100], first[100:], *rest])
 
 
-def changes_a_byte(server, migration):
+def changes_a_byte(server: Device, migration: MigrationRegion) -> None:
     first, *rest = save(migration)
     restore(server, migration, [bytes([first[0] ^ 1]) + first[1:], *rest])
 
@@ -345,7 +351,7 @@ BREAKERS = {
 }
 
 
-def judged(server, migration):
+def judged(server: Device, migration: MigrationRegion) -> Judge:
     """The judge of all that was done since the test began."""
     judge = Judge()
     for access in migration.accesses(server.transport.tracer.calls):
@@ -356,7 +362,7 @@ def judged(server, migration):
 
 
 @pytest.mark.parametrize("clause", MigrationV1.judge.clauses)
-def test_each_clause_broken_by_hand(server, migration, clause):
+def test_each_clause_broken_by_hand(server: Device, migration: MigrationRegion, clause: str) -> None:
     """On a real server: a client that breaks the clause is caught; one that migrates properly is not."""
     with contextlib.suppress(DeviceError):  # the server may notice as well
         BREAKERS[clause](server, migration)
@@ -371,7 +377,7 @@ def test_each_clause_broken_by_hand(server, migration, clause):
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
-def test_ended_by_a_signal(tmp_path, number):
+def test_ended_by_a_signal(tmp_path: Path, number: Signals) -> None:
     """With a client connected a signal ends it in order: exit 0, the trace has its end, the socket is gone."""
     with Proxied(tmp_path) as between:
         device = Device(VfioUser(VfioUserSettings(between.socket, None, DEADLINE, DEADLINE)))
@@ -384,7 +390,7 @@ def test_ended_by_a_signal(tmp_path, number):
     assert not Path(between.socket).exists()
 
 
-def test_once(tmp_path):
+def test_once(tmp_path: Path) -> None:
     """With --once it ends when the first client has left."""
     with Proxied(tmp_path, "--once") as between:
         device = Device(VfioUser(VfioUserSettings(between.socket, None, DEADLINE, DEADLINE)))
@@ -405,7 +411,9 @@ def test_once(tmp_path):
     ],
     ids=["trace", "folder", "file", "no folder", "long"],
 )
-def test_what_cannot_be(tmp_path, capsys, words, complaint):
+def test_what_cannot_be(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], words: Sequence[str], complaint: str
+) -> None:
     """A trace or a socket that cannot be made: exit 2, one line, and nothing is changed."""
     from vfio_compliance.cli.main import main
 

@@ -11,12 +11,15 @@ import os
 import socket
 import struct
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from socket import socket as Socketsocket
+from typing import Any
 
 import pytest
 from descriptors import same_descriptors
 
-from vfio_compliance.transport.vfio_user.observer import MOST_UNANSWERED
+from vfio_compliance.transport.vfio_user.observer import MOST_UNANSWERED, Moment
 from vfio_compliance.transport.vfio_user.proxy import Proxy
 
 DEADLINE = 30.0
@@ -26,12 +29,14 @@ DMA_UNMAP, DIRTY_PAGES = 3, 14
 COMMAND, REPLY, NO_REPLY, ERROR = 0, 1, 16, 32
 
 
-def message(number, command, payload=b"", flags=COMMAND, error=0, size=None):
+def message(
+    number: int, command: int, payload: bytes = b"", flags: int = COMMAND, error: int = 0, size: int | None = None
+) -> bytes:
     """A message; ``size`` is what its header says, the true one by default."""
     return struct.pack("<HHIII", number, command, 16 + len(payload) if size is None else size, flags, error) + payload
 
 
-def at(offset, region, count, data=b""):
+def at(offset: int, region: int, count: int, data: bytes = b"") -> bytes:
     """The payload of a region access."""
     return struct.pack("<QII", offset, region, count) + data
 
@@ -39,36 +44,38 @@ def at(offset, region, count, data=b""):
 class Notes:
     """A sink that remembers what it was told, without the times."""
 
-    def __init__(self):
-        self.told = []
+    def __init__(self) -> None:
+        self.told: list[tuple[Any, ...]] = []
 
-    def opened(self):
+    def opened(self) -> None:
         self.told.append(("open",))
 
-    def closed(self):
+    def closed(self) -> None:
         self.told.append(("close",))
 
-    def access(self, verb, moment, place, value, code, data, digest):
+    def access(
+        self, verb: str, moment: Moment, place: tuple[int, int, int], value: int, code: int, data: bytes, digest: str
+    ) -> None:
         assert moment.took_ns >= 0
         self.told.append((verb, place, value, code, digest or data))
 
-    def reset(self, moment, code):
+    def reset(self, moment: Moment, code: int) -> None:
         self.told.append(("reset", code))
 
-    def memory(self, moment, command, asked, code):
+    def memory(self, moment: Moment, command: int, asked: bytes, code: int) -> None:
         self.told.append((command, asked, code))
 
-    def region(self, moment, info, mappable):
+    def region(self, moment: Moment, info: bytes, mappable: bool) -> None:
         self.told.append(("region", info, mappable))
 
 
 class Between:
     """A proxy in a thread, and the server that it connects to."""
 
-    def __init__(self, folder):
+    def __init__(self, folder: Path) -> None:
         self.path = str(folder / "a")
         self.notes = Notes()
-        self.said = []
+        self.said: list[str] = []
         self._server = socket.socket(socket.AF_UNIX)
         self._server.settimeout(DEADLINE)
         self._server.bind(str(folder / "b"))
@@ -89,11 +96,11 @@ class Between:
                 server.settimeout(DEADLINE)
                 yield client, server
 
-    def deaf(self):
+    def deaf(self) -> None:
         """The server listens no more."""
         self._server.close()
 
-    def finish(self):
+    def finish(self) -> list[tuple[str | tuple[int, int, int] | int | bytes, ...]]:
         """Stop; all that was told and said is there then."""
         if self._thread.is_alive():
             os.write(self._stop, b"!")
@@ -107,7 +114,7 @@ class Between:
 
 
 @pytest.fixture
-def between(tmp_path):
+def between(tmp_path: Path) -> Iterator[Between]:
     """A proxy that runs; no descriptor of it is left in the end."""
     with same_descriptors():
         running = Between(tmp_path)
@@ -116,7 +123,7 @@ def between(tmp_path):
         assert not os.path.exists(running.path)
 
 
-def exactly(stream, count):
+def exactly(stream: Socketsocket, count: int) -> bytes:
     """So many bytes."""
     data = bytearray()
     while len(data) < count:
@@ -126,7 +133,7 @@ def exactly(stream, count):
     return bytes(data)
 
 
-def ended(stream):
+def ended(stream: Socketsocket) -> bool:
     """Whether the other side hung up, with nothing more to come."""
     try:
         return stream.recv(1) == b""
@@ -134,7 +141,7 @@ def ended(stream):
         return True
 
 
-def descriptors_with(stream, count):
+def descriptors_with(stream: Socketsocket, count: int) -> tuple[bytes, list[int]]:
     """So many bytes by one call, and the descriptors that came with them."""
     data, ancillary, _, _ = stream.recvmsg(count, socket.CMSG_SPACE(253 * 4))
     found = array.array("i")
@@ -143,12 +150,12 @@ def descriptors_with(stream, count):
     return data, list(found)
 
 
-def send_with(stream, data, descriptors):
+def send_with(stream: Socketsocket, data: bytes, descriptors: Sequence[int]) -> None:
     """Bytes with descriptors."""
     stream.sendmsg([data], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))])
 
 
-def exchange(client, server, request, answer):
+def exchange(client: Socketsocket, server: Socketsocket, request: bytes, answer: bytes) -> None:
     """A request goes one way and its answer the other, unchanged."""
     client.sendall(request)
     assert exactly(server, len(request)) == request
@@ -156,7 +163,7 @@ def exchange(client, server, request, answer):
     assert exactly(client, len(answer)) == answer
 
 
-def test_accesses_are_told(between):
+def test_accesses_are_told(between: Between) -> None:
     """Reads, writes and resets, carried out or refused, come through unchanged and are told with their answers."""
     long = bytes(range(256)) * 4
     with between.pair() as (client, server):
@@ -195,7 +202,7 @@ def test_accesses_are_told(between):
     assert between.said == []
 
 
-def test_any_pieces(between):
+def test_any_pieces(between: Between) -> None:
     """Messages that come byte by byte, or many at once, come out as the same bytes."""
     requests = [message(number, READ, at(number, 9, 4)) for number in range(20)]
     with between.pair() as (client, server):
@@ -209,7 +216,7 @@ def test_any_pieces(between):
     assert between.finish()[1:-1] == [("read", (9, number, 4), 4, 0, b"data") for number in range(20)]
 
 
-def test_large_messages(between):
+def test_large_messages(between: Between) -> None:
     """Messages far larger than what the proxy holds go through, both ways at the same time."""
     data = os.urandom(1 << 20) * 8
     up, down = message(1, WRITE, at(0, 2, len(data), data)), message(1, DMA_READ, data)
@@ -217,7 +224,7 @@ def test_large_messages(between):
         sending = [threading.Thread(target=side.sendall, args=(what,)) for side, what in ((client, up), (server, down))]
         for thread in sending:
             thread.start()
-        received = {}
+        received: dict[str, bytes] = {}
         reading = threading.Thread(target=lambda: received.update(up=exactly(server, len(up))))
         reading.start()
         assert exactly(client, len(down)) == down
@@ -229,7 +236,7 @@ def test_large_messages(between):
     assert between.finish()[1] == ("write", (2, 0, len(data)), len(data), 0, hashlib.sha256(data).hexdigest())
 
 
-def test_the_server_asks(between):
+def test_the_server_asks(between: Between) -> None:
     """The server's own requests reach a client that waits, and its answers the server; they are not accesses."""
     with between.pair() as (client, server):
         client.sendall(message(5, WRITE, at(0, 0, 4, b"\1\0\0\0")))
@@ -244,7 +251,7 @@ def test_the_server_asks(between):
     assert between.finish()[1:-1] == [("write", (0, 0, 4), 4, 0, b"\1\0\0\0")]
 
 
-def test_descriptors_stay_with_their_message(between):
+def test_descriptors_stay_with_their_message(between: Between) -> None:
     """A descriptor arrives with the message it was sent with, not with the one before or after, both ways."""
     plain = message(1, VERSION, b"\0\0\0\0")
     with between.pair() as (client, server):
@@ -262,7 +269,7 @@ def test_descriptors_stay_with_their_message(between):
                 os.close(descriptor)
 
 
-def test_interrupts_go_through(between):
+def test_interrupts_go_through(between: Between) -> None:
     """What the server adds to an eventfd that came with SET_IRQS, the client reads; the answer is the server's."""
     eventfd = os.eventfd(0, os.EFD_NONBLOCK)
     request = message(1, SET_IRQS, struct.pack("<5I", 20, 36, 1, 0, 1))
@@ -279,7 +286,7 @@ def test_interrupts_go_through(between):
     assert between.finish() == [("open",), ("close",)]
 
 
-def test_regions_are_told(between):
+def test_regions_are_told(between: Between) -> None:
     """What the server says of a region is told, with whether a descriptor came along."""
     info = struct.pack("<IIIIQQ", 32, 3, 9, 0, 4096, 0)
     with between.pair() as (client, server), open("/dev/null", "rb") as file:
@@ -293,7 +300,7 @@ def test_regions_are_told(between):
     assert between.finish()[1:-1] == [("region", info, True), ("region", info, False)]
 
 
-def test_calls_of_memory_are_told(between):
+def test_calls_of_memory_are_told(between: Between) -> None:
     """Mapping, unmapping and dirty pages come through unchanged, and are told with what was asked and the answer."""
     page = struct.pack("<QQ", 4096, 8)
     asked = {
@@ -310,7 +317,7 @@ def test_calls_of_memory_are_told(between):
     assert between.finish()[1:-1] == [*told, (DIRTY_PAGES, struct.pack("<II", 4, 1), errno.EINVAL)]
 
 
-def test_one_client_after_the_other(between):
+def test_one_client_after_the_other(between: Between) -> None:
     """When a client leaves, the server sees it, and the next one is served."""
     for number in range(3):
         with between.pair() as (client, server):
@@ -321,7 +328,7 @@ def test_one_client_after_the_other(between):
     assert between.finish() == [("open",), ("reset", errno.EPIPE), ("close",)] * 3
 
 
-def test_no_server(between):
+def test_no_server(between: Between) -> None:
     """A client for whom there is no server is sent away, with a word why; the proxy goes on."""
     between.deaf()
     with socket.socket(socket.AF_UNIX) as client:
@@ -335,7 +342,7 @@ def test_no_server(between):
 
 @pytest.mark.parametrize("who", ["client", "server"])
 @pytest.mark.parametrize("size", [0, 15])
-def test_framing_lost(between, who, size):
+def test_framing_lost(between: Between, who: str, size: int) -> None:
     """A size that cannot be: what came is handed on, both sides are closed, and one line says why."""
     bad = message(1, READ, size=size)
     with between.pair() as (client, server):
@@ -365,7 +372,7 @@ def test_framing_lost(between, who, size):
         ("client", b"", []),
     ],
 )
-def test_leaving(between, who, sent, line):
+def test_leaving(between: Between, who: str, sent: bytes, line: Sequence[str]) -> None:
     """A side that leaves, be it inside a message: the other gets what there was, and the end."""
     with between.pair() as (client, server):
         sides = {"client": (client, server), "server": (server, client)}
@@ -378,7 +385,7 @@ def test_leaving(between, who, sent, line):
     assert between.said == line
 
 
-def test_last_words_of_a_server(between):
+def test_last_words_of_a_server(between: Between) -> None:
     """An answer with which the server hung up reaches a client that was still sending."""
     with between.pair() as (client, server):
         client.sendall(message(1, RESET))
@@ -404,7 +411,7 @@ def test_last_words_of_a_server(between):
     ],
     ids=["another id", "another command", "too much", "too little", "no errno"],
 )
-def test_nonsense_is_handed_on(between, answer, told):
+def test_nonsense_is_handed_on(between: Between, answer: bytes, told: int) -> None:
     """An answer that makes no sense reaches the client as it is, and is told as no answer or a breach."""
     with between.pair() as (client, server):
         exchange(client, server, message(1, READ, at(0, 9, 4)), answer)
@@ -412,7 +419,7 @@ def test_nonsense_is_handed_on(between, answer, told):
 
 
 @pytest.mark.parametrize("payload", [b"", b"short"])
-def test_requests_that_ask_for_nothing(between, payload):
+def test_requests_that_ask_for_nothing(between: Between, payload: bytes) -> None:
     """A region access without a place is handed on, and is none."""
     with between.pair() as (client, server):
         for command in (READ, WRITE):
@@ -420,7 +427,7 @@ def test_requests_that_ask_for_nothing(between, payload):
     assert between.finish() == [("open",), ("close",)]
 
 
-def test_commands_without_answers(between):
+def test_commands_without_answers(between: Between) -> None:
     """A client that piles up commands which nobody answers is cut off, and what is remembered stays bounded."""
     with between.pair() as (client, server):
         client.sendall(b"".join(message(number, RESET) for number in range(MOST_UNANSWERED + 1)))
@@ -431,7 +438,7 @@ def test_commands_without_answers(between):
     assert "have no answer" in between.said[0]
 
 
-def test_a_side_that_does_not_listen(between):
+def test_a_side_that_does_not_listen(between: Between) -> None:
     """A side that takes nothing holds the other up, and not the proxy, which still ends when told to."""
     with between.pair() as (client, _):
         client.setblocking(False)
@@ -443,7 +450,7 @@ def test_a_side_that_does_not_listen(between):
         between.finish()
 
 
-def test_a_path_in_use(between, tmp_path):
+def test_a_path_in_use(between: Between, tmp_path: Path) -> None:
     """A path at which somebody listens, or which is a file, is left alone."""
     from vfio_compliance.transport import SetupError
 

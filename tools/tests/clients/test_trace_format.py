@@ -5,6 +5,9 @@ from __future__ import annotations
 
 import json
 import resource
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,14 +27,14 @@ GET = {
 ABOUT = {"verb": "region", "time": 0, "region": 9, "size": 4096, "areas": [[0, 4096]], "migration": True}
 
 
-def put(path, *lines):
+def put(path: Path, *lines: str | Mapping[str, Any]) -> Path:
     """A file of these lines; what is no text becomes JSON."""
     text = [line if isinstance(line, str) else json.dumps(line) for line in lines]
     path.write_text("".join(f"{line}\n" for line in text))
     return path
 
 
-def test_round_trip(tmp_path):
+def test_round_trip(tmp_path: Path) -> None:
     """Every kind of record comes back as it was written."""
     path = tmp_path / "trace"
     writer = Writer(path, "a test", maps_seen=True)
@@ -73,8 +76,13 @@ def test_round_trip(tmp_path):
         Record(13, "read", 4.0, 9, 0, 4, 4, took=7, unknown=True),
         Record(14, "dma-map", 4.0, took=1, called=ContainerCall(32, 3, 0, 4096)),
         Record(
-            *(15, "dma-unmap", 4.0),
-            **{"value": -1, "errno": 22, "took": 1, "container": 2},
+            15,
+            "dma-unmap",
+            4.0,
+            value=-1,
+            errno=22,
+            took=1,
+            container=2,
             called=ContainerCall(48, 1, 0, 4096, Bitmap(4096, 8)),
         ),
         Record(16, "dirty", 4.0, took=1, called=ContainerCall(48, 4, 0, 4096, Bitmap(4096, 8, False))),
@@ -86,7 +94,7 @@ def test_round_trip(tmp_path):
     ]
 
 
-def test_each_record_is_on_disk_at_once(tmp_path):
+def test_each_record_is_on_disk_at_once(tmp_path: Path) -> None:
     """What was written can be read while the writer goes on."""
     writer = Writer(tmp_path / "trace", "a test", maps_seen=False)
     writer.simple("open", 0.0)
@@ -94,7 +102,7 @@ def test_each_record_is_on_disk_at_once(tmp_path):
     writer.close(0.0)
 
 
-def test_nothing_is_overwritten(tmp_path):
+def test_nothing_is_overwritten(tmp_path: Path) -> None:
     """A file that is there stays as it is."""
     path = tmp_path / "trace"
     path.write_text("mine")
@@ -103,7 +111,7 @@ def test_nothing_is_overwritten(tmp_path):
     assert path.read_text() == "mine"
 
 
-def test_a_full_disk_is_told(tmp_path):
+def test_a_full_disk_is_told(tmp_path: Path) -> None:
     """A disk that takes no more is an error that names the file."""
     writer = Writer(tmp_path / "trace", "a test", maps_seen=True)
     limit = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -135,7 +143,7 @@ def test_a_full_disk_is_told(tmp_path):
     ],
     ids=lambda value: str(value)[:30],
 )
-def test_foreign_files(tmp_path, first, words):
+def test_foreign_files(tmp_path: Path, first: str | Mapping[str, Any], words: str) -> None:
     """A file that is no trace is refused at its first line."""
     path = put(tmp_path / "trace", first)
     with pytest.raises(TraceError) as caught:
@@ -147,7 +155,7 @@ def test_foreign_files(tmp_path, first, words):
 @pytest.mark.parametrize(
     "content", [b"", b"\x7fELF\x02\x01\x01\0\n", b"\xff" * (2 << 20)], ids=["empty", "binary", "no lines"]
 )
-def test_files_that_are_no_text(tmp_path, content):
+def test_files_that_are_no_text(tmp_path: Path, content: bytes) -> None:
     """Neither an empty file nor a program, nor one endless line, does harm."""
     path = tmp_path / "trace"
     path.write_bytes(content)
@@ -213,7 +221,7 @@ def test_files_that_are_no_text(tmp_path, content):
     ],
     ids=lambda value: str(value)[:50],
 )
-def test_malformed_records(tmp_path, bad, words):
+def test_malformed_records(tmp_path: Path, bad: str | Mapping[str, Any], words: str) -> None:
     """A record that cannot be is refused with its line, after those before it were given."""
     path = put(tmp_path / "trace", HEADER, READ, bad, READ)
     records = iter(Reader(path))
@@ -225,7 +233,7 @@ def test_malformed_records(tmp_path, bad, words):
     assert len(str(caught.value)) < len(str(path)) + 200
 
 
-def test_what_is_not_known_is_ignored(tmp_path):
+def test_what_is_not_known_is_ignored(tmp_path: Path) -> None:
     """Further keys, and data of a failed read or a digest that is not there, do no harm."""
     failed = READ | {"value": -1, "errno": 22, "colour": "red"}
     bare = {key: value for key, value in LONG.items() if key != "sha256"}
@@ -234,14 +242,14 @@ def test_what_is_not_known_is_ignored(tmp_path):
     assert [record.unknown for record in records] == [False, True]
 
 
-def test_unknown_is_believed_as_far_as_it_goes(tmp_path):
+def test_unknown_is_believed_as_far_as_it_goes(tmp_path: Path) -> None:
     """A record that says that its content is not known, and has all of it, is a whole one."""
     (record,) = Reader(put(tmp_path / "trace", HEADER, READ | {"unknown": True}))
     assert (record.data, record.unknown) == (b"\1\0\0\0", False)
 
 
 @pytest.mark.parametrize("cut", range(1, 40, 3))
-def test_cut_short(tmp_path, cut):
+def test_cut_short(tmp_path: Path, cut: int) -> None:
     """A file that ends inside a line says so."""
     path = put(tmp_path / "trace", HEADER, READ)
     path.write_bytes(path.read_bytes()[:-cut])
@@ -249,7 +257,7 @@ def test_cut_short(tmp_path, cut):
         list(Reader(path))
 
 
-def test_missing_file(tmp_path):
+def test_missing_file(tmp_path: Path) -> None:
     """A file that is not there is named."""
     with pytest.raises(TraceError, match="nowhere: No such file"):
         Reader(tmp_path / "nowhere")

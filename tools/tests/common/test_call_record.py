@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pytest
 
@@ -23,19 +25,22 @@ CALLS = [
 
 
 @pytest.mark.parametrize("call", CALLS, ids=lambda call: call.verb)
-def test_there_and_back(call):
+def test_there_and_back(call: Call) -> None:
     """JSON has the fields by name, and gives the same record."""
     value = json.loads(json.dumps(call.to_json()))
     assert Call.from_json(value) == call
     assert not {"times", "errno"} & Call("read", "region 9").to_json().keys()
 
 
-def test_an_argument_that_comes_back_as_it_went():
+def test_an_argument_that_comes_back_as_it_went() -> None:
     """JSON has it once."""
     assert [("received" in call.to_json()) for call in CALLS[2:4]] == [True, False]
 
 
-GOOD = {"verb": "read", "target": "region 9"}
+#: Of what no call can be read that lies behind an argument.
+BAD_BEHIND: list[Any] = [None, {}, {"size": -1}, {"size": 1, "first": [-1]}, {"first": []}]
+
+GOOD: dict[str, Any] = {"verb": "read", "target": "region 9"}
 
 
 @pytest.mark.parametrize(
@@ -46,7 +51,7 @@ GOOD = {"verb": "read", "target": "region 9"}
         *(GOOD | {"value": value} for value in (-2, 2**64, "x")),
         *(GOOD | {"sent": sent} for sent in ("0", "zz", "01 02", 5, None)),
         *(GOOD | {"sent_digest": digest} for digest in ("", "ab", DIGEST.upper(), 1)),
-        *(GOOD | {"behind": behind} for behind in (None, {}, {"size": -1}, {"size": 1, "first": [-1]}, {"first": []})),
+        *(GOOD | {"behind": behind} for behind in BAD_BEHIND),
         *(
             GOOD | {"behind": {"size": 1, "readonly": 1}},
             GOOD | {"behind": {"size": 1, "first": 1}},
@@ -57,14 +62,14 @@ GOOD = {"verb": "read", "target": "region 9"}
     ],
     ids=str,
 )
-def test_what_is_no_call(value):
+def test_what_is_no_call(value: Sequence[Any] | str | Mapping[str, Any] | None) -> None:
     """Wrong types, digits and ranges, fields that are missing or not known."""
     with pytest.raises(ValueError, match=r"expected|has no|no field|hexadecimal"):
         Call.from_json(value)
 
 
 @pytest.mark.parametrize("value", [[], {}, {"first": 1, "last": 2}, {"first": 1, "last": "2", "case": "x"}], ids=str)
-def test_what_is_no_span(value):
+def test_what_is_no_span(value: Sequence[Any] | Mapping[str, Any]) -> None:
     """The same of ranges of calls."""
     span = Span(1, 2, "x")
     assert Span.from_json(span.to_json()) == span
@@ -72,7 +77,7 @@ def test_what_is_no_span(value):
         Span.from_json(value)
 
 
-def test_runs_of_the_same_call_are_one_record():
+def test_runs_of_the_same_call_are_one_record() -> None:
     """With the number of the first, how many there were, and how long they took; not across parts of a case."""
     calls = [
         CALLS[0]._replace(serial=serial, duration_ns=serial, part="body" if serial > 3 else "set-up")
@@ -83,7 +88,7 @@ def test_runs_of_the_same_call_are_one_record():
     assert (second.serial, second.times, second.last, second.duration_ns) == (4, 2, 5, 9)
 
 
-def test_times_without_noise():
+def test_times_without_noise() -> None:
     """The beginning in whole microseconds; a duration to the nanosecond below ten microseconds, else three digits."""
     short, long = (CALLS[0]._replace(started_ns=1_234_567, duration_ns=duration) for duration in (9_999, 12_345))
     (call,) = Calls(folded([short]))

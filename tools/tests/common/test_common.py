@@ -18,14 +18,14 @@ from vfio_compliance.common.words import runs
 from vfio_compliance.common.wrap import wrap
 
 
-def test_lines_are_kept_and_continued_behind_their_start():
+def test_lines_are_kept_and_continued_behind_their_start() -> None:
     """A line that does not fit goes on below its beginning, the next one starts there, and no word is broken."""
     assert list(wrap("seen ", "one two three\nfour", 12)) == ["seen one two", "     three", "     four"]
     assert list(wrap("", "unbreakable-word a", 4, hanging="  ")) == ["unbreakable-word", "  a"]
     assert list(wrap("seen ", "", 12)) == ["seen "]
 
 
-def test_runs():
+def test_runs() -> None:
     """Numbers that follow one another are named by the first and the last."""
     assert [*runs([0, 5, 6, 7, 9, 10])] == ["0", "5 to 7", "9 to 10"]
     assert not [*runs([])]
@@ -35,12 +35,12 @@ def test_runs():
     ("word", "found"),
     [("RUN", "run"), ("rnu", "run"), ("reprot", "report"), ("vm", None), ("", None), ("run" * 30, None)],
 )
-def test_similar(word, found):
+def test_similar(word: str, found: str | None) -> None:
     """The nearest word in any case, or none; what nobody would write is not compared."""
     assert similar(word, ["run", "report"]) == found
 
 
-def test_question():
+def test_question() -> None:
     """A question with as many words as were found."""
     assert did_you_mean() == did_you_mean(None) == ""
     assert did_you_mean("a", None, "a") == "; did you mean `a`?"
@@ -48,9 +48,10 @@ def test_question():
     assert did_you_mean("a", "b", "c") == "; did you mean `a`, `b` or `c`?"
 
 
-def started(script):
+def started(script: str) -> tuple[subprocess.Popen[bytes], str]:
     """A process that runs a script, once it has printed something, and what that was."""
     process = processes.start([sys.executable, "-c", script], stdout=subprocess.PIPE)
+    assert process.stdout is not None
     return process, process.stdout.readline().decode()
 
 
@@ -72,7 +73,7 @@ print(child.pid, flush=True)
     ],
     ids=["asked", "killed", "gone"],
 )
-def test_all_of_a_group_ends(first, last, code):
+def test_all_of_a_group_ends(first: str, last: str, code: int) -> None:
     """What a process started ends with it, whether it does as it is asked, has to be killed or is gone already."""
     process, child = started(FAMILY.format(first=first, last=last))
     if not last:
@@ -87,10 +88,11 @@ def test_all_of_a_group_ends(first, last, code):
                 break
     assert time.monotonic() < until
     processes.end(process, 0.2, 10)  # once more does nothing
+    assert process.stdout is not None
     process.stdout.close()
 
 
-def test_termination_is_an_interruption_for_a_while():
+def test_termination_is_an_interruption_for_a_while() -> None:
     """SIGTERM raises KeyboardInterrupt inside, and is what it was outside."""
     before = signal.getsignal(signal.SIGTERM)
     with pytest.raises(KeyboardInterrupt), terminated_as_interrupted():

@@ -6,6 +6,9 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,7 +19,7 @@ GOOD = {"commit": "a" * 40, "modified": "no", "digest": "0"}
 
 
 @pytest.fixture
-def tree(tmp_path, monkeypatch):
+def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A small tree in place of the project."""
     folder = tmp_path / "tree"
     for name in ("suites/a/rules.yaml", "tools/x.py", "profiles/a.yaml"):
@@ -27,7 +30,7 @@ def tree(tmp_path, monkeypatch):
     return folder
 
 
-def git(folder, *words):
+def git(folder: Path, *words: str) -> str:
     """Its output."""
     if not shutil.which("git"):
         pytest.skip("there is no git")
@@ -36,7 +39,7 @@ def git(folder, *words):
 
 
 @pytest.fixture
-def commit(tree):
+def commit(tree: Path) -> str:
     """The tree is a checkout; its commit."""
     git(tree, "init", "-q")
     git(tree, "add", ".")
@@ -44,7 +47,7 @@ def commit(tree):
     return git(tree, "rev-parse", "HEAD")
 
 
-def write(tree, content):
+def write(tree: Path, content: Mapping[str, Any] | bytes) -> None:
     """A record."""
     path = tree / origin.RECORD
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -62,7 +65,7 @@ def write(tree, content):
         ("notes.txt", "no"),
     ],
 )
-def test_checkout(tree, commit, changed, modified):
+def test_checkout(tree: Path, commit: str, changed: str | None, modified: str) -> None:
     """A changed file counts anywhere, a new one where the suite looks for tests and code."""
     if changed:
         (tree / changed).write_text("2\n")
@@ -74,18 +77,18 @@ def test_checkout(tree, commit, changed, modified):
     }
 
 
-def test_tree_in_somebody_elses_checkout(tree, commit):
+def test_tree_in_somebody_elses_checkout(tree: Path, commit: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The commit of a tree around it, such as one that has a virtual environment in it, is none of ours."""
     inner = tree / "venv"
     inner.mkdir()
-    origin.PROJECT = inner
+    monkeypatch.setattr(origin, "PROJECT", inner)
     assert "suite commit" not in origin.facts()
     write(inner, GOOD)
     assert origin.facts()["suite commit"] == "a" * 40
 
 
 @pytest.mark.parametrize(("digest", "modified", "says"), [("0", "no", "no"), ("0", "yes", "yes"), ("1", "no", "yes")])
-def test_record(tree, digest, modified, says):
+def test_record(tree: Path, digest: str, modified: str, says: str) -> None:
     """It says what was built; what judges is compared with it."""
     write(tree, GOOD | {"digest": digest, "modified": modified})
     assert origin.facts()["suite modified"] == says
@@ -104,14 +107,14 @@ def test_record(tree, digest, modified, says):
     ],
     ids=lambda content: repr(content)[:40],
 )
-def test_record_is_damaged(tree, content):
+def test_record_is_damaged(tree: Path, content: bytes | Mapping[str, Any]) -> None:
     """It says nothing then."""
     write(tree, content)
     assert origin.record() is None
     assert "suite commit" not in origin.facts()
 
 
-def test_record_without_a_commit(tree):
+def test_record_without_a_commit(tree: Path) -> None:
     """Built from an archive that git did not make a record for."""
     write(tree, GOOD | {"commit": ""})
     assert "suite commit" not in origin.facts()
@@ -126,12 +129,12 @@ def test_record_without_a_commit(tree):
         ({"suite commit": "b" * 40, "suite modified": "not known"}, "1 (commit bbbbbbbbbbbb, rule set 2)"),
     ],
 )
-def test_in_words(facts, words):
+def test_in_words(facts: Mapping[str, str], words: str) -> None:
     """Short, and with what matters to a verdict."""
     assert described({"suite": "1", "rule set": "2", **facts}) == words
 
 
-def test_hints_name_what_works_here(monkeypatch, tmp_path):
+def test_hints_name_what_works_here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """From the checkout's own folder by short paths, from elsewhere by whole ones; of an installation by its name."""
     monkeypatch.chdir(project.PROJECT)
     assert project.at("profiles/template.yaml") == "profiles/template.yaml"
@@ -149,7 +152,7 @@ def test_hints_name_what_works_here(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize(("base", "folder"), [("/c", "/c"), ("c", "/home/a/.cache"), ("", "/home/a/.cache")])
-def test_cache(monkeypatch, base, folder):
+def test_cache(monkeypatch: pytest.MonkeyPatch, base: str, folder: str) -> None:
     """By XDG_CACHE_HOME where that is a whole path, else in the home."""
     monkeypatch.setenv("XDG_CACHE_HOME", base)
     monkeypatch.setenv("HOME", "/home/a")

@@ -5,12 +5,14 @@ from __future__ import annotations
 
 import errno
 import struct
-from types import SimpleNamespace
+from collections.abc import Mapping
+from types import MappingProxyType, SimpleNamespace
+from typing import Any
 
 import pytest
 
 from vfio_compliance.device import Container, DeviceError, DmaMap
-from vfio_compliance.transport import Memory, Outcome
+from vfio_compliance.transport import Memory, Outcome, Target
 from vfio_compliance.transport.base import argument_view
 from vfio_compliance.uapi.type1 import (
     VFIO_IOMMU_DIRTY_PAGES,
@@ -27,13 +29,15 @@ PAGE = 4096
 class Kernel:
     """Answers as a container does, and knows what is mapped; refuses the requests that it is told to."""
 
-    def __init__(self, chain=b"", refuses=(), kernel=True):
+    def __init__(
+        self, chain: bytes = b"", refuses: Mapping[int, int] = MappingProxyType({}), kernel: bool = True
+    ) -> None:
         self.answer = struct.pack("<IIQII", 24 + len(chain), 3, 0x40201000, 24 if chain else 0, 0) + chain
         self.refuses = refuses
-        self.asked = []
+        self.asked: list[bytes] = []
         self.tracking = False
-        self.mapped = set()
-        self.transport = SimpleNamespace(
+        self.mapped: set[tuple[int, int]] = set()
+        self.transport: Any = SimpleNamespace(
             ioctl=self.ioctl,
             memory=Memory,
             kernel=kernel,
@@ -44,8 +48,9 @@ class Kernel:
             host_fault=lambda *_: None,
         )
 
-    def ioctl(self, target, request, argument):
+    def ioctl(self, target: Target, request: int, argument: Any) -> Outcome:
         view = argument_view(argument)
+        assert view is not None
         if request in self.refuses:
             return Outcome(-1, self.refuses[request])
         if request == VFIO_IOMMU_GET_INFO:
@@ -67,7 +72,7 @@ class Kernel:
         return Outcome(0, 0)
 
 
-def test_information_is_read_whole():
+def test_information_is_read_whole() -> None:
     """The second question has the room that the first answer wants; the chain is read from its answer."""
     kernel = Kernel(RANGES + MIGRATION)
     info = Container(kernel.transport).info()
@@ -75,17 +80,18 @@ def test_information_is_read_whole():
     assert info.iova_pgsizes == 0x40201000
     assert info.iova_ranges == [(0, 0xFEDFFFFF), (0xFEF00000, 2**39 - 1)]
     migration = info.migration
+    assert migration is not None
     assert (migration.version, migration.flags, migration.pgsize_bitmap) == (1, 5, 0x1000)
     assert migration.max_dirty_bitmap_size == 1 << 28
 
 
-def test_without_capabilities_there_is_neither():
+def test_without_capabilities_there_is_neither() -> None:
     """Nothing is made up."""
     info = Container(Kernel().transport).info()
     assert (info.migration, info.iova_ranges, info.chain) == (None, None, [])
 
 
-def test_ranges_that_are_not_there():
+def test_ranges_that_are_not_there() -> None:
     """A count that the structure has no room for is named."""
     kernel = Kernel(RANGES[:4] + bytes(4) + struct.pack("<I", 3) + RANGES[12:])
     with pytest.raises(DeviceError, match="nr_iovas 3"):
@@ -93,7 +99,7 @@ def test_ranges_that_are_not_there():
 
 
 @pytest.mark.parametrize(("argsz", "room", "length"), [(0, 0, 4), (24, 0, 24), (2**32 - 1, 64, 64), (3, 56, 56)])
-def test_the_raw_question(argsz, room, length):
+def test_the_raw_question(argsz: int, room: int, length: int) -> None:
     """It is as long as it is told to be, and filled; argsz is whatever it is."""
     kernel = Kernel(MIGRATION)
     Container(kernel.transport).try_info(argsz, room=room, fill=0xFF)
@@ -105,12 +111,12 @@ def test_the_raw_question(argsz, room, length):
     [(errno.ENOTTY, True, True), (errno.ENOTTY, False, False), (errno.EINVAL, False, True)],
     ids=["a kernel without it", "a transport without it", "refused otherwise"],
 )
-def test_whether_it_can_be_asked(code, kernel, tells):
+def test_whether_it_can_be_asked(code: int, kernel: bool, tells: bool) -> None:
     """A kernel that does not know the request breaks a rule; a transport that has no such message does not."""
     assert Container(Kernel(refuses={VFIO_IOMMU_GET_INFO: code}, kernel=kernel).transport).tells is tells
 
 
-def test_whether_something_is_mapped():
+def test_whether_something_is_mapped() -> None:
     """What cannot be mapped once more is mapped; the attempt leaves nothing behind."""
     kernel = Kernel()
     container = Container(kernel.transport)
@@ -133,18 +139,18 @@ def test_whether_something_is_mapped():
     ],
     ids=["announced only", "neither", "ranges only", "unannounced", "no information", "no information, but START"],
 )
-def test_whether_tracking_is_offered(chain, refuses, offered):
+def test_whether_tracking_is_offered(chain: bytes, refuses: Mapping[int, int], offered: bool) -> None:
     """Announced or there: what is only one of them is broken, and to be judged. Asking leaves tracking off."""
     kernel = Kernel(chain, refuses)
     assert Container(kernel.transport).offers_tracking is offered
     assert kernel.tracking is False
 
 
-def test_arguments_as_bytes():
+def test_arguments_as_bytes() -> None:
     """With a bitmap both have its place, size and page; without it all of that is ones."""
     container = Container(Kernel().transport)
     with container.guarded(8) as bitmap:
-        wanted = {"page": 4096, "bitmap": bitmap, "bitmap_size": 8}
+        wanted: dict[str, Any] = {"page": 4096, "bitmap": bitmap, "bitmap_size": 8}
         described = struct.pack("<QQQ", 4096, 8, bitmap.address)
         head = struct.pack("<QQ", 0x1000, 0x2000)
         dirty = container.dirty_request(4, argsz=48, iova=0x1000, size=0x2000, **wanted)

@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Mapping
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from vfio_compliance.device import DeviceError, DirtyTracker
-from vfio_compliance.transport import Outcome
+from vfio_compliance.transport import Outcome, Target
 from vfio_compliance.transport.base import argument_view
 
 MIGRATION = struct.pack("<HHIIIQQ", 2, 1, 0, 0, 0, 0x1000, 1 << 28)
@@ -17,17 +19,27 @@ OTHER = struct.pack("<HHIQ", 3, 1, 40, 7)
 CAPS = 2
 
 
-def tracker(chain=b"", *, flags=CAPS, first=24, needed=None, code=0, agreed=None):
+def tracker(
+    chain: bytes = b"",
+    *,
+    flags: int = CAPS,
+    first: int = 24,
+    needed: int | None = None,
+    code: int = 0,
+    agreed: int | None = None,
+) -> DirtyTracker:
     """The tracker of a container that answers so."""
     fixed = struct.pack("<IIQII", needed or 24 + len(chain), flags, 0x1000, first if chain else 0, 0)
 
-    def ioctl(target, request, argument):
+    def ioctl(target: Target, request: int, argument: bytearray) -> Outcome:
         view = argument_view(argument)
+        assert view is not None
         answer = (fixed + chain)[: len(view)]
         view[: len(answer)] = answer
         return Outcome(-1 if code else 0, code)
 
-    return DirtyTracker(SimpleNamespace(dirty_page_size=agreed, no_tracking="", ioctl=ioctl))
+    transport: Any = SimpleNamespace(dirty_page_size=agreed, no_tracking="", ioctl=ioctl)
+    return DirtyTracker(transport)
 
 
 @pytest.mark.parametrize(
@@ -42,7 +54,7 @@ def tracker(chain=b"", *, flags=CAPS, first=24, needed=None, code=0, agreed=None
     ],
     ids=["agreed on connecting", "one", "second of two", "no capabilities", "another only", "none"],
 )
-def test_page_sizes(answer, sizes):
+def test_page_sizes(answer: Mapping[str, Any], sizes: int) -> None:
     """Those of the capability, wherever in the chain it stands; none without it."""
     assert tracker(**answer).page_sizes() == sizes
 
@@ -57,7 +69,7 @@ def test_page_sizes(answer, sizes):
     ],
     ids=["refused", "short", "chain in the fixed part", "absurd size"],
 )
-def test_unusable_information(answer, words):
+def test_unusable_information(answer: Mapping[str, Any], words: str) -> None:
     """What cannot be used is named."""
     with pytest.raises(DeviceError, match=words):
         tracker(**answer).page_sizes()

@@ -8,12 +8,15 @@ import os
 import socket
 import struct
 import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 import pytest
 from descriptors import same_descriptors
-from scripted_server import COMMAND, REPLY, ScriptedServer
+from scripted_server import COMMAND, REPLY, Peer, ScriptedServer
 
-from vfio_compliance.device import Device, DeviceError, DmaMap, NotEnabled
+from vfio_compliance.device import Device, DeviceError, DmaMap, Interrupts, NotEnabled
 from vfio_compliance.device.dma import IOVA
 from vfio_compliance.transport import (
     KernelGroup,
@@ -46,23 +49,26 @@ AMPLE, A_WHILE = 30.0, 0.05
 class Driver(KernelGroup):
     """A driver with one interrupt index, 1 of 3, that checks its requests as vfio-pci does."""
 
-    def __init__(self, flags=EVENTFD, vectors=4, *, indexes=3, room=1 << 16, refuses=0):
+    def __init__(
+        self, flags: int = EVENTFD, vectors: int = 4, *, indexes: int = 3, room: int = 1 << 16, refuses: int = 0
+    ) -> None:
         super().__init__(KernelGroupSettings("toy", 1, None))
         self.flags, self.vectors, self.indexes, self.refuses = flags, vectors, indexes, refuses
         #: So many vectors can be had from the machine.
         self.room = room
-        #: Eventfds by vector, None for no eventfd; empty while none are allocated.
-        self.attached = []
-        self.requests = []
+        #: Eventfds by vector, -1 for no eventfd; empty while none are allocated.
+        self.attached: list[int] = []
+        self.requests: list[tuple[int, int, int]] = []
 
-    def _open(self):
+    def _open(self) -> None:
         pass
 
-    def _close(self):
+    def _close(self) -> None:
         self.attached = []
 
-    def _ioctl(self, target, request, argument):
+    def _ioctl(self, target: Target, request: int, argument: Any) -> Outcome:
         view = argument_view(argument)
+        assert view is not None
         if request == VFIO_DEVICE_GET_INFO:
             view[:16] = struct.pack("<4I", 24, 2, 0, self.indexes)
         elif request == VFIO_DEVICE_GET_IRQ_INFO:
@@ -73,7 +79,7 @@ class Driver(KernelGroup):
             return self._set(bytes(view))
         return Outcome(0, 0)
 
-    def _set(self, argument):
+    def _set(self, argument: bytes) -> Outcome:
         argsz, flags, index, start, count = struct.unpack_from("<5I", argument)
         self.requests.append((flags, start, count))
         assert (argsz, index) == (len(argument), 1)
@@ -90,7 +96,7 @@ class Driver(KernelGroup):
             self.fire(start)
         return Outcome(0, 0)
 
-    def _attach(self, start, eventfds):
+    def _attach(self, start: int, eventfds: tuple[int, ...]) -> Outcome:
         assert all(eventfd == -1 or os.fstat(eventfd) for eventfd in eventfds)
         end = start + len(eventfds)
         if self.attached and end > len(self.attached) and self.flags & NORESIZE:
@@ -101,13 +107,13 @@ class Driver(KernelGroup):
         self.attached[start:end] = eventfds
         return Outcome(0, 0)
 
-    def fire(self, vector, times=1):
+    def fire(self, vector: int, times: int = 1) -> None:
         """The device raises an interrupt."""
         if self.attached[vector] >= 0:
             os.eventfd_write(self.attached[vector], times)
 
 
-def opened(**kind):
+def opened(**kind: Any) -> tuple[Interrupts, Driver]:
     """A device with such a driver, and the driver."""
     driver = Driver(**kind)
     device = Device(driver)
@@ -116,7 +122,7 @@ def opened(**kind):
 
 
 @pytest.fixture(autouse=True)
-def _same_descriptors():
+def _same_descriptors() -> Iterator[None]:
     with same_descriptors():
         yield
 
@@ -124,7 +130,7 @@ def _same_descriptors():
 # -- requests ---------------------------------------------------------------------------------------------------------
 
 
-def test_one_request_for_each_vector():
+def test_one_request_for_each_vector() -> None:
     """Enabled once; what is enabled is not asked for again."""
     interrupts, driver = opened()
     for vector in (2, 0, 2, 0):
@@ -142,7 +148,9 @@ def test_one_request_for_each_vector():
     ],
     ids=["first", "within", "beyond", "several within"],
 )
-def test_vectors_that_are_set_up_together(order, requests):
+def test_vectors_that_are_set_up_together(
+    order: tuple[int, ...], requests: Sequence[tuple[IrqSetFlags, int, int]]
+) -> None:
     """With NORESIZE the first request fixes how many there are: all up to it are asked for, others by -1."""
     interrupts, driver = opened(flags=EVENTFD | NORESIZE)
     for vector in order:
@@ -154,7 +162,7 @@ def test_vectors_that_are_set_up_together(order, requests):
     assert [vector for vector, eventfd in enumerate(driver.attached) if eventfd >= 0] == sorted(order)
 
 
-def test_counts_go_on_where_vectors_are_set_up_anew():
+def test_counts_go_on_where_vectors_are_set_up_anew() -> None:
     """What came before the request for more of them is not forgotten."""
     interrupts, driver = opened(flags=EVENTFD | NORESIZE)
     interrupts.enable(1, 0)
@@ -164,7 +172,7 @@ def test_counts_go_on_where_vectors_are_set_up_anew():
     assert interrupts.count(1, 0) == 4
 
 
-def test_too_few_vectors_leave_those_enabled_before():
+def test_too_few_vectors_leave_those_enabled_before() -> None:
     """A driver that answers how many could be had has enabled none; the earlier ones are set up again."""
     interrupts, driver = opened(flags=EVENTFD | NORESIZE, room=2)
     interrupts.enable(1, 1)
@@ -176,7 +184,7 @@ def test_too_few_vectors_leave_those_enabled_before():
         interrupts.count(1, 3)
 
 
-def test_vectors_that_cannot_be_set_up_again_are_not_enabled():
+def test_vectors_that_cannot_be_set_up_again_are_not_enabled() -> None:
     """The driver refuses all of a sudden."""
     interrupts, driver = opened(flags=EVENTFD | NORESIZE)
     interrupts.enable(1, 0)
@@ -187,7 +195,7 @@ def test_vectors_that_cannot_be_set_up_again_are_not_enabled():
         interrupts.count(1, 0)
 
 
-def test_disabled_and_enabled_anew():
+def test_disabled_and_enabled_anew() -> None:
     """One request ends all vectors; the next count begins at 0. What is not enabled needs no request."""
     interrupts, driver = opened()
     interrupts.disable(1)
@@ -203,7 +211,7 @@ def test_disabled_and_enabled_anew():
     assert [flags for flags, *_ in driver.requests] == [ATTACH, ATTACH, TRIGGER, ATTACH]
 
 
-def test_a_refused_end_leaves_it_enabled():
+def test_a_refused_end_leaves_it_enabled() -> None:
     """The count goes on."""
     interrupts, driver = opened(refuses=TRIGGER)
     interrupts.enable(1, 0)
@@ -213,7 +221,7 @@ def test_a_refused_end_leaves_it_enabled():
     assert interrupts.count(1, 0) == 1
 
 
-def test_trigger_and_unmask_name_the_vector():
+def test_trigger_and_unmask_name_the_vector() -> None:
     """One request each."""
     interrupts, driver = opened()
     interrupts.enable(1, 2)
@@ -239,7 +247,7 @@ def test_trigger_and_unmask_name_the_vector():
         ({"flags": 0xFFFFFFFF, "room": 3}, 1, 3, "seen 3: so many vectors and no more"),
     ],
 )
-def test_what_cannot_be_enabled(kind, index, vector, words):
+def test_what_cannot_be_enabled(kind: Mapping[str, int], index: int, vector: int, words: str) -> None:
     """Says what the device has; absurd numbers do no harm, and no descriptor stays."""
     interrupts, _ = opened(**kind)
     with (
@@ -249,7 +257,7 @@ def test_what_cannot_be_enabled(kind, index, vector, words):
         interrupts.enable(index, vector)
 
 
-def test_a_refusal_names_the_other_interrupts():
+def test_a_refusal_names_the_other_interrupts() -> None:
     """A PCI device can use one of its kinds at a time, and refuses the next without a reason."""
     interrupts, _ = opened()
     interrupts.enable(1, 0)
@@ -266,7 +274,7 @@ def test_a_refusal_names_the_other_interrupts():
         ("wait", (1.0,), "waiting for"),
     ],
 )
-def test_what_was_not_enabled(verb, more, what):
+def test_what_was_not_enabled(verb: str, more: tuple[float, ...], what: str) -> None:
     """A mistake that names its remedy, without a word to the driver."""
     interrupts, driver = opened()
     interrupts.enable(1, 0)
@@ -282,7 +290,7 @@ def test_what_was_not_enabled(verb, more, what):
 # -- waiting ----------------------------------------------------------------------------------------------------------
 
 
-def test_each_interrupt_ends_one_wait():
+def test_each_interrupt_ends_one_wait() -> None:
     """Also those that came before the wait, however many at once; the count is of all."""
     interrupts, driver = opened()
     interrupts.enable(1, 0)
@@ -294,18 +302,24 @@ def test_each_interrupt_ends_one_wait():
     assert not interrupts.wait(1, 0, 0)
 
 
-def test_waiting_takes_its_time_and_no_more():
+def test_waiting_takes_its_time_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
     """It ends when the interrupt comes, or at its end; the processor is not kept busy meanwhile."""
     interrupts, driver = opened()
     interrupts.enable(1, 0)
-    pauses = []
-    driver.pause = lambda seconds: (pauses.append(seconds), time.sleep(seconds))
+    pauses: list[float] = []
+    monkeypatch.setattr(driver, "pause", lambda seconds: (pauses.append(seconds), time.sleep(seconds)))
     began = time.monotonic()
     assert not interrupts.wait(1, 0, A_WHILE)
     assert time.monotonic() - began >= A_WHILE
     assert min(pauses[:-1]) >= 0.0005
     pauses.clear()
-    driver.pause = lambda seconds: (pauses.append(seconds), driver.fire(0) if len(pauses) == 3 else None)
+
+    def fire_third(seconds: float) -> None:
+        pauses.append(seconds)
+        if len(pauses) == 3:
+            driver.fire(0)
+
+    monkeypatch.setattr(driver, "pause", fire_third)
     assert interrupts.wait(1, 0, AMPLE)
     assert len(pauses) == 3
     assert max(pauses) <= AMPLE / 1024
@@ -317,7 +331,7 @@ def test_waiting_takes_its_time_and_no_more():
 # -- the device is closed ---------------------------------------------------------------------------------------------
 
 
-def test_a_driver_can_have_nobody_wait():
+def test_a_driver_can_have_nobody_wait() -> None:
     """The open file is the driver's too: that it lets reads wait holds nobody up."""
     interrupts, driver = opened()
     interrupts.enable(1, 0)
@@ -327,7 +341,7 @@ def test_a_driver_can_have_nobody_wait():
     assert interrupts.count(1, 0) == 1
 
 
-def test_closing_ends_all():
+def test_closing_ends_all() -> None:
     """Nothing is enabled after the next open, and the counts begin again."""
     interrupts, driver = opened()
     interrupts.enable(1, 0)
@@ -344,7 +358,7 @@ def test_closing_ends_all():
     assert interrupts.count(1, 0) == 0
 
 
-def test_descriptors_can_run_out():
+def test_descriptors_can_run_out() -> None:
     """That is no fault of the device, and the next attempt succeeds."""
     interrupts, _ = opened()
     resource = pytest.importorskip("resource")
@@ -363,14 +377,14 @@ def test_descriptors_can_run_out():
 CONTROL, DOORBELL = 0x04, 0x1C
 
 
-def served(*options):
+def served(*options: str) -> Device:
     """The reference server's device. One message takes one descriptor to it."""
     command = ("{python}", "-m", "refdriver", "--socket-path={socket}", *options)
     return Device(VfioUser(VfioUserSettings(None, command, AMPLE, AMPLE)))
 
 
 @pytest.fixture
-def device():
+def device() -> Iterator[Device]:
     """A good one, open."""
     device = served()
     device.open()
@@ -378,7 +392,7 @@ def device():
     device.transport.shutdown()
 
 
-def test_a_server_reports(device):
+def test_a_server_reports(device: Device) -> None:
     """What the device raises and what the driver was told to raise, by the vector."""
     interrupts, registers = device.interrupts, device.region(0)
     interrupts.enable(1, 1)
@@ -396,7 +410,7 @@ def test_a_server_reports(device):
         interrupts.count(1, 0)
 
 
-def test_a_reset_changes_nothing(device, monkeypatch):
+def test_a_reset_changes_nothing(device: Device, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is enabled stays so, and to enable it again is no request."""
     device.interrupts.enable(1, 0)
     device.interrupts.trigger(1, 0)
@@ -408,10 +422,10 @@ def test_a_reset_changes_nothing(device, monkeypatch):
     assert device.interrupts.count(1, 0) == 2
 
 
-def test_what_a_server_asks_for_is_served_while_waiting(tmp_path):
+def test_what_a_server_asks_for_is_served_while_waiting(tmp_path: Path) -> None:
     """It writes memory by a message, and raises its interrupt once that is answered."""
 
-    def script(peer):
+    def script(peer: Peer) -> None:
         while head := (taken := socket.recv_fds(peer.stream, 16, 1))[0]:
             number, command, size, _, _ = struct.unpack("<HHIII", head)
             request = peer.stream.recv(size - 16) if size > 16 else b""
@@ -420,7 +434,8 @@ def test_what_a_server_asks_for_is_served_while_waiting(tmp_path):
             if command == 8:
                 peer.send(1, 12, struct.pack("<QQ", IOVA, 4) + b"done", flags=COMMAND)
                 assert peer.receive().flags == REPLY
-                os.eventfd_write(*taken[1], 1)
+                (eventfd,) = taken[1]
+                os.eventfd_write(eventfd, 1)
             for descriptor in taken[1]:
                 os.close(descriptor)
 
@@ -430,12 +445,12 @@ def test_what_a_server_asks_for_is_served_while_waiting(tmp_path):
     with DmaMap(device.transport, IOVA, 4096) as memory:
         device.interrupts.enable(0, 0)
         assert device.interrupts.wait(0, 0, AMPLE)
-        assert memory.view[:4] == b"done"
+        assert bytes(memory.view[:4]) == b"done"
     device.close()
     server.stop()
 
 
-def test_no_descriptor_is_left_by_many_opens(device):
+def test_no_descriptor_is_left_by_many_opens(device: Device) -> None:
     """Fifty, each with both vectors enabled."""
     device.close()
     with same_descriptors():
@@ -448,7 +463,7 @@ def test_no_descriptor_is_left_by_many_opens(device):
             device.close()
 
 
-def test_no_descriptor_is_left_by_servers_that_die():
+def test_no_descriptor_is_left_by_servers_that_die() -> None:
     """The vectors are gone with the connection; another server is asked anew."""
     device = served()
     for _ in range(10):

@@ -4,13 +4,14 @@
 from __future__ import annotations
 
 import resource
+from collections.abc import Iterator, Sequence
 
 import pytest
 
 from vfio_compliance.device.stream import PIECE, Stream
 
 
-def test_buffers_come_out_as_they_went_in():
+def test_buffers_come_out_as_they_went_in() -> None:
     """Sizes, places and bytes, an empty buffer included."""
     stream = Stream()
     parts = [[b"abc", b"de"], [], [b"f" * 70_000]]
@@ -22,7 +23,7 @@ def test_buffers_come_out_as_they_went_in():
     assert stream.total == 70_005
 
 
-def test_pieces_have_the_length_asked_for():
+def test_pieces_have_the_length_asked_for() -> None:
     """All but the last."""
     stream = Stream()
     buffer = stream.add(0, [b"0123456789"])
@@ -39,21 +40,21 @@ def test_pieces_have_the_length_asked_for():
         ([[b"abcde"]], "2 buffers, not 1"),
     ],
 )
-def test_the_first_difference_is_told(parts, said):
+def test_the_first_difference_is_told(parts: Sequence[Sequence[bytes]], said: str) -> None:
     """Of two states, buffer by buffer, however they were cut into pieces."""
     stream, other = Stream(), Stream()
-    for pieces in ([b"abc", b"de"], [b"fgh"]):
-        stream.add(4096, pieces)
+    stream.add(4096, [b"abc", b"de"])
+    stream.add(4096, [b"fgh"])
     for pieces in parts:
         other.add(8192, pieces)
     assert stream.difference(other) == said
 
 
-def test_a_view_is_stored_before_it_changes():
+def test_a_view_is_stored_before_it_changes() -> None:
     """Each piece is a view of the same memory."""
     memory = bytearray(3)
 
-    def pieces():
+    def pieces() -> Iterator[memoryview]:
         for text in (b"abc", b"def"):
             memory[:] = text
             yield memoryview(memory)
@@ -62,7 +63,7 @@ def test_a_view_is_stored_before_it_changes():
     assert stream.data(stream.add(0, pieces())) == b"abcdef"
 
 
-def test_a_large_state_is_not_kept_in_memory():
+def test_a_large_state_is_not_kept_in_memory() -> None:
     """256 MiB go through; what is resident grows by less than 64 MiB."""
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     stream = Stream()

@@ -63,7 +63,7 @@ class Connection(connection.Connection):
 def greeting(minor: int, most: int = wire.MAX_DATA) -> bytes:
     """The reply to VERSION."""
     ways = Connection.ways
-    capabilities = {
+    capabilities: dict[str, object] = {
         "max_msg_fds": 0 if "messages" in ways else 1,
         "max_data_xfer_size": ROOM if "small" in ways else most,
         "container_info": "plain" not in ways,

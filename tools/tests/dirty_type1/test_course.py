@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -15,36 +17,38 @@ from vfio_compliance.run.checks import RuleBroken, Unjudged
 class Recorder:
     """Stands for session, memory and guide: notes each call, and fails a play for which ``wrong`` is true."""
 
-    def __init__(self, wrong):
-        self.plays, self.begun, self._wrong = [], [], wrong
+    def __init__(self, wrong: Callable[..., Any]) -> None:
+        self.plays: list[list[Any]] = []
+        self.begun: list[Any] = []
+        self._wrong = wrong
         self.session, self.lost = self, False
         self.transport = SimpleNamespace(gone=False)
 
-    def after_reset(self):
+    def after_reset(self) -> None:
         self.begun.append("reset")
 
-    def begin(self, way):
+    def begin(self, way: Sequence[str]) -> None:
         self.begun.append([*way])
 
     @contextmanager
-    def guest(self):
+    def guest(self) -> Iterator[Recorder]:
         self.plays.append([])
         yield self
         if self._wrong(self.plays[-1]):
             raise RuleBroken("playing it", "all well", "something wrong")
 
-    def device_went(self, state):
+    def device_went(self, state: str) -> None:
         self.plays[-1].append(f"to {state}")
 
-    def go(self, state, *, leaving):
+    def go(self, state: str, *, leaving: bool) -> None:
         self.plays[-1].append("leaving it" if leaving else "staying")
 
-    def device_write(self, *numbers):
+    def device_write(self, *numbers: int) -> None:
         self.plays[-1].append(numbers)
 
 
 @pytest.fixture(autouse=True)
-def verbs(monkeypatch):
+def verbs(monkeypatch: pytest.MonkeyPatch) -> None:
     """One verb is all that a script needs here."""
     monkeypatch.setattr("vfio_compliance.dirty_type1.course._VERBS", {"dirty": Recorder.device_write})
 
@@ -53,17 +57,18 @@ IN_STATES = [(1, 2), "to stop-and-copy", "leaving it", (3,), "to stop", "staying
 SCRIPT = ("dirty 1 2", "stop-and-copy", "dirty 3", "stop")
 
 
-def judged(wrong, **beside):
+def judged(wrong: Callable[..., Any], **beside: Any) -> tuple[Recorder, Exception | None]:
     """What was played, from a course that goes wrong where it is said to."""
     recorder = Recorder(wrong)
+    part: Any = recorder
     try:
-        Course(recorder, recorder).judge(*SCRIPT, **beside)
+        Course(part, part).judge(*SCRIPT, **beside)
     except (RuleBroken, Unjudged) as error:
         return recorder, error
     return recorder, None
 
 
-def test_what_goes_well_is_played_once():
+def test_what_goes_well_is_played_once() -> None:
     """The guide hears of the way at first, and at each place whether the device is to leave it."""
     recorder, error = judged(lambda steps: False, subject=("dirty 3",))
     assert recorder.plays == [IN_STATES]
@@ -71,7 +76,7 @@ def test_what_goes_well_is_played_once():
     assert error is None
 
 
-def test_what_goes_wrong_in_states_alone_is_broken():
+def test_what_goes_wrong_in_states_alone_is_broken() -> None:
     """Both controls go well: with the subject before the places, and with no place at all."""
     recorder, error = judged(lambda steps: steps == IN_STATES, subject=("dirty 3",))
     assert recorder.plays[1:] == [
@@ -82,7 +87,7 @@ def test_what_goes_wrong_in_states_alone_is_broken():
     assert isinstance(error, RuleBroken)
 
 
-def test_what_goes_wrong_with_the_subject_before_is_another_matter():
+def test_what_goes_wrong_with_the_subject_before_is_another_matter() -> None:
     """Then it is not the subject that the states are in the way of."""
     recorder, error = judged(lambda steps: "to stop" in steps, subject=("dirty 3",))
     assert len(recorder.plays) == 2
@@ -90,14 +95,14 @@ def test_what_goes_wrong_with_the_subject_before_is_another_matter():
     assert "with dirty 1 2; dirty 3; stop-and-copy; stop" in str(error)
 
 
-def test_what_goes_wrong_without_the_subject_is_another_matter():
+def test_what_goes_wrong_without_the_subject_is_another_matter() -> None:
     """A script may bring the control that it is compared with."""
     recorder, error = judged(lambda steps: "to stop" in steps, without=("dirty 7", "stop"))
     assert recorder.plays[1:] == [[(7,), "to stop", "staying"]]
     assert isinstance(error, Unjudged)
 
 
-def test_what_goes_wrong_in_running_is_another_matter():
+def test_what_goes_wrong_in_running_is_another_matter() -> None:
     """A script without a subject has this control alone."""
     recorder, error = judged(lambda steps: True)
     assert recorder.plays[1:] == [[(1, 2), (3,)]]

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 
 import pytest
 
@@ -14,7 +15,7 @@ from vfio_compliance.dirty_type1.scripts import FAILING, SCRIPTS, SOUND, holding
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
-def test_a_script_makes_sense(name):
+def test_a_script_makes_sense(name: str) -> None:
     """Nothing is mapped twice or unmapped unmapped, no query cuts a mapping, and only what is mapped is written."""
     mapped: dict[int, int] = {}
     tracking = False
@@ -46,12 +47,12 @@ def test_a_script_makes_sense(name):
     assert judged
 
 
-def test_scripts_that_fail_are_apart():
+def test_scripts_that_fail_are_apart() -> None:
     """Every script is either sound, or has a query that fails in the middle."""
     assert sorted([*SOUND, *holding(*FAILING)]) == sorted(SCRIPTS)
 
 
-def test_history_follows_what_happens():
+def test_history_follows_what_happens() -> None:
     """Written pages are expected until they were reported, pinned ones as long as they are pinned."""
     history = History()
     history.map(Pages.run(0, 70))
@@ -80,12 +81,12 @@ def test_history_follows_what_happens():
 ALL = {**grammar.PROMISED, **grammar.OPEN, **grammar.FAILING, **grammar.DEEP}
 
 
-def verbs_of(script):
+def verbs_of(script: str) -> set[str]:
     """The verbs that it holds."""
     return {verb for verb, _ in steps(script)}
 
 
-def test_generated_scripts_are_the_same_in_every_run():
+def test_generated_scripts_are_the_same_in_every_run() -> None:
     """Names tell cases from one another, and what a name stands for depends on nothing but the seed."""
     assert {**grammar.Scripts(grammar._all(grammar._OPEN_DEEDS))} == {**grammar.OPEN}
     assert len({*SCRIPTS, *ALL, *grammar.DRAWN}) == len(SCRIPTS) + len(ALL) + len(grammar.DRAWN)
@@ -94,7 +95,7 @@ def test_generated_scripts_are_the_same_in_every_run():
 
 @pytest.mark.parametrize("verb", ["ask", "unmap", "unmap-telling"])
 @pytest.mark.parametrize("layout", grammar.LAYOUTS)
-def test_each_kind_of_range_is_tried(count, layout, verb):
+def test_each_kind_of_range_is_tried(count: Callable[..., None], layout: str, verb: str) -> None:
     """Every layout meets every operation on a range and every kind of range that it has, in the set of each run."""
     usual = {**grammar.PROMISED, **grammar.OPEN}
     tried = [numbers for script in usual.items() for numbers in tried_by(script, layout, verb)]
@@ -103,19 +104,19 @@ def test_each_kind_of_range_is_tried(count, layout, verb):
     count(triples_of_layout_operation_and_kind_of_range=len(kinds))
 
 
-def tried_by(script, layout, verb):
+def tried_by(script: tuple[str, str], layout: str, verb: str) -> list[list[int]]:
     """The ranges to which a script of a layout does an operation."""
     name, text = script
     return [numbers for found, numbers in steps(text) if found == verb and name.startswith(f"{layout}: ")]
 
 
-def test_only_some_scripts_fail_in_the_middle():
+def test_only_some_scripts_fail_in_the_middle() -> None:
     """Bad pointers, which not every transport can express, are in scripts of their own."""
     failing = {name for name, script in ALL.items() if verbs_of(script) & {*FAILING}}
     assert failing == {*grammar.FAILING}
 
 
-def test_layouts_are_what_their_names_say():
+def test_layouts_are_what_their_names_say() -> None:
     """Far from each other, and larger than 4 GiB, in pages of 4 KiB; no two mappings overlap."""
     for layout in grammar.LAYOUTS.values():
         assert len(layout.mapped) == sum(count for _, count in layout.mappings)
@@ -123,7 +124,7 @@ def test_layouts_are_what_their_names_say():
     assert max(count for _, count in grammar.LAYOUTS["more than 4 GiB"].mappings) * 4096 > 1 << 32
 
 
-def test_history_of_what_nobody_knows():
+def test_history_of_what_nobody_knows() -> None:
     """What is mapped for reading alone, or in doubt, is neither expected nor wrong."""
     history = History(everything=True)
     history.map(Pages.run(0, 10), readonly=True)

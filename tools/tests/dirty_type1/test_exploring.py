@@ -3,13 +3,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
 import pytest
 
 from vfio_compliance import profiles
+from vfio_compliance.device import Device
 from vfio_compliance.dirty_type1.exploring import MemoryPart
 from vfio_compliance.dirty_type1.interface import Dirtying
 from vfio_compliance.interfaces import INTERFACES
-from vfio_compliance.run.exploring import Strayed
+from vfio_compliance.run.exploring import Line, Strayed
 from vfio_compliance.run.session import Session
 from vfio_compliance.sections import PROFILE
 
@@ -17,21 +22,21 @@ from vfio_compliance.sections import PROFILE
 class Walk:
     """A walk that stands still: the device runs."""
 
-    def __init__(self):
-        self.lines = []
+    def __init__(self) -> None:
+        self.lines: list[Line] = []
         self.works = True
         self.interruptions = 0
 
-    def disturbed(self):
+    def disturbed(self) -> None:
         """Nothing is looked at."""
 
 
 @pytest.fixture
-def begin(target):
+def begin(target: Path) -> Iterator[Callable[..., tuple[Walk, Device, MemoryPart]]]:
     """Makes a walk, the device of it, and the part, of a device with defects."""
     sessions = []
 
-    def make(*defects):
+    def make(*defects: str) -> tuple[Walk, Device, MemoryPart]:
         session = Session(profiles.load(target, PROFILE), defects, INTERFACES)
         sessions.append(session)
         session.start()
@@ -45,20 +50,20 @@ def begin(target):
         session.finish()
 
 
-def reset(walk, device, part):
+def reset(walk: Walk, device: Device, part: MemoryPart) -> None:
     """The device is reset."""
     device.reset()
     walk.interruptions += 1
 
 
-def gone(walk, device, part):
+def gone(walk: Walk, device: Device, part: MemoryPart) -> None:
     """The user goes, the next one comes."""
     device.reopen()
     walk.interruptions += 1
     part.user_gone()
 
 
-def take(verb, *told):
+def take(verb: str, *told: int) -> Callable[..., Any]:
     """A step."""
     return lambda walk, device, part: getattr(part, verb)(*told)
 
@@ -97,14 +102,14 @@ WALKS = {
 }
 
 
-def go(name, *what):
+def go(name: str, walk: Walk, device: Device, part: MemoryPart) -> None:
     """The steps of a walk."""
     for step in WALKS[name]:
-        step(*what)
+        step(walk, device, part)
 
 
 @pytest.mark.parametrize("name", WALKS)
-def test_the_good_device_stands_it(begin, name):
+def test_the_good_device_stands_it(begin: Callable[..., tuple[Walk, Device, MemoryPart]], name: str) -> None:
     """It is taken as it answers, step for step; nothing is left when the walk ends."""
     walk, device, part = begin()
     go(name, walk, device, part)
@@ -116,7 +121,9 @@ def test_the_good_device_stands_it(begin, name):
     part.end()
 
 
-def test_nothing_is_written_by_a_device_that_does_not_work(begin):
+def test_nothing_is_written_by_a_device_that_does_not_work(
+    begin: Callable[..., tuple[Walk, Device, MemoryPart]],
+) -> None:
     """Nor pinned; all else goes on."""
     walk, _, part = begin()
     walk.works = False
@@ -142,7 +149,9 @@ def test_nothing_is_written_by_a_device_that_does_not_work(begin):
         ("close-keeps-tracking", "left behind", ("an error: nothing is tracked", "success")),
     ],
 )
-def test_what_is_wrong_is_seen(begin, defect, name, last):
+def test_what_is_wrong_is_seen(
+    begin: Callable[..., tuple[Walk, Device, MemoryPart]], defect: str, name: str, last: tuple[str, str]
+) -> None:
     """In the step that shows it, by the pages that it is about."""
     walk, device, part = begin(defect)
     with pytest.raises(Strayed) as strayed:

@@ -9,7 +9,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from vfio_compliance.dirty_type1.growth import CONTAINER, REGION, Growth
+from vfio_compliance.dirty_type1.growth import CONTAINER, REGION, Growth, Shape
 from vfio_compliance.run.checks import RuleBroken
 from vfio_compliance.transport import GuardedBuffer, Outcome, libc
 from vfio_compliance.transport.base import failure, success
@@ -17,7 +17,7 @@ from vfio_compliance.transport.base import failure, success
 WHOLE = 64
 
 
-def fetch(address, length):
+def fetch(address: int, length: int) -> bytes | None:
     """Bytes at an address of this process; None when they cannot be read."""
     descriptor = os.memfd_create("fetch")
     try:
@@ -30,10 +30,10 @@ def fetch(address, length):
 class Kernel:
     """Answers as Linux does for a structure of this shape, unless it is ``broken`` in some way."""
 
-    def __init__(self, shape, broken="", whole=WHOLE):
+    def __init__(self, shape: Shape, broken: str = "", whole: int = WHOLE) -> None:
         self.shape, self.broken, self.whole = shape, broken, whole
 
-    def __call__(self, argument) -> Outcome:
+    def __call__(self, argument: bytearray | int) -> Outcome:
         with ExitStack() as kept:
             if isinstance(argument, int):
                 return self.answer(argument)
@@ -43,7 +43,7 @@ class Kernel:
             argument[:] = bytes(memory.view)
             return outcome
 
-    def answer(self, address) -> Outcome:
+    def answer(self, address: int) -> Outcome:
         shape = self.shape
         given = fetch(address, shape.least)
         if given is None:
@@ -80,7 +80,7 @@ SIZES = (0, 3, 15, 16, 18, 20, 24, 31, 32, 40, WHOLE - 1, WHOLE, WHOLE + 1, 4096
 @pytest.mark.parametrize("shape", [CONTAINER, REGION], ids=["container", "region"])
 @pytest.mark.parametrize("whole", [WHOLE, 0], ids=["with capabilities", "without"])
 @pytest.mark.parametrize("argsz", SIZES)
-def test_a_good_answer_is_right(shape, whole, argsz):
+def test_a_good_answer_is_right(shape: Shape, whole: int, argsz: int) -> None:
     """Whatever the room, before an inaccessible page too."""
     growth = Growth(shape, Kernel(shape, whole=whole or shape.fixed))
     growth.judge(argsz)
@@ -103,23 +103,23 @@ def test_a_good_answer_is_right(shape, whole, argsz):
         ("a field without room", 40, "comparing the fixed part"),
     ],
 )
-def test_a_wrong_answer_is_caught(shape, broken, argsz, words):
+def test_a_wrong_answer_is_caught(shape: Shape, broken: str, argsz: int, words: str) -> None:
     """By its first fault, in words."""
     with pytest.raises(RuleBroken, match=words):
         Growth(shape, Kernel(shape, broken)).judge(argsz)
 
 
-def test_past_argsz_is_a_fault_before_the_guard():
+def test_past_argsz_is_a_fault_before_the_guard() -> None:
     """Who writes past argsz runs into the page behind it, and fails."""
     with pytest.raises(RuleBroken, match="inaccessible page"):
         Growth(CONTAINER, Kernel(CONTAINER, "past argsz")).judge_guarded(32)
 
 
-def put_nowhere(where, argument):
+def put_nowhere(where: str, argument: bytes) -> int:
     return 0
 
 
-def test_a_bad_address_is_refused():
+def test_a_bad_address_is_refused() -> None:
     """And who takes it is caught."""
     Growth(CONTAINER, Kernel(CONTAINER)).judge_misplaced("NULL", put_nowhere)
     with pytest.raises(RuleBroken, match="an address that is NULL"):

@@ -4,14 +4,13 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from vfio_compliance.common.calls import Call
+from vfio_compliance.common.calls import Call, Calls
 from vfio_compliance.dirty_type1.guest_memory import _LARGE
 from vfio_compliance.dirty_type1.interface import DirtyType1
-from vfio_compliance.results import journal
-from vfio_compliance.results.events import Calls
+from vfio_compliance.results import journal, summary
 from vfio_compliance.uapi.type1 import VFIO_IOMMU_MAP_DMA, VFIO_IOMMU_UNMAP_DMA
 
 _RANGE = {VFIO_IOMMU_MAP_DMA: struct.Struct("<16xQQ"), VFIO_IOMMU_UNMAP_DMA: struct.Struct("<8xQQ")}
@@ -20,6 +19,7 @@ _RANGE = {VFIO_IOMMU_MAP_DMA: struct.Struct("<16xQQ"), VFIO_IOMMU_UNMAP_DMA: str
 def calls(path: Path) -> Iterator[Call]:
     """All calls of a run, in their order."""
     for line in journal.read(path):
+        assert isinstance(line, journal.Recorded)
         for name in getattr(line.event, "__slots__", ()):
             if isinstance(value := getattr(line.event, name), Calls):
                 yield from value
@@ -42,7 +42,9 @@ def most_mapped(made: Iterator[Call]) -> int:
     return most
 
 
-def test_no_more_is_locked_than_doctor_asks_for(judge_in_process, project, tmp_path):
+def test_no_more_is_locked_than_doctor_asks_for(
+    judge_in_process: Callable[..., summary.Summary], project: Path, tmp_path: Path
+) -> None:
     """And not much less: a limit that does is not called too low."""
     judge_in_process(project / "profiles/reference.yaml", tmp_path, "--only=dirty.bitmap", "--only=dirty.history")
     most = most_mapped(calls(tmp_path / journal.NAME))

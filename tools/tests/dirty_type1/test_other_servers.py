@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from vfio_compliance.dirty_type1 import fixtures
+from vfio_compliance.results import summary
 from vfio_compliance.results.summary import Summary
 from vfio_compliance.results.verdict import Verdict
 
@@ -25,7 +26,9 @@ Judge = Callable[..., Summary]
 
 
 @pytest.fixture
-def judge(judge_in_process, project, tmp_path, monkeypatch) -> Judge:
+def judge(
+    judge_in_process: Callable[..., summary.Summary], project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Judge:
     """Judges the reference device on such a server by some cases of the rules whose ids begin so."""
     monkeypatch.setattr(fixtures, "ROUNDS", 20)
 

@@ -14,12 +14,12 @@ from vfio_compliance.uapi.type1 import bitmap_bytes
 @pytest.mark.parametrize(
     ("pages", "size"), [(1, 8), (63, 8), (64, 8), (65, 16), (4096, 512), (4097, 520), (1 << 31, 1 << 28)]
 )
-def test_a_bitmap_is_whole_words(pages, size):
+def test_a_bitmap_is_whole_words(pages: int, size: int) -> None:
     """A bit for each page, in words of 64."""
     assert bitmap_bytes(pages) == size
 
 
-def test_runs_are_merged():
+def test_runs_are_merged() -> None:
     """Runs that touch or overlap are one; empty ones are none."""
     assert Pages([(5, 7), (0, 2), (2, 3), (6, 9), (4, 4)]).runs == ((0, 3), (5, 9))
     assert str(Pages.of(3, 7, 8)) == "3, 7-8"
@@ -28,7 +28,7 @@ def test_runs_are_merged():
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_sets_are_sets(seed):
+def test_sets_are_sets(seed: int) -> None:
     """Union, intersection and difference are those of Python's sets."""
     chance = random.Random(seed)
 
@@ -53,7 +53,7 @@ def bitmap_of(pages: Pages, size: int) -> memoryview:
 
 
 @pytest.mark.parametrize("seed", range(40))
-def test_what_differs_is_found(seed):
+def test_what_differs_is_found(seed: int) -> None:
     """Whatever is missing and whatever is too much, wherever the edges lie."""
     chance = random.Random(seed)
     size = chance.choice((8, 64, 72, 512, 4096))
@@ -66,7 +66,7 @@ def test_what_differs_is_found(seed):
 
 
 @pytest.mark.parametrize("page", [0, 1, 63, 64, 2_000_000, 4_194_303])
-def test_a_single_wrong_bit_of_many(page):
+def test_a_single_wrong_bit_of_many(page: int) -> None:
     """One bit in half a megabyte, in an else clear and in an else full bitmap."""
     size = 1 << 19
     assert set_bits(bitmap_of(Pages.of(page), size)) == Pages.of(page)
@@ -75,7 +75,7 @@ def test_a_single_wrong_bit_of_many(page):
     assert compare(memoryview(full), Pages.run(0, size * 8), Pages()).missing == Pages.of(page)
 
 
-def test_much_that_is_wrong_is_cut_short():
+def test_much_that_is_wrong_is_cut_short() -> None:
     """A bitmap of nonsense gives a bounded answer."""
     missing, extra = compare(memoryview(b"\x55" * (1 << 20)), Pages(), Pages())
     assert not missing

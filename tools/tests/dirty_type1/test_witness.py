@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -20,48 +22,48 @@ class Guest:
 
     page = PAGE
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.tracking = self.mapped = self.recorded = False
         self.can_write = True
-        self.served = ()
+        self.served: tuple[int, ...] = ()
         self.transport = SimpleNamespace(may_track=True)
         self.history = SimpleNamespace(reported=lambda *_: None)
 
-    def iova(self, page):
+    def iova(self, page: int) -> int:
         return page * PAGE
 
-    def take_served(self, first, count):
+    def take_served(self, first: int, count: int) -> tuple[int, ...]:
         return self.served
 
-    def map(self, first, count):
+    def map(self, first: int, count: int) -> None:
         self.mapped = True
 
-    def start(self):
+    def start(self) -> None:
         self.tracking = True
 
-    def make_dirty(self, page):
+    def make_dirty(self, page: int) -> None:
         if not self.can_write:
             raise NotApplicable("no way to write")
         self.recorded = True
 
-    def get(self, first, count):
+    def get(self, first: int, count: int) -> SimpleNamespace:
         if not self.tracking:
             raise DeviceError("asking", "success", "EINVAL")
         return SimpleNamespace(complete=self.complete)
 
-    def try_get(self, first, count):
+    def try_get(self, first: int, count: int) -> Outcome:
         return Outcome(0, 0) if self.tracking else Outcome(-1, 22)
 
-    def complete(self):
+    def complete(self) -> None:
         if self.can_write and not self.recorded:
             broken("the bitmap", expected="page 1", seen="none")
 
-    def mapping(self, first):
+    def mapping(self, first: int) -> Guest:
         return self
 
     # what it asks of the container
 
-    def maps(self, iova, size):
+    def maps(self, iova: int, size: int) -> bool:
         return self.mapped
 
     guarded = staticmethod(GuardedBuffer)
@@ -70,22 +72,23 @@ class Guest:
 
 
 @pytest.fixture
-def guest():
+def guest() -> Guest:
     """One that tracks nothing yet."""
     return Guest()
 
 
 @pytest.fixture
-def witness(guest):
+def witness(guest: Guest) -> Iterator[Witness]:
     """A witness of it."""
-    witness = Witness(guest, guest)
+    both: Any = guest
+    witness = Witness(both, both)
     yield witness
     witness.release()
 
 
 @pytest.mark.parametrize("tracking", [True, False])
 @pytest.mark.parametrize("can_write", [True, False])
-def test_nothing_happened(guest, witness, tracking, can_write):
+def test_nothing_happened(guest: Guest, witness: Witness, tracking: bool, can_write: bool) -> None:
     """All as it was, with a device that can write a page and one that cannot."""
     guest.can_write = can_write
     witness.begin(tracking=tracking)
@@ -105,7 +108,9 @@ def test_nothing_happened(guest, witness, tracking, can_write):
     ],
     ids=str,
 )
-def test_a_change_is_seen(guest, witness, tracking, change, words):
+def test_a_change_is_seen(
+    guest: Guest, witness: Witness, tracking: bool, change: Mapping[str, bool], words: str
+) -> None:
     """Each thing that a refused request may have changed; then nobody knows what else has."""
     witness.begin(tracking=tracking)
     vars(guest).update(change)
@@ -114,7 +119,7 @@ def test_a_change_is_seen(guest, witness, tracking, change, words):
     assert not witness.sure
 
 
-def test_the_mapping_may_have_to_be_gone(guest, witness):
+def test_the_mapping_may_have_to_be_gone(guest: Guest, witness: Witness) -> None:
     """Then it is known not to be there, and nobody unmaps it once more."""
     witness.begin(tracking=False)
     with pytest.raises(RuleBroken, match="it is unmapped"):
@@ -124,13 +129,13 @@ def test_the_mapping_may_have_to_be_gone(guest, witness):
     assert witness.sure
 
 
-def bitmap_of(argument):
+def bitmap_of(argument: bytes) -> int:
     """Where an argument says that the bitmap goes."""
     return int.from_bytes(argument[40:48], "little")
 
 
 @pytest.mark.parametrize("request_name", ["dirty_request", "unmap_request"])
-def test_the_bitmap_is_looked_at(guest, witness, request_name):
+def test_the_bitmap_is_looked_at(guest: Guest, witness: Witness, request_name: str) -> None:
     """A refused request has not written there; one that succeeded has the written page there."""
     flags = 4 if request_name == "dirty_request" else 1
     argument = getattr(witness, request_name)(flags, 48)
@@ -146,7 +151,7 @@ def test_the_bitmap_is_looked_at(guest, witness, request_name):
 
 
 @pytest.mark.parametrize("flags", [0, 1, 2, 8])
-def test_without_a_bitmap_there_are_ones(witness, flags):
+def test_without_a_bitmap_there_are_ones(witness: Witness, flags: int) -> None:
     """What no request needs is not zero, so that who looks at it is seen."""
     assert witness.dirty_request(flags, 8)[8:] == b"\xff" * 40
     assert witness.unmap_request(flags & ~1, 24)[24:] == b"\xff" * 24

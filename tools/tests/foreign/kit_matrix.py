@@ -58,7 +58,7 @@ class Expectation:
         found = cls(
             written["is"],
             good,
-            *(set(written.get(key) or ()) for key in ("breaks", "may", "unjudged", "judged")),
+            **{key: set(written.get(key) or ()) for key in ("breaks", "may", "unjudged", "judged")},
             dies=written.get("dies", False),
             exit=written.get("exit"),
         )

@@ -84,7 +84,9 @@ class Outcome(NamedTuple):
 def read(journal: Path, status: int | None, output: str) -> Outcome:
     """The outcome of a run."""
     cases: defaultdict[str, Counter[str]] = defaultdict(Counter)
-    rules, ended, hung = {}, set(), set()
+    rules: dict[str, str] = {}
+    ended: set[str] = set()
+    hung: set[str] = set()
     deaths, began, last_time = 0, 0.0, 0.0
     failures: dict[str, str] = {}
     lines = journal.read_text().splitlines() if journal.exists() else []

@@ -433,7 +433,7 @@ class NoMigrationInVersion(Style):
 
     good = True
     may = {"qemu.probe.finds-all", "qemu.dirty.accepted"}  # QEMU wants dirty tracking
-    capabilities = {"max_msg_fds": 1, "max_data_xfer_size": 1 << 20}
+    capabilities: dict[str, object] | None = {"max_msg_fds": 1, "max_data_xfer_size": 1 << 20}
 
     def on_dirty_pages(self, body: bytes) -> bytes:
         raise Refusal(errno.EOPNOTSUPP)

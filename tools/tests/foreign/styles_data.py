@@ -203,7 +203,8 @@ class OddSizes(Style):
     good = True
 
     def to_save(self, state: int) -> list[tuple[int, int]]:
-        sizes, at, plan = [1, 7, 333, 4099, 2], 0, []
+        sizes, at = [1, 7, 333, 4099, 2], 0
+        plan: list[tuple[int, int]] = []
         while at < len(self.memory):
             size = min(sizes[len(plan) % len(sizes)], len(self.memory) - at)
             plan.append((at, size))

@@ -353,7 +353,7 @@ class Exits3BetweenConnections(Style):
 class Exits0WhileOpen(Style):
     """The server ends with status 0 in the middle of a connection, once."""
 
-    dies = True
+    dies: ClassVar[bool | None] = True
     exit = 1
     may = ALL  # the case at hand fails
     calls_before = 300

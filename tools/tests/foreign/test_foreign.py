@@ -29,7 +29,7 @@ def needs_a_run(style: type[Style]) -> bool:
 
 @pytest.mark.proof
 @pytest.mark.parametrize("name", [name for name in STYLES if name not in ONLY_WHOLE])
-def test_style_is_judged_as_it_says(name, request, project, tmp_path):
+def test_style_is_judged_as_it_says(name: str, request: pytest.FixtureRequest, project: Path, tmp_path: Path) -> None:
     """Exactly the rules that a style breaks are broken, and the others are judged."""
     style = STYLES[name]
     if needs_a_run(style):
@@ -43,7 +43,7 @@ def test_style_is_judged_as_it_says(name, request, project, tmp_path):
 
 
 @pytest.mark.parametrize("name", STYLES)
-def test_style_says_what_it_is(name):
+def test_style_says_what_it_is(name: str) -> None:
     """A style that is good breaks nothing, one that is not breaks a rule, dies, hangs, or is judged too thinly."""
     style = STYLES[name]
     faults = bool(style.breaks or style.dies or style.exit in (1, 3) or name.startswith("forgets-all-"))

@@ -20,7 +20,7 @@ ALL = {each.name: each for each in kit_matrix.devices()}
 
 
 @pytest.fixture(scope="session")
-def built(tmp_path_factory):
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder with the devices that are written in C."""
     folder = tmp_path_factory.mktemp("kit")
     kit_matrix.build(folder)
@@ -29,7 +29,9 @@ def built(tmp_path_factory):
 
 @pytest.mark.proof
 @pytest.mark.parametrize("name", ALL)
-def test_a_device_is_judged_as_its_author_expects(name, request, built, tmp_path):
+def test_a_device_is_judged_as_its_author_expects(
+    name: str, request: pytest.FixtureRequest, built: Path, tmp_path: Path
+) -> None:
     """Exactly the rules that it breaks are broken, and the others are judged."""
     judged = ALL[name]
     expected = judged.expected
@@ -46,7 +48,7 @@ def test_a_device_is_judged_as_its_author_expects(name, request, built, tmp_path
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_a_device_says_what_it_is(name):
+def test_a_device_says_what_it_is(name: str) -> None:
     """A good device breaks nothing; one that is not, and each fault, breaks a rule, dies, or does not answer."""
     expected = ALL[name].expected
     assert expected.good != bool(expected.breaks or expected.dies or expected.exit in (1, 3))

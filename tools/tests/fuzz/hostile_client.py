@@ -282,7 +282,7 @@ def requests(rng: Random, descriptors: Descriptors) -> Iterator[Request]:
 
 def version(rng: Random) -> Request:
     """A proposal that may make sense."""
-    capabilities = {
+    capabilities: dict[str, object] = {
         "max_msg_fds": rng.choice((1, 0, 8, -1, 1.5, "1", None)),
         "max_data_xfer_size": rng.choice((1 << 20, 1, 4096, 0, 1 << 70, -5, [], "many")),
         "migration": rng.choice(({}, {"pgsize": 4096}, {"pgsize": rng.choice(EDGES)}, {"pgsize": "x"}, [], 3)),

@@ -38,13 +38,13 @@ class Wire(socket.socket):
         self._server = server
         self._piece = piece
 
-    def sendmsg(self, *arguments):  # type: ignore[no-untyped-def, override]
+    def sendmsg(self, *arguments):  # type: ignore[no-untyped-def]
         """As ever; then the server answers."""
         sent = super().sendmsg(*arguments)
         self._server.attend()
         return sent
 
-    def recvmsg(self, size, room=0, flags=0):  # type: ignore[no-untyped-def, override]
+    def recvmsg(self, size, room=0, flags=0):  # type: ignore[no-untyped-def]
         """No more than a piece at once; what did not fit into the socket before follows."""
         self._server.flush()
         return super().recvmsg(min(size, self._piece), room, flags & ~socket.MSG_WAITALL)

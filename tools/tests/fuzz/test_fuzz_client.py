@@ -77,7 +77,7 @@ def test_client(campaign: Callable[[str, str], Campaign]) -> None:
 
 
 def _use(session: Session, rng: Random, counted: Campaign) -> None:
-    operations = [_open, *(each for each in (_map, _start) if rng.random() < 0.7)]
+    operations: list[Operation] = [_open, *(each for each in (_map, _start) if rng.random() < 0.7)]
     operations += (rng.choice(_OPERATIONS) for _ in range(rng.randrange(1, _MOST)))
     for operation in operations:
         try:

@@ -54,7 +54,7 @@ def _command(*words: str) -> tuple[int, str]:
     said = io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True)
     with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
         code = main(list(words))
-    return code, said.buffer.getvalue().decode()  # type: ignore[attr-defined]
+    return code, said.buffer.getvalue().decode()
 
 
 def _refuse(number: str) -> None:

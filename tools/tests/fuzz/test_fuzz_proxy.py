@@ -81,9 +81,11 @@ def test_proxy(campaign: Callable[[str, str], Campaign], tmp_path: Path) -> None
 def _said(rng: Random, counted: Campaign, descriptors: Descriptors, asked: list[_Message] | None) -> list[_Message]:
     """What a client says, or what a server says to what was asked; some of it wrong."""
     messages = []
-    for message in asked or [None] * rng.randrange(1, 8):
+    answers: list[_Message | None] = [None] * rng.randrange(1, 8)
+    for message in asked or answers:
         if message is None:
-            command, body, given = next(requests(rng, descriptors))
+            command, body, passed = next(requests(rng, descriptors))
+            given = tuple(passed)
             data = HEADER.pack(rng.randrange(8), command, 16 + len(body), 0, 0) + body[: 1 << 14]
         else:
             given = ()
@@ -115,8 +117,8 @@ def _converse(client: socket.socket, server: socket.socket, asked: list[_Message
             ready = selector.select(_DEADLINE)
             assert ready, "the proxy neither takes nor gives anything"
             for key, events in ready:
+                assert isinstance(key.fileobj, socket.socket)
                 side = key.fileobj
-                assert isinstance(side, socket.socket)
                 if events & selectors.EVENT_WRITE and not _send(side, waiting[side]):
                     selector.modify(side, selectors.EVENT_READ)
                 elif events & selectors.EVENT_READ:

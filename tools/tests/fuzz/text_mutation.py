@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from random import Random
 from typing import Any
 
@@ -21,7 +21,7 @@ _TOKENS = [
     *("$iova", "$value", "$length", "{socket}", "../" * 50, "x" * 3000, "format", "device", "migration_v1", "trapped"),
 ]
 
-_DEEP = [
+_DEEP: list[Callable[[int], str]] = [
     lambda depth: "[" * depth,
     lambda depth: "{a: " * depth,
     lambda depth: "- " * depth,

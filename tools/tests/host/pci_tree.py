@@ -105,17 +105,17 @@ def built(root: Path) -> FakeMachine:
         (SOUND, "0x040300", 7),
         (BRIDGE, "0x060400", 2),
     ):
-        folder = root / BUS / "devices" / address
-        folder.mkdir()
-        (folder / "class").write_text(f"{kind}\n")
-        (folder / "vendor").write_text("0x8086\n")
-        (folder / "device").write_text("0x10d3\n")
-        (folder / "driver_override").write_text("(null)\n")
+        device = root / BUS / "devices" / address
+        device.mkdir()
+        (device / "class").write_text(f"{kind}\n")
+        (device / "vendor").write_text("0x8086\n")
+        (device / "device").write_text("0x10d3\n")
+        (device / "driver_override").write_text("(null)\n")
         members = root / f"sys/kernel/iommu_groups/{group}/devices"
         members.mkdir(parents=True, exist_ok=True)
-        (folder / "iommu_group").symlink_to(f"../../../../kernel/iommu_groups/{group}")
+        (device / "iommu_group").symlink_to(f"../../../../kernel/iommu_groups/{group}")
         (members / address).symlink_to(f"../../../../bus/pci/devices/{address}")
-        (folder / "driver").symlink_to(f"../../drivers/{machine.knows[address]}")
+        (device / "driver").symlink_to(f"../../drivers/{machine.knows[address]}")
     return machine
 
 
@@ -124,9 +124,9 @@ def without_driver(machine: FakeMachine, address: str) -> None:
     (machine.root / BUS / "devices" / address / "driver").unlink()
 
 
-def made(machine: FakeMachine, folder: str, subsystem: str, **files: str) -> Path:
+def made(machine: FakeMachine, device: str, subsystem: str, **files: str) -> Path:
     """A directory of sysfs, such as that of a disk, below a device or elsewhere."""
-    place = machine.root / folder
+    place = machine.root / device
     place.mkdir(parents=True)
     (place / "subsystem").symlink_to(f"/sys/class/{subsystem}")
     for name, text in files.items():

@@ -8,22 +8,25 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from vfio_compliance.host.binding import bind, unbind
 from vfio_compliance.host.doctor import complete, needs
 from vfio_compliance.host.machine import HostError, Machine, PciDevice
-from vfio_compliance.profiles import load
+from vfio_compliance.profiles import KernelGroupDevice, load
 from vfio_compliance.sections import PROFILE
 
 
 @pytest.fixture
-def device(target):
+def device(target: Path) -> Iterator[PciDevice]:
     """The profile's device, which has no driver until the test is over."""
     profile = load(target, PROFILE)
     if profile.name != "qemu-edu":
         pytest.skip("for --target profiles/qemu-edu.yaml")
+    assert isinstance(profile.device, KernelGroupDevice)
     found = PciDevice(Machine(), profile.device.name)
     driver = found.driver
     found.unbind()
@@ -34,7 +37,7 @@ def device(target):
     assert found.driver == driver
 
 
-def test_bound_and_given_back(device, target):
+def test_bound_and_given_back(device: PciDevice, target: Path) -> None:
     """With the driver the host lacks nothing, and the device can be opened; while it is, it stays."""
     where = load(target, PROFILE).device
     assert not complete(needs(Machine(), where, 0))

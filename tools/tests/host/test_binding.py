@@ -9,6 +9,7 @@ import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pci_tree import BRIDGE, DISK, NET, SOUND, FakeMachine, built, shown, without_driver
@@ -36,7 +37,7 @@ def in_child(work: Callable[[], object]) -> int:
 
 
 @pytest.mark.parametrize("address", [NET, DISK, NET.removeprefix("0000:"), NET.upper()])
-def test_there_and_back(machine, address):
+def test_there_and_back(machine: FakeMachine, address: str) -> None:
     """Bound, the device has the driver and its group is there; afterwards all is as before."""
     before = shown(machine)
     said = bind(machine, address, "vfio-pci")
@@ -49,7 +50,7 @@ def test_there_and_back(machine, address):
     assert os.listdir(machine.root / RECORDS) == []
 
 
-def test_a_device_without_a_driver_has_none_again(machine):
+def test_a_device_without_a_driver_has_none_again(machine: FakeMachine) -> None:
     """Nothing else binds it either."""
     without_driver(machine, NET)
     before = shown(machine)
@@ -58,7 +59,7 @@ def test_a_device_without_a_driver_has_none_again(machine):
     assert shown(machine) == before
 
 
-def test_an_override_comes_back(machine):
+def test_an_override_comes_back(machine: FakeMachine) -> None:
     """One that was there before is there again."""
     PciDevice(machine, NET).set_override("e1000e")
     before = shown(machine)
@@ -67,7 +68,7 @@ def test_an_override_comes_back(machine):
     assert shown(machine) == before
 
 
-def test_the_other_function_is_named(machine):
+def test_the_other_function_is_named(machine: FakeMachine) -> None:
     """A group is used as a whole: who holds the rest of it is said, with what to do."""
     *_, note, group = bind(machine, NET, "vfio-pci")
     assert note == f"group 7 cannot be used yet: {SOUND} of it is bound to snd_hda_intel; vfio-compliance bind {SOUND}"
@@ -75,7 +76,7 @@ def test_the_other_function_is_named(machine):
     assert [*bind(machine, SOUND, "vfio-pci")][1:] == ["its group is /dev/vfio/7"]
 
 
-def test_bound_already(machine):
+def test_bound_already(machine: FakeMachine) -> None:
     """A second call changes nothing, and one by hand before leaves nothing to be undone."""
     bind(machine, NET, "vfio-pci")
     writes = machine.writes
@@ -91,7 +92,7 @@ def test_bound_already(machine):
 
 @pytest.mark.parametrize("moment", ["killed_before", "killed_after"])
 @pytest.mark.parametrize("number", [1, 2, 3])
-def test_killed_while_it_binds(machine, moment, number):
+def test_killed_while_it_binds(machine: FakeMachine, moment: str, number: int) -> None:
     """What a killed process has changed is given back by the next one."""
     before = shown(machine)
     setattr(machine, moment, number)
@@ -103,7 +104,7 @@ def test_killed_while_it_binds(machine, moment, number):
 
 @pytest.mark.parametrize("moment", ["killed_before", "killed_after"])
 @pytest.mark.parametrize("number", [1, 2, 3])
-def test_killed_while_it_gives_back(machine, moment, number):
+def test_killed_while_it_gives_back(machine: FakeMachine, moment: str, number: int) -> None:
     """The same once more."""
     before = shown(machine)
     bind(machine, NET, "vfio-pci")
@@ -116,7 +117,7 @@ def test_killed_while_it_gives_back(machine, moment, number):
 
 
 @pytest.mark.parametrize("number", [1, 2, 3])
-def test_bound_again_after_a_kill(machine, number):
+def test_bound_again_after_a_kill(machine: FakeMachine, number: int) -> None:
     """The record still has what there was at first, not what the killed call left."""
     before = shown(machine)
     machine.killed_after = number
@@ -127,7 +128,7 @@ def test_bound_again_after_a_kill(machine, number):
     assert shown(machine) == before
 
 
-def test_a_driver_that_refuses(machine):
+def test_a_driver_that_refuses(machine: FakeMachine) -> None:
     """The device is given back at once, and the message says who refused it."""
     before = shown(machine)
     machine.refusing.add("vfio-pci")
@@ -137,7 +138,7 @@ def test_a_driver_that_refuses(machine):
     assert os.listdir(machine.root / RECORDS) == []
 
 
-def test_neither_there_nor_back(machine):
+def test_neither_there_nor_back(machine: FakeMachine) -> None:
     """Where the first driver refuses the device, too, the record stays, and both reasons are given."""
     machine.refusing |= {"vfio-pci", "e1000e"}
     with pytest.raises(HostError, match=r"offered to vfio-pci.*could not be given back.*No such device"):
@@ -147,7 +148,7 @@ def test_neither_there_nor_back(machine):
     assert PciDevice(machine, NET).driver == "e1000e"
 
 
-def test_the_first_driver_was_unloaded(machine):
+def test_the_first_driver_was_unloaded(machine: FakeMachine) -> None:
     """It is named, and once it is there again the device goes back to it."""
     bind(machine, NET, "vfio-pci")
     folder = machine.root / "sys/bus/pci/drivers/e1000e"
@@ -160,7 +161,7 @@ def test_the_first_driver_was_unloaded(machine):
 
 
 @pytest.mark.parametrize("number", [1, 2, 3])
-def test_gone_in_the_middle(machine, number):
+def test_gone_in_the_middle(machine: FakeMachine, number: int) -> None:
     """A device that is pulled out is no reason for a traceback, and leaves no record."""
     machine.gone_before = number
     with pytest.raises(HostError, match=r"No such file|is now gone"):
@@ -168,7 +169,7 @@ def test_gone_in_the_middle(machine, number):
     assert os.listdir(machine.root / RECORDS) == []
 
 
-def test_gone_before_it_is_given_back(machine):
+def test_gone_before_it_is_given_back(machine: FakeMachine) -> None:
     """There is nothing left to be undone."""
     bind(machine, NET, "vfio-pci")
     machine.remove(NET)
@@ -192,7 +193,7 @@ def test_gone_before_it_is_given_back(machine):
     ],
     ids=range(10),
 )
-def test_what_cannot_be_bound(machine, address, driver, message):
+def test_what_cannot_be_bound(machine: FakeMachine, address: str, driver: str, message: str) -> None:
     """Nothing is changed for it."""
     before = shown(machine)
     with pytest.raises(HostError, match=message):
@@ -200,7 +201,7 @@ def test_what_cannot_be_bound(machine, address, driver, message):
     assert shown(machine) == before
 
 
-def test_without_a_group(machine):
+def test_without_a_group(machine: FakeMachine) -> None:
     """The message says how to switch the IOMMU on."""
     (machine.root / "sys/bus/pci/devices" / NET / "iommu_group").unlink()
     with pytest.raises(HostError, match="intel_iommu=on"):
@@ -225,7 +226,7 @@ def test_without_a_group(machine):
     ids=range(11),
 )
 @pytest.mark.parametrize("verb", [lambda machine: bind(machine, NET, "vfio-pci"), lambda machine: unbind(machine, NET)])
-def test_a_damaged_record(machine, verb, content):
+def test_a_damaged_record(machine: FakeMachine, verb: Callable[..., Any], content: bytes) -> None:
     """Nobody guesses what it said: nothing is changed, and the file is named."""
     folder = machine.root / RECORDS
     folder.mkdir()
@@ -236,7 +237,7 @@ def test_a_damaged_record(machine, verb, content):
     assert shown(machine) == before
 
 
-def test_a_record_of_an_earlier_start(machine):
+def test_a_record_of_an_earlier_start(machine: FakeMachine) -> None:
     """After a start of the machine each device has its first driver: what was before is forgotten."""
     bind(machine, NET, "vfio-pci")
     record = machine.root / RECORDS / f"{NET}.json"
@@ -245,13 +246,13 @@ def test_a_record_of_an_earlier_start(machine):
         unbind(machine, NET)
 
 
-def test_two_at_once(machine):
+def test_two_at_once(machine: FakeMachine) -> None:
     """The second one does nothing, and says why."""
     with alone(machine), pytest.raises(HostError, match="another vfio-compliance"):
         bind(machine, NET, "vfio-pci")
 
 
-def test_interrupted(machine, monkeypatch):
+def test_interrupted(machine: FakeMachine, monkeypatch: pytest.MonkeyPatch) -> None:
     """A signal in the middle has it undone as well."""
     before = shown(machine)
 

@@ -8,6 +8,7 @@ import os
 import resource
 import shutil
 import socket
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -50,12 +51,14 @@ def ready(machine: FakeMachine) -> None:
         bind(machine, address, "vfio-pci")
 
 
-def rows(machine: FakeMachine, where=DEVICE, driver: str = "") -> dict[str, tuple[str, str]]:
+def rows(
+    machine: FakeMachine, where: KernelGroupDevice | VfioUserDevice = DEVICE, driver: str = ""
+) -> dict[str, tuple[str, str]]:
     """State and remark by what they are about."""
     return {each.what: (each.state.value, each.says) for each in needs(machine, where, 64 * MIB, driver)}
 
 
-def test_nothing_is_missing(machine):
+def test_nothing_is_missing(machine: FakeMachine) -> None:
     """Then the target's needs are complete, whatever the programs of other commands."""
     ready(machine)
     found = needs(machine, DEVICE, 64 * MIB)
@@ -64,7 +67,7 @@ def test_nothing_is_missing(machine):
     assert rows(machine)["programs for vm"][0] == "not needed for this"
 
 
-def test_a_device_that_is_not_bound(machine):
+def test_a_device_that_is_not_bound(machine: FakeMachine) -> None:
     """The command is the one to call."""
     assert rows(machine)[f"device {NET}"] == ("missing", f"it is bound to e1000e: vfio-compliance bind {NET}")
     assert rows(machine, driver="my_vfio")[f"device {NET}"][1].endswith(f"bind {NET} --driver my_vfio")
@@ -73,7 +76,7 @@ def test_a_device_that_is_not_bound(machine):
     assert not complete(needs(machine, DEVICE, MIB))
 
 
-def test_a_group_with_others(machine):
+def test_a_group_with_others(machine: FakeMachine) -> None:
     """Who else holds a part of it is named."""
     bind(machine, NET, "vfio-pci")
     state, says = rows(machine)["group 7"]
@@ -83,7 +86,7 @@ def test_a_group_with_others(machine):
     )
 
 
-def test_a_vendors_driver_of_any_name(machine):
+def test_a_vendors_driver_of_any_name(machine: FakeMachine) -> None:
     """It is one of VFIO's where the group is there; others of the same driver do not keep the group from being used."""
     for address in (NET, SOUND):
         machine.knows[address] = "acme"
@@ -105,14 +108,14 @@ def test_a_vendors_driver_of_any_name(machine):
     ],
     ids=range(4),
 )
-def test_a_device_that_is_not_there(machine, where, row, says):
+def test_a_device_that_is_not_there(machine: FakeMachine, where: KernelGroupDevice, row: str, says: str) -> None:
     (machine.root / BUS / "devices" / NET / "iommu_group").unlink()
     state, said = rows(machine, where)[row]
     assert state == "missing"
     assert says in said
 
 
-def test_the_second_device_counts(machine):
+def test_the_second_device_counts(machine: FakeMachine) -> None:
     """So do spare ones; the group they share is told once."""
     ready(machine)
     second = SecondInKernel(name="gone", sysfs="/sys/gone")
@@ -123,17 +126,17 @@ def test_the_second_device_counts(machine):
     assert [each.what for each in needs(machine, where, MIB)].count("group 7") == 1
 
 
-def test_a_group_that_is_in_use(machine, monkeypatch):
+def test_a_group_that_is_in_use(machine: FakeMachine, monkeypatch: pytest.MonkeyPatch) -> None:
     """Busy is not there."""
     ready(machine)
     real = os.open
 
-    def opened(path, flags, *mode):
+    def opened(path: Path, flags: int, *mode: int) -> int:
         if str(path).endswith("/dev/vfio/7"):
             raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
         return real(path, flags, *mode)
 
-    monkeypatch.setattr(kernel.os, "open", opened)
+    monkeypatch.setattr(os, "open", opened)
     state, says = rows(machine)["/dev/vfio/7"]
     assert state == "missing"
     assert "group 7 is in use" in says
@@ -149,7 +152,7 @@ def test_a_group_that_is_in_use(machine, monkeypatch):
     ],
     ids=range(4),
 )
-def test_modules(machine, lists, state, says):
+def test_modules(machine: FakeMachine, lists: Mapping[str, str], state: str, says: str) -> None:
     """Loaded, built in, to be loaded, not to be had, or nobody knows."""
     modules(machine, **lists)
     shutil.rmtree(machine.root / "sys/module/vfio")
@@ -159,7 +162,7 @@ def test_modules(machine, lists, state, says):
     assert complete([found]) == (state == "ok")
 
 
-def test_elsewhere_than_on_debian(machine):
+def test_elsewhere_than_on_debian(machine: FakeMachine) -> None:
     """Nobody is told to call apt-get."""
     modules(machine, dep="kernel/x.ko:\n")
     shutil.rmtree(machine.root / "sys/module/vfio")
@@ -177,7 +180,7 @@ def test_elsewhere_than_on_debian(machine):
         assert any("update-grub" in each for each in said) == debian
 
 
-def test_without_an_iommu(machine):
+def test_without_an_iommu(machine: FakeMachine) -> None:
     """The option is that of the processor's vendor."""
     shutil.rmtree(machine.root / "sys/kernel/iommu_groups")
     (machine.root / "proc/cpuinfo").write_text("vendor_id : AuthenticAMD\n")
@@ -188,7 +191,7 @@ def test_without_an_iommu(machine):
     assert kernel.iommu(machine).state is State.UNKNOWN
 
 
-def test_memory_that_may_be_locked(machine, monkeypatch):
+def test_memory_that_may_be_locked(machine: FakeMachine, monkeypatch: pytest.MonkeyPatch) -> None:
     """What a limit allows, unless the user has none."""
     none = resource.RLIM_INFINITY
     for limits, status, state, says in (
@@ -205,7 +208,7 @@ def test_memory_that_may_be_locked(machine, monkeypatch):
         assert says in found.says
 
 
-def test_a_server(machine, tmp_path):
+def test_a_server(machine: FakeMachine, tmp_path: Path) -> None:
     """Its program, or its socket; nothing of the kernel is needed, and nobody connects."""
     path = str(tmp_path / "socket")
     where = VfioUserDevice(transport="vfio-user", socket=path)
@@ -229,7 +232,7 @@ def test_a_server(machine, tmp_path):
     assert complete(needs(machine, VfioUserDevice(transport="vfio-user", command=("{python}", "{socket}")), MIB))
 
 
-def test_programs(machine, monkeypatch):
+def test_programs(machine: FakeMachine, monkeypatch: pytest.MonkeyPatch) -> None:
     """One that is missing has a row of its own, with its package."""
     monkeypatch.setattr(programs, "which", lambda tool: None if tool == "qemu-system-x86_64" else f"/bin/{tool}")
     found = {each.what: each for each in programs.of_vm(machine)}
@@ -238,7 +241,7 @@ def test_programs(machine, monkeypatch):
     assert vm_host.remedy("busybox", debian=False) == "install the program busybox"
 
 
-def test_the_table_steers_no_terminal(machine):
+def test_the_table_steers_no_terminal(machine: FakeMachine) -> None:
     """Names of devices and drivers come from elsewhere."""
     where = KernelGroupDevice(transport="kernel-group", name="\x1b[31mx\n", group=7)
     text = "\n".join(table(needs(machine, where, MIB)))

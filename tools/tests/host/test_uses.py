@@ -101,7 +101,7 @@ EVERY = [partition, strange_place, by_name, stacked, held, in_a_circle, swap, se
 
 
 @pytest.mark.parametrize("use", EVERY, ids=lambda use: use.__name__)
-def test_what_is_in_use_stays(machine, use: Callable[[FakeMachine], str]):
+def test_what_is_in_use_stays(machine: FakeMachine, use: Callable[[FakeMachine], str]) -> None:
     """It is said what uses it, and nothing is written; --force takes it."""
     said = use(machine)
     with pytest.raises(HostError) as refused:
@@ -112,7 +112,7 @@ def test_what_is_in_use_stays(machine, use: Callable[[FakeMachine], str]):
     assert PciDevice(machine, DISK).driver == "vfio-pci"
 
 
-def test_what_nobody_uses_is_taken(machine):
+def test_what_nobody_uses_is_taken(machine: FakeMachine) -> None:
     """A disk that is there and not mounted, and a network that is down; the disks of others do not count."""
     disk(machine)
     made(machine, f"{BUS}/devices/{DISK}/net/eth0", "net", flags="0x1002")
@@ -123,7 +123,7 @@ def test_what_nobody_uses_is_taken(machine):
     assert PciDevice(machine, DISK).driver == "vfio-pci"
 
 
-def test_a_machine_still_has_the_group(machine):
+def test_a_machine_still_has_the_group(machine: FakeMachine) -> None:
     """Giving a device back would wait for whoever has it."""
     bind(machine, DISK, "vfio-pci")
     said = program(machine)

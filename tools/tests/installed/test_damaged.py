@@ -5,6 +5,9 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -14,7 +17,7 @@ TEST = "suites/migration_v1/test_registers.py"
 RULES = "suites/migration_v1/rules.yaml"
 
 
-def broken_parts(ended):
+def broken_parts(ended: subprocess.CompletedProcess[str]) -> list[str]:
     """The lines of what selftest calls broken; it exits with 2 and shows no traceback."""
     assert ended.returncode == 2
     assert "Traceback" not in ended.stderr + ended.stdout
@@ -22,14 +25,14 @@ def broken_parts(ended):
 
 
 @pytest.mark.parametrize("name", [TEST, "tools/kmod/main.c"])
-def test_file_is_missing(damaged, name):
+def test_file_is_missing(damaged: tuple[Path, Callable[..., subprocess.CompletedProcess[str]]], name: str) -> None:
     """It is named."""
     package, call = damaged
     (package / "shipped" / name).unlink()
     assert broken_parts(call("selftest"))[0].endswith(f"/shipped/{name}: No such file or directory")
 
 
-def test_file_of_the_package_was_changed(damaged):
+def test_file_of_the_package_was_changed(damaged: tuple[Path, Callable[..., subprocess.CompletedProcess[str]]]) -> None:
     """Also where it does not judge: the reference driver."""
     package, call = damaged
     with (package.parent / "refdriver" / "parts.py").open("a") as file:
@@ -38,7 +41,7 @@ def test_file_of_the_package_was_changed(damaged):
     assert line.endswith("/refdriver/parts.py: changed since it was built")
 
 
-def test_rules_were_changed(damaged):
+def test_rules_were_changed(damaged: tuple[Path, Callable[..., subprocess.CompletedProcess[str]]]) -> None:
     """The version says so, and so does the report of each run."""
     package, call = damaged
     with (package / "shipped" / RULES).open("a") as file:
@@ -50,7 +53,7 @@ def test_rules_were_changed(damaged):
     assert "+modified, rule set" in ended.stdout
 
 
-def test_test_was_added(damaged):
+def test_test_was_added(damaged: tuple[Path, Callable[..., subprocess.CompletedProcess[str]]]) -> None:
     """It would be run with the others."""
     package, call = damaged
     shutil.copy(package / "shipped" / TEST, package / "shipped" / "suites/migration_v1/test_more.py")
@@ -58,7 +61,7 @@ def test_test_was_added(damaged):
     assert "+modified" in call("--version").stdout
 
 
-def test_many_files_are_missing(damaged):
+def test_many_files_are_missing(damaged: tuple[Path, Callable[..., subprocess.CompletedProcess[str]]]) -> None:
     """Some are named, and the others counted."""
     package, call = damaged
     shutil.rmtree(package / "shipped" / "tools")
@@ -67,7 +70,7 @@ def test_many_files_are_missing(damaged):
     assert "built.json: missing or damaged" in ended.stdout
 
 
-def test_suites_are_missing(damaged):
+def test_suites_are_missing(damaged: tuple[Path, Callable[..., subprocess.CompletedProcess[str]]]) -> None:
     """Commands that need them say what to do."""
     package, call = damaged
     shutil.rmtree(package / "shipped" / "suites")
@@ -80,7 +83,7 @@ def test_suites_are_missing(damaged):
     assert "\n                  and " in ended.stdout
 
 
-def test_record_is_damaged(damaged):
+def test_record_is_damaged(damaged: tuple[Path, Callable[..., subprocess.CompletedProcess[str]]]) -> None:
     """Nothing is known of the commit then, and the rest works."""
     package, call = damaged
     (package / "shipped" / origin.RECORD).write_bytes(b"{")
@@ -89,7 +92,7 @@ def test_record_is_damaged(damaged):
     assert line.endswith("built.json: missing or damaged")
 
 
-def test_record_names_files_elsewhere(damaged):
+def test_record_names_files_elsewhere(damaged: tuple[Path, Callable[..., subprocess.CompletedProcess[str]]]) -> None:
     """What it says is shown without harm, whatever it names."""
     package, call = damaged
     path = package / "shipped" / origin.RECORD
@@ -101,7 +104,7 @@ def test_record_names_files_elsewhere(damaged):
     assert "\x1b" not in ended.stdout
 
 
-def test_device_that_cannot_be_started(damaged):
+def test_device_that_cannot_be_started(damaged: tuple[Path, Callable[..., subprocess.CompletedProcess[str]]]) -> None:
     """A reference driver that does not start is a broken installation, not a broken rule."""
     package, call = damaged
     (package.parent / "refdriver/__init__.py").write_text("raise SystemExit(1)\n")

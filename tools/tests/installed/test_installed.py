@@ -8,9 +8,11 @@ import os
 import re
 import subprocess
 import zipfile
+from pathlib import Path
+from typing import TypeAlias
 
 import pytest
-from installation import build, unpack
+from installation import Installation, build, unpack
 
 from vfio_compliance.common import origin
 
@@ -28,15 +30,19 @@ PLACES = {
 }
 
 
+#: How a run ended, and its folder.
+Broken: TypeAlias = tuple[subprocess.CompletedProcess[str], Path]
+
+
 @pytest.fixture(scope="module")
-def broken(installed, tmp_path_factory):
+def broken(installed: Installation, tmp_path_factory: pytest.TempPathFactory) -> Broken:
     """A run of the reference device, which is broken on purpose: how it ended, and its folder."""
     folder = tmp_path_factory.mktemp("broken")
     words = ["run", "reference", "--defect", "reserved-garbage", "--only", "v1.reserved", "--seed", "1", "--out", "run"]
     return installed.call(*words, cwd=folder), folder
 
 
-def test_wheel_has_all_of_the_tree(project, wheel):
+def test_wheel_has_all_of_the_tree(project: Path, wheel: Path) -> None:
     """Each file of the folders that an installation needs; beside them the record, and how pytest is started."""
     listed = subprocess.run(
         ["git", "ls-files", "-co", "--exclude-standard", *PLACES], cwd=project, capture_output=True, text=True
@@ -51,7 +57,7 @@ def test_wheel_has_all_of_the_tree(project, wheel):
     assert held ^ wanted == {RECORD, "vfio_compliance/shipped/conftest.py", "vfio_compliance/shipped/tox.ini"}
 
 
-def test_archive_of_the_source_makes_the_same_wheel(project, wheel, tmp_path):
+def test_archive_of_the_source_makes_the_same_wheel(project: Path, wheel: Path, tmp_path: Path) -> None:
     """Far from git: the same files, the same commit, the same digest."""
     tree = unpack(build(project, "sdist", tmp_path / "sdist"), tmp_path / "tree")
     again = build(tree, "wheel", tmp_path / "again")
@@ -63,7 +69,7 @@ def test_archive_of_the_source_makes_the_same_wheel(project, wheel, tmp_path):
     assert records[0]["digest"] == origin.suite_digest()
 
 
-def test_version(installed, tmp_path):
+def test_version(installed: Installation, tmp_path: Path) -> None:
     """The commit that it was built from, as the checkout says it; and the version of the rule set."""
     known = origin.facts()
     said = installed.call("--version", cwd=tmp_path).stdout
@@ -72,7 +78,7 @@ def test_version(installed, tmp_path):
     assert re.fullmatch(rf"vfio-compliance \S+ \(commit {commit}{changed}, rule set \d+\)\n", said)
 
 
-def test_run(broken):
+def test_run(broken: Broken) -> None:
     """The failure is found, and its commands work in any folder."""
     ended, folder = broken
     assert ended.returncode == 1, ended.stderr
@@ -100,14 +106,14 @@ def test_run(broken):
         ("run python --plan smoke --only v1.reserved --quiet --out examples", 0, "SELECTION by plan smoke"),
     ],
 )
-def test_command(installed, broken, words, code, says):
+def test_command(installed: Installation, broken: Broken, words: str, code: int, says: str) -> None:
     """It needs no checkout, and writes nothing into the installation."""
     ended = installed.call(*words.split(), cwd=broken[1])
     assert (ended.returncode, ended.stderr) == (code, "")
     assert says in ended.stdout
 
 
-def test_list_shipped(installed, tmp_path):
+def test_list_shipped(installed: Installation, tmp_path: Path) -> None:
     """Every path is there, in the installation."""
     said = installed.call("list", "--shipped", cwd=tmp_path).stdout
     paths = re.findall(r"/\S.*", said)
@@ -116,7 +122,7 @@ def test_list_shipped(installed, tmp_path):
     assert re.search(r"(?m)^profile +reference +/", said)
 
 
-def test_selftest(installed, tmp_path):
+def test_selftest(installed: Installation, tmp_path: Path) -> None:
     """All is well, and each part says so in a line."""
     ended = installed.call("selftest", cwd=tmp_path)
     assert (ended.returncode, ended.stderr) == (0, "")
@@ -126,7 +132,7 @@ def test_selftest(installed, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_compiled_files_go_to_the_cache(installed, broken, tmp_path):
+def test_compiled_files_go_to_the_cache(installed: Installation, broken: Broken, tmp_path: Path) -> None:
     """By XDG_CACHE_HOME; and where that cannot be written, nowhere."""
     words = ["run", "reference", "--plan", "smoke", "--only", "v1.reserved", "--quiet", "--out"]
     cache = {"XDG_CACHE_HOME": str(tmp_path / "cache")}
@@ -135,7 +141,7 @@ def test_compiled_files_go_to_the_cache(installed, broken, tmp_path):
     assert installed.call(*words, "b", cwd=tmp_path, more={"XDG_CACHE_HOME": "/proc/nowhere"}).returncode == 0
 
 
-def test_hint_for_a_missing_package(installed, tmp_path):
+def test_hint_for_a_missing_package(installed: Installation, tmp_path: Path) -> None:
     """The command that it names is one for an installation."""
     nothing = {"PATH": str(tmp_path)}
     ended = installed.call("vm", "--kernels", "6.1", cwd=tmp_path, more=nothing)
@@ -145,14 +151,14 @@ def test_hint_for_a_missing_package(installed, tmp_path):
         assert "vng is missing: pip install 'vfio_compliance[vm]'" in ended.stderr
 
 
-def test_folder_that_cannot_be_written(installed):
+def test_folder_that_cannot_be_written(installed: Installation) -> None:
     """It says so, and what to do."""
-    ended = installed.call("run", "reference", cwd="/proc")
+    ended = installed.call("run", "reference", cwd=Path("/proc"))
     assert ended.returncode == 2
     assert re.search(r"vfio-compliance: results/reference-\S+: .*; name another folder with --out", ended.stderr)
 
 
-def test_folder_of_the_same_name(installed, tmp_path):
+def test_folder_of_the_same_name(installed: Installation, tmp_path: Path) -> None:
     """A folder `reference` is no profile, and modules in the present folder are none of the program's."""
     (tmp_path / "reference").mkdir()
     (tmp_path / "pytest.py").write_text("raise SystemExit('this is not pytest')\n")
@@ -160,7 +166,7 @@ def test_folder_of_the_same_name(installed, tmp_path):
     assert installed.call(*words, cwd=tmp_path).returncode == 0
 
 
-def test_file_of_the_same_name(installed, tmp_path):
+def test_file_of_the_same_name(installed: Installation, tmp_path: Path) -> None:
     """It is what is meant."""
     (tmp_path / "reference").write_text("format: 1\n")
     ended = installed.call("run", "reference", cwd=tmp_path)

@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import mmap
+from collections.abc import Callable, Sequence
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -27,22 +29,22 @@ class Region:
         self.registers = {STATE: 1, PENDING: 0, OFFSET: PAGE, SIZE: 0}
         self.trapped = bytearray(self.size)
         self.areas = areas
-        self.mapped = {}
+        self.mapped: dict[Area, mmap.mmap] = {}
         #: Offset and length of every write, registers and data alike.
-        self.written = []
+        self.written: list[tuple[int, int]] = []
         self.changes_for_good = lambda: None
         #: What went through a mapping: which way, from which offset, and which bytes.
-        self.through = []
+        self.through: list[tuple[str, int, bytes]] = []
         #: What becomes of the next write of device_state: the state it leads to, and how it is answered.
-        self.refusal = None
+        self.refusal: tuple[int, Outcome] | None = None
 
-    def try_read(self, offset, length):
+    def try_read(self, offset: int, length: int) -> tuple[Outcome, bytes]:
         value = self.registers.get((offset, length))
         if value is None:
             return Outcome(length, 0), bytes(self.trapped[offset : offset + length])
         return Outcome(length, 0), value.to_bytes(length, "little")
 
-    def try_write(self, offset, data):
+    def try_write(self, offset: int, data: bytes) -> Outcome:
         self.written.append((offset, len(data)))
         if (offset, len(data)) == STATE and self.refusal:
             self.registers[STATE], outcome = self.refusal
@@ -53,27 +55,26 @@ class Region:
             self.trapped[offset : offset + len(data)] = data
         return Outcome(len(data), 0)
 
-    def read_bytes(self, offset, length):
+    def read_bytes(self, offset: int, length: int) -> bytes:
         return self.try_read(offset, length)[1]
 
-    def write_bytes(self, offset, data):
+    def write_bytes(self, offset: int, data: bytes) -> None:
         self.try_write(offset, data)
 
-    def seen(self, verb, region, offset, data, sent=b""):
+    def seen(self, verb: str, region: int, offset: int, data: bytes, sent: bytes = b"") -> None:
         self.through.append((verb, offset, data or sent))
 
-    def map(self, area):
+    def map(self, area: Area) -> mmap.mmap:
         if area.offset % PAGE:
             raise OSError("not at a page")
         return self.mapped.setdefault(area, mmap.mmap(-1, area.size))
 
 
-def client(region):
+def client(region: Region) -> Qemu:
     """The client of a device that has this region alone."""
     transport = SimpleNamespace(tracer=SimpleNamespace(counts=Counts()), seen=region.seen)
-    return Qemu(
-        SimpleNamespace(regions_of_type=lambda wanted: [region], regions=[region], transport=transport), 1 << 30
-    )
+    device: Any = SimpleNamespace(regions_of_type=lambda wanted: [region], regions=[region], transport=transport)
+    return Qemu(device, 1 << 30)
 
 
 @pytest.mark.parametrize(
@@ -88,7 +89,7 @@ def client(region):
         (4, 8, [4, 4]),
     ],
 )
-def test_pieces(offset, length, widths):
+def test_pieces(offset: int, length: int, widths: Sequence[int]) -> None:
     """The widest access that is aligned and fits comes next, without gaps."""
     found = list(pieces(offset, length))
     assert [width for _, width in found] == widths
@@ -112,7 +113,7 @@ def test_pieces(offset, length, widths):
         (Qemu.cancel, 0x0, 0x1),
     ],
 )
-def test_states(verb, before, after):
+def test_states(verb: Callable[..., Any], before: int, after: int) -> None:
     """Each verb keeps and adds its own bits; setting up to save alone drops the reserved ones."""
     region = Region()
     region.registers[STATE] = before
@@ -120,7 +121,7 @@ def test_states(verb, before, after):
     assert region.registers[STATE] == after
 
 
-def test_invalid_state_is_not_written():
+def test_invalid_state_is_not_written() -> None:
     """Saving cannot be added to resuming."""
     region = Region()
     region.registers[STATE] = 4
@@ -139,7 +140,7 @@ def test_invalid_state_is_not_written():
     ],
     ids=["refused", "error", "short", "elsewhere"],
 )
-def test_failed_write(now, outcome, words):
+def test_failed_write(now: int, outcome: Outcome, words: str) -> None:
     """A write that fails is followed by a read, and what that gave is told; so is a state that nobody asked for."""
     region = Region()
     region.refusal = now, outcome
@@ -147,7 +148,7 @@ def test_failed_write(now, outcome, words):
         client(region).setup_save()
 
 
-def test_data_across_a_mapping():
+def test_data_across_a_mapping() -> None:
     """What lies in the mapping goes through it, what lies past it in pieces; the same bytes come back."""
     area = Area(PAGE, PAGE)
     region = Region(area)
@@ -165,7 +166,7 @@ def test_data_across_a_mapping():
     qemu.cleanup()
 
 
-def test_without_a_mapping():
+def test_without_a_mapping() -> None:
     """Where one area cannot be mapped none is; the ends of the data go in pieces, the rest at once."""
     region = Region(Area(PAGE, PAGE), Area(2 * PAGE + 8, 8))
     qemu = client(region)
@@ -177,7 +178,7 @@ def test_without_a_mapping():
     assert region.written[9] == (PAGE + 64, 250 - 128)
 
 
-def test_buffer_is_cut_to_the_room():
+def test_buffer_is_cut_to_the_room() -> None:
     """A buffer larger than the region leaves room for comes in several, each with its data_size."""
     region = Region()
     region.registers[OFFSET] = 3 * PAGE - 16
@@ -191,7 +192,7 @@ def test_buffer_is_cut_to_the_room():
 
 
 @pytest.mark.parametrize("offset", [0, 31, 3 * PAGE, 2**63])
-def test_place_outside_the_data(offset):
+def test_place_outside_the_data(offset: int) -> None:
     """A data_offset in the registers or past the region is not written to."""
     region = Region()
     region.registers[OFFSET] = offset
@@ -199,7 +200,7 @@ def test_place_outside_the_data(offset):
     assert region.written == []
 
 
-def test_buffer_of_absurd_size():
+def test_buffer_of_absurd_size() -> None:
     """A data_size past the limit or past the region is not read."""
     region = Region()
     region.registers |= {PENDING: 1, SIZE: PAGE}
@@ -210,7 +211,7 @@ def test_buffer_of_absurd_size():
         client(region).iterate(2**64)
 
 
-def test_end_without_data():
+def test_end_without_data() -> None:
     """Bytes pending but a data_size of 0 end the saving."""
     region = Region()
     region.registers |= {STATE: 2, PENDING: 1}

@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any, TypeAlias
+
 import pytest
 
 from vfio_compliance.migration_v1.model import Answer, Deviation, DeviceModel, Layout
@@ -19,27 +22,31 @@ TAKEN, REFUSED = Answer(4), Answer(-1)
 DATA = bytes(range(8))
 
 
-def number(value, width=8):
+#: A verb of the model, and what it is given.
+Told: TypeAlias = tuple[Any, ...]
+
+
+def number(value: int, width: int = 8) -> Answer:
     """What a register reads."""
     return Answer(width, value.to_bytes(width, "little"))
 
 
-def state(value):
+def state(value: int) -> Answer:
     """What device_state reads."""
     return number(value, 4)
 
 
-def to(value, answer=TAKEN):
+def to(value: int, answer: Answer = TAKEN) -> tuple[str, int, Answer]:
     """A write of device_state."""
     return ("write_state", value, answer)
 
 
-def offered(data=DATA, left=8):
+def offered(data: bytes = DATA, left: int = 8) -> list[tuple[str, Answer]]:
     """The steps of reading a buffer, up to its data."""
     return [("read_pending", number(left)), ("read_offset", number(PLACE)), ("read_size", number(len(data)))]
 
 
-def read(data=DATA, at=PLACE):
+def read(data: bytes = DATA, at: int = PLACE) -> tuple[str, int, int, Answer]:
     """A read of the data."""
     return ("read_data", at, len(data), Answer(len(data), data))
 
@@ -53,11 +60,16 @@ GIVEN = [("read_offset", number(PLACE)), ("write_data", PLACE, DATA, Answer(8)),
 RESTORED = [*SAVED, ("reset", Answer(0)), to(RESUMING), *GIVEN, *GIVEN]
 
 
-def follow(steps):
+def tell(model: DeviceModel, verb: Any, *told: Any) -> None:
+    """One thing that was done."""
+    getattr(model, verb)(*told)
+
+
+def follow(steps: Sequence[Told]) -> DeviceModel:
     """A model that was told all of it."""
     model = DeviceModel(LAYOUT)
     for verb, *told in steps:
-        getattr(model, verb)(*told)
+        tell(model, verb, *told)
     return model
 
 
@@ -95,7 +107,7 @@ ALLOWED = {
 
 
 @pytest.mark.parametrize("steps", ALLOWED.values(), ids=ALLOWED)
-def test_allowed(steps):
+def test_allowed(steps: Sequence[Told]) -> None:
     """What the text says or leaves open is no deviation, and the model goes on."""
     follow(steps).read_reserved(number(0, 4))
 
@@ -138,27 +150,27 @@ FORBIDDEN = {
 
 
 @pytest.mark.parametrize(("steps", "last", "expected"), FORBIDDEN.values(), ids=FORBIDDEN)
-def test_forbidden(steps, last, expected):
+def test_forbidden(steps: Sequence[Told], last: Told, expected: str) -> None:
     """What the text forbids is a deviation, which says what is expected."""
     model = follow(steps)
     with pytest.raises(Deviation) as caught:
-        getattr(model, last[0])(*last[1:])
+        tell(model, *last)
     assert caught.value.expected == expected
 
 
-def test_what_was_saved_is_seen_again():
+def test_what_was_saved_is_seen_again() -> None:
     """After a restore the device shows what it showed when it was saved; after half a restore, nobody knows what."""
     model = DeviceModel(LAYOUT)
     model.visible = [7]
     for verb, *told in [*RESTORED, to(RUNNING)]:
-        getattr(model, verb)(*told)
+        tell(model, verb, *told)
     assert model.shown([7]) == "as before"
     with pytest.raises(Deviation):
         model.shown([8])
     assert follow([*RESTORED[:-3], to(RUNNING)]).shown([8]) == "any answer"
 
 
-def test_a_change_that_is_refused_was_under_way():
+def test_a_change_that_is_refused_was_under_way() -> None:
     """Who reads device_state meanwhile may see that."""
     assert follow([to(STOP), to(RUNNING, REFUSED)]).changes == 2
 
@@ -169,6 +181,8 @@ LIVE = [to(PRE_COPY), *offered(b"x"), read(b"x")]
 @pytest.mark.parametrize(
     ("told", "stream"), [([("read_pending", number(1))], (b"x", DATA, DATA)), ([], ())], ids=["told", "not told"]
 )
-def test_what_pre_copy_gave_out_is_part_of_the_state(told, stream):
+def test_what_pre_copy_gave_out_is_part_of_the_state(
+    told: Sequence[tuple[str, Answer]], stream: tuple[bytes, ...]
+) -> None:
     """As far as the device was told that it was read: of a buffer just read nobody knows whether it comes again."""
     assert follow([*LIVE, *told, *SAVED]).stream == stream

@@ -6,7 +6,9 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any, TypeAlias
 
 import pytest
 import yaml
@@ -14,11 +16,12 @@ import yaml
 from vfio_compliance import profiles
 from vfio_compliance.device import Device
 from vfio_compliance.interfaces import INTERFACES
-from vfio_compliance.migration_v1.exploration.explorer import Explorer, Finding
+from vfio_compliance.migration_v1.exploration.explorer import Explorer, Finding, Tally
 from vfio_compliance.migration_v1.exploration.threads import Threads
 from vfio_compliance.migration_v1.migration import Migration
 from vfio_compliance.results import journal
 from vfio_compliance.results.reading import summarise
+from vfio_compliance.results.summary import Summary
 from vfio_compliance.results.verdict import Verdict
 from vfio_compliance.run.exploring import Line
 from vfio_compliance.run.session import Session
@@ -45,10 +48,13 @@ FOUND_LATER = {
     "resume-again-ignored": ("look at the visible state", "as before", "0x"),
 }
 
+#: Explores as a user would; the result, where there is one, and what was shown.
+Run: TypeAlias = Callable[..., tuple[Summary | None, str]]
+
 LONGEST, LONGER = 10, 30
 
 
-def explore(path, seconds, *defects, seed=1, most=1):
+def explore(path: Path, seconds: int, *defects: str, seed: int = 1, most: int = 1) -> tuple[list[Finding], Tally]:
     """What is found, at most so much, and what was done."""
     session = Session(profiles.load(path, PROFILE), defects, INTERFACES)
     session.start()
@@ -59,13 +65,13 @@ def explore(path, seconds, *defects, seed=1, most=1):
         session.finish()
 
 
-def ends_with(finding, shows):
+def ends_with(finding: Finding, shows: Sequence[str]) -> None:
     """The last line of the path shows these parts."""
     assert all(part in text for part, text in zip(shows, finding.lines[-1], strict=True)), finding.lines[-1]
 
 
 @pytest.mark.parametrize("name", FOUND)
-def test_a_short_path_to_each_defect(target, name):
+def test_a_short_path_to_each_defect(target: Path, name: str) -> None:
     """What is wrong is found, and shown by a path of at most ten steps that goes wrong again."""
     (finding,), _ = explore(target, 30, name)
     assert finding.repeatable
@@ -75,7 +81,7 @@ def test_a_short_path_to_each_defect(target, name):
 
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("name", FOUND_LATER)
-def test_a_path_to_what_takes_a_second_migration(target, name):
+def test_a_path_to_what_takes_a_second_migration(target: Path, name: str) -> None:
     """What an earlier migration, or an earlier walk, has to do with it stands in the path."""
     (finding,), _ = explore(target, 300, name)
     assert finding.repeatable
@@ -83,7 +89,7 @@ def test_a_path_to_what_takes_a_second_migration(target, name):
     ends_with(finding, FOUND_LATER[name])
 
 
-def test_it_goes_on_past_what_it_has_found(target):
+def test_it_goes_on_past_what_it_has_found(target: Path) -> None:
     """Of three defects none hides the others, and none is found twice in the same way."""
     wrong = ("pre-copy-must-drain", "bitmap-not-cleared", "close-needs-stop")
     findings, _ = explore(target, 30, *wrong, most=8)
@@ -93,7 +99,7 @@ def test_it_goes_on_past_what_it_has_found(target):
     assert len(set(kinds)) == len(kinds) <= 8
 
 
-def test_a_seed_finds_it_again(target):
+def test_a_seed_finds_it_again(target: Path) -> None:
     """The seed that is reported leads to the finding at once, however much was explored before."""
     (finding,), _ = explore(target, 60, "bad-data-wedges")
     (again,), tally = explore(target, 60, "bad-data-wedges", seed=finding.seed)
@@ -117,7 +123,7 @@ def test_a_seed_finds_it_again(target):
         (("pre-copy -> stop-and-copy", "success", "EIO"), "write device_state: success, EIO"),
     ],
 )
-def test_the_kind_of_a_finding(lines, kind):
+def test_the_kind_of_a_finding(lines: tuple[str, str, str], kind: str) -> None:
     """Numbers do not count, nor does which state was written."""
     assert Finding([], [Line(*lines)], 1).kind.startswith(kind)
 
@@ -132,13 +138,17 @@ def test_the_kind_of_a_finding(lines, kind):
         ([("put", {"value": 1}), ("reset", {})], ("peek", {}), False, False),
     ],
 )
-def test_what_has_the_steps_of_a_finding(before, step, exactly, comes):
+def test_what_has_the_steps_of_a_finding(
+    before: Sequence[tuple[str, dict[str, Any]]], step: tuple[str, dict[str, Any]], exactly: bool, comes: bool
+) -> None:
     """The steps of the finding in their order, with others between them; the last one is the step itself."""
     finding = Finding([("put", {"value": 1}), ("reset", {}), ("show", {})], [], 1)
     assert finding.comes_with(before, step, exactly) is comes
 
 
-def test_a_device_that_cannot_be_reset_is_closed_while_nobody_reads(target, monkeypatch):
+def test_a_device_that_cannot_be_reset_is_closed_while_nobody_reads(
+    target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It is opened again instead; a second thread reads before and after that."""
     monkeypatch.setattr(Device, "announces_reset", False)
     session = Session(profiles.load(target, PROFILE), [], INTERFACES)
@@ -152,10 +162,10 @@ def test_a_device_that_cannot_be_reset_is_closed_while_nobody_reads(target, monk
 
 
 @pytest.fixture
-def run(project, tmp_path, monkeypatch):
+def run(project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     """Explores as a user would, in another process: the result, and what was shown."""
 
-    def start(*options, profile="profiles/reference.yaml"):
+    def start(*options: str, profile: str | Path = "profiles/reference.yaml") -> tuple[Summary | None, str]:
         command = [sys.executable, "-m", "vfio_compliance", "run", str(profile), f"--out={tmp_path / 'out'}", *options]
         environment = {**os.environ, "COLUMNS": "100"}
         ended = subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True, timeout=110)
@@ -170,7 +180,7 @@ def run(project, tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def hasty(project, tmp_path):
+def hasty(project: Path, tmp_path: Path) -> Path:
     """Profile of the good device that grants less time to a test than is spent on exploring."""
     document = yaml.safe_load((project / "profiles/reference.yaml").read_text())
     document["limits"] |= {"call": "6s", "test": "8s"}
@@ -178,19 +188,21 @@ def hasty(project, tmp_path):
     return tmp_path / "profile.yaml"
 
 
-def test_the_good_device_stands_it(run, hasty, project, monkeypatch):
+def test_the_good_device_stands_it(run: Run, hasty: Path, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """All rules of the suite hold, and no others are judged; nothing is left in the checkout."""
     monkeypatch.delenv("HYPOTHESIS_STORAGE_DIRECTORY")
     result, text = run("--stress=20s", profile=hasty)
+    assert result is not None
     assert set(result.verdicts.values()) == {Verdict.PASS}
     assert {rule.id for rule in result.rules.values() if rule.on_request} == set(result.verdicts)
     assert "explored: " in text
     assert not (project / ".hypothesis").exists()
 
 
-def test_the_path_is_shown(run):
+def test_the_path_is_shown(run: Run) -> None:
     """The report has the path, a line for each step, no wider than the terminal, and a command that finds it again."""
     result, text = run("--stress=20s", "--seed=1", "--defect=second-offset-refused", f"--only={WALK}")
+    assert result is not None
     assert result.verdicts == {WALK: Verdict.FAIL}
     path = text.partition("   path      did")[2].partition("   did       ")[0].splitlines()
     assert 3 <= len(path) <= LONGEST + 1
@@ -201,10 +213,10 @@ def test_the_path_is_shown(run):
 
 
 @pytest.fixture
-def hostile(project, tmp_path):
+def hostile(project: Path, tmp_path: Path) -> Callable[[str], Path]:
     """Profile of a server that plays a trick on its client."""
 
-    def write(trick):
+    def write(trick: str) -> Path:
         document = yaml.safe_load((project / "profiles/reference.yaml").read_text())
         server = Path(__file__).parents[1] / "bad_input/hostile_server.py"
         document["device"]["command"] = ["{python}", str(server), "{socket}", trick]
@@ -215,12 +227,14 @@ def hostile(project, tmp_path):
     return write
 
 
-def test_all_that_was_found_is_shown(run):
+def test_all_that_was_found_is_shown(run: Run) -> None:
     """The case fails with the first, the others stand below it, each with its path."""
     broken = ("--defect=pre-copy-must-drain", "--defect=close-needs-stop")
     result, text = run("--stress=20s", "--seed=1", *broken, f"--only={WALK}")
+    assert result is not None
     assert result.verdicts == {WALK: Verdict.FAIL}
     (case,) = result.cases.values()
+    assert case.failure is not None
     assert len(case.failure.further) >= 1
     for further in case.failure.further:
         assert further.path
@@ -228,15 +242,16 @@ def test_all_that_was_found_is_shown(run):
     assert text.count("   path      did") == 1 + len(case.failure.further)
 
 
-def test_a_hang_is_a_hang(run, hostile):
+def test_a_hang_is_a_hang(run: Run, hostile: Callable[[str], Path]) -> None:
     """A device that does not answer is tried once, and the report has the path to the call."""
     result, text = run("--stress=60s", f"--only={WALK}", profile=hostile("data_size#3-:hang"))
+    assert result is not None
     assert result.verdicts == {WALK: Verdict.HANG}
     assert "REGION_READ" in text
     assert text.partition("   path      did")[2]
 
 
-def test_a_server_that_dies_is_found(hostile):
+def test_a_server_that_dies_is_found(hostile: Callable[[str], Path]) -> None:
     """The last step of the path is the one that had no answer."""
     (finding,), _ = explore(hostile("data_size#2-:die"), 30)
     assert finding.repeatable
@@ -252,7 +267,7 @@ def test_a_server_that_dies_is_found(hostile):
         ([f"--only={WALK}"], "only a run with --stress has cases of it"),
     ],
 )
-def test_what_is_no_request(run, options, complaint):
+def test_what_is_no_request(run: Run, options: Sequence[str], complaint: str) -> None:
     """A time that is none is refused, and so is a rule of this suite without a time for it."""
     _, text = run(*options)
     assert complaint in text

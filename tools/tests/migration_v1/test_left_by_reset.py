@@ -3,9 +3,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+
 import pytest
 import yaml
 
+from vfio_compliance.results import summary
 from vfio_compliance.results.verdict import Verdict
 
 #: Rules whose tests look at a device that was restored.
@@ -22,7 +26,9 @@ RESTORED = {
 
 
 @pytest.fixture(params=[True, False], ids=["second device", "one device"])
-def judge(request, judge_in_process, project, tmp_path):
+def judge(
+    request: pytest.FixtureRequest, judge_in_process: Callable[..., summary.Summary], project: Path, tmp_path: Path
+) -> Callable[..., dict[str, Verdict]]:
     """Judges a device whose reset leaves its memory and its SCRATCH registers as they are."""
     document = yaml.safe_load((project / "profiles/reference.yaml").read_text())
     document["device"]["command"].append("--reset=keep")
@@ -34,12 +40,12 @@ def judge(request, judge_in_process, project, tmp_path):
     return lambda *options: judge_in_process(profile, tmp_path, *only, *options).verdicts
 
 
-def test_such_a_device_can_be_judged(judge):
+def test_such_a_device_can_be_judged(judge: Callable[..., dict[str, Verdict]]) -> None:
     """It keeps each of these rules, and none is left out."""
     assert judge() == dict.fromkeys(RESTORED, Verdict.PASS)
 
 
-def test_nothing_restored_is_seen(judge):
+def test_nothing_restored_is_seen(judge: Callable[..., dict[str, Verdict]]) -> None:
     """No rule holds for a device that throws away what it is given, though it shows what it showed.
 
     What is special about pre-copy, or about one buffer after the other, cannot be judged then.

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 
 from vfio_compliance.migration_v1.model import Answer, Deviation, DeviceModel, Layout, Saved
@@ -14,24 +16,24 @@ STOP_AND_COPY, RESUMING = DeviceState.STOP_AND_COPY, DeviceState.RESUMING
 TAKEN, REFUSED = Answer(4), Answer(-1)
 
 
-def number(value):
+def number(value: int) -> Answer:
     """A register of 8 bytes."""
     return Answer(8, value.to_bytes(8, "little"))
 
 
 @pytest.fixture
-def model():
+def model() -> DeviceModel:
     """A device that was reset, with room for data from 0x1000 on."""
     return DeviceModel(Layout(0x5000, [], 4096))
 
 
-def go(model, *states):
+def go(model: DeviceModel, *states: DeviceState) -> None:
     """Each is taken."""
     for state in states:
         model.write_state(state, TAKEN)
 
 
-def save(model, content):
+def save(model: DeviceModel, content: bytes) -> None:
     """A whole state of one buffer."""
     go(model, STOP_AND_COPY)
     model.read_pending(number(len(content)))
@@ -42,17 +44,19 @@ def save(model, content):
     model.read_pending(number(0))
 
 
-def load(model):
+def load(model: DeviceModel) -> None:
     """The state that was chosen, whole."""
     go(model, RESUMING)
+    assert model.resuming is not None
     content = model.resuming.next_buffer
+    assert content is not None
     model.read_offset(number(0x1000))
     model.write_data(0x1000, content, Answer(len(content)))
     model.write_size(len(content), Answer(8))
     go(model, RUNNING)
 
 
-def test_a_state_is_kept_once_and_the_last_four(model):
+def test_a_state_is_kept_once_and_the_last_four(model: DeviceModel) -> None:
     """However often the end is read."""
     for value in range(6):
         model.visible = value
@@ -62,7 +66,7 @@ def test_a_state_is_kept_once_and_the_last_four(model):
 
 
 @pytest.mark.parametrize(("which", "visible"), [(0, 8), (1, 7), (2, 8)])
-def test_the_state_that_is_given_is_what_is_seen(model, which, visible):
+def test_the_state_that_is_given_is_what_is_seen(model: DeviceModel, which: int, visible: int) -> None:
     """The newest, or one of those before it."""
     for value in (7, 8):
         model.visible = value
@@ -75,7 +79,7 @@ def test_the_state_that_is_given_is_what_is_seen(model, which, visible):
         model.shown(9)
 
 
-def test_a_second_state_takes_the_place_of_the_first(model):
+def test_a_second_state_takes_the_place_of_the_first(model: DeviceModel) -> None:
     """Without a reset between the two."""
     for value in (7, 8):
         model.visible = value
@@ -88,7 +92,7 @@ def test_a_second_state_takes_the_place_of_the_first(model):
     assert model.works
 
 
-def test_states_are_shared_with_the_second_device(model):
+def test_states_are_shared_with_the_second_device(model: DeviceModel) -> None:
     """What one has saved the other is given, and the other way round."""
     model.visible = 7
     save(model, b"7")
@@ -112,7 +116,7 @@ def test_states_are_shared_with_the_second_device(model):
     ],
     ids=str,
 )
-def test_whether_it_works(model, states, works, interruptions):
+def test_whether_it_works(model: DeviceModel, states: Sequence[DeviceState], works: bool, interruptions: int) -> None:
     """It runs, and nothing was done to it that the text leaves open; it was interrupted where it may have stopped."""
     go(model, *states)
     assert (model.works, model.interruptions) == (works, interruptions)
@@ -121,7 +125,7 @@ def test_whether_it_works(model, states, works, interruptions):
     assert model.interruptions > interruptions
 
 
-def test_a_refusal_interrupts(model):
+def test_a_refusal_interrupts(model: DeviceModel) -> None:
     """Until device_state is read nobody knows whether it is in the error state."""
     model.write_state(7, REFUSED)
     assert not model.works

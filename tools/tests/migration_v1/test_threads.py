@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import errno
 import threading
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -36,7 +38,7 @@ STAYS = [Stay(0, 10, RUNNING, False), Stay(20, 30, STOP, True), Stay(40, 50, STO
         (5, 55, WHOLE, 7),  # nobody knows what was done before and after
     ],
 )
-def test_reads_allowed(began, ended, outcome, value):
+def test_reads_allowed(began: int, ended: int, outcome: Outcome, value: int) -> None:
     """Before and after a change the state is read, during a change any of the states, or nothing."""
     judge_reads([Read(began, ended, outcome, value)], STAYS, [])
 
@@ -52,14 +54,14 @@ def test_reads_allowed(began, ended, outcome, value):
         (35, 45, REFUSED, 0, "stop"),
     ],
 )
-def test_reads_forbidden(began, ended, outcome, value, expected):
+def test_reads_forbidden(began: int, ended: int, outcome: Outcome, value: int, expected: str) -> None:
     """A state that the device has left, or is not in yet; a value that is no state."""
     with pytest.raises(Strayed) as caught:
         judge_reads([Read(began, ended, outcome, value)], STAYS, [])
     assert caught.value.lines[-1].expected == expected
 
 
-def now(state):
+def now(state: DeviceState) -> Callable[..., Any]:
     """Reads device_state."""
     return lambda: state
 
@@ -68,7 +70,7 @@ def now(state):
     ("outcomes", "state"),
     [((WHOLE, WHOLE), STOP), ((WHOLE, WHOLE), PRE_COPY), ((WHOLE, REFUSED), STOP), ((REFUSED, WHOLE), ERROR)],
 )
-def test_races_allowed(outcomes, state):
+def test_races_allowed(outcomes: tuple[Outcome, Outcome], state: DeviceState) -> None:
     """The last one that was taken is read, or error where one was refused."""
     judge_race([STOP, PRE_COPY], outcomes, now(state))
 
@@ -83,22 +85,22 @@ def test_races_allowed(outcomes, state):
         ((WHOLE, WHOLE), ERROR),
     ],
 )
-def test_races_forbidden(outcomes, state):
+def test_races_forbidden(outcomes: tuple[Outcome, Outcome], state: DeviceState) -> None:
     """None was taken, a part was, or what is read is neither."""
     with pytest.raises(Strayed):
         judge_race([STOP, PRE_COPY], outcomes, now(state))
 
 
-def test_both_begin_together():
+def test_both_begin_together() -> None:
     """Each of two threads can wait for the other."""
     meeting = threading.Barrier(2, timeout=30)
     assert at_once(lambda number: (meeting.wait() is not None, name(number))) == [(True, "stop"), (True, "running")]
 
 
-def test_what_the_other_thread_meets_is_told():
+def test_what_the_other_thread_meets_is_told() -> None:
     """What is raised beside a block is raised at its end, unless the block raises something itself."""
 
-    def fail():
+    def fail() -> None:
         raise LookupError
 
     with pytest.raises(LookupError), Beside(fail):
@@ -107,12 +109,12 @@ def test_what_the_other_thread_meets_is_told():
         raise ZeroDivisionError
 
 
-def test_the_other_thread_works_meanwhile():
+def test_the_other_thread_works_meanwhile() -> None:
     """It has begun when the block does, goes on, and has ended after it."""
     done = []
     more = threading.Event()
 
-    def work():
+    def work() -> None:
         done.append(0)
         if len(done) > 100:
             more.set()

@@ -56,7 +56,7 @@ def look_at(tmp_path: Path, fiend: Fiend, version: bytes | None = None) -> looki
         server.stop()
 
 
-def test_nothing_is_changed():
+def test_nothing_is_changed() -> None:
     """Calls are an open, questions, reads and a close: no write, no reset, no tracking, no mapping."""
     calls = Calls()
     look(calls=calls)
@@ -67,12 +67,12 @@ def test_nothing_is_changed():
 
 
 @pytest.mark.parametrize("section", ["trapped", "mapped", "partitioned"])
-def test_the_data_section(section):
+def test_the_data_section(section: str) -> None:
     """How it is accessed is what the driver was built for."""
     assert look(f"--data-section={section}").seen["migration_v1"].claims == {"data_section": section}
 
 
-def test_tracking():
+def test_tracking() -> None:
     """Page sizes and the largest bitmap are those that the container announces."""
     seen = look().seen["dirty_type1"]
     assert seen.claims == {"page_size": "4096"}
@@ -92,7 +92,7 @@ def test_tracking():
     ],
     ids=range(7),
 )
-def test_areas(tmp_path, section, areas):
+def test_areas(tmp_path: Path, section: str, areas: tuple[int, ...]) -> None:
     """Several areas in a row are as good as one; what they leave out is only read and written."""
     kind = capability(TYPE, 48, type_of(3, 1))
     sparse = capability(SPARSE, 0, len(areas) // 2, *areas)
@@ -101,7 +101,7 @@ def test_areas(tmp_path, section, areas):
 
 
 @pytest.mark.parametrize("state", [0, 1, 2, 3, 4, 5, 6, 7, 0x101])
-def test_whatever_state_it_is_in(tmp_path, state):
+def test_whatever_state_it_is_in(tmp_path: Path, state: int) -> None:
     """It is told, and not changed."""
     fiend = Fiend(state=struct.pack("<I", state))
     said = look_at(tmp_path, fiend).seen["migration_v1"].says
@@ -137,14 +137,14 @@ OUTSIDE = capability(TYPE, 48, type_of(3, 1)) + capability(SPARSE, 0, 1, 0x1000,
     ],
     ids=range(17),
 )
-def test_what_no_device_says(tmp_path, fiend, message):
+def test_what_no_device_says(tmp_path: Path, fiend: Fiend, message: str) -> None:
     """Absurd answers end the look with a message that has them."""
     with pytest.raises(ProbeError, match=message):
         look_at(tmp_path, fiend)
 
 
 @pytest.mark.parametrize("page", [1, 2048])
-def test_absurd_pages(tmp_path, page):
+def test_absurd_pages(tmp_path: Path, page: int) -> None:
     """No profile can claim them; larger ones than this machine has are not agreed on."""
     version = b"\0\0\0\0" + GOOD_VERSION.replace(b"4096", str(page).encode())
     with pytest.raises(ProbeError, match="page sizes of dirty bitmaps"):
@@ -153,7 +153,9 @@ def test_absurd_pages(tmp_path, page):
 
 @pytest.mark.parametrize("request_number", range(1, 6))
 @pytest.mark.parametrize("end", ["leave", "be silent"])
-def test_gone_or_late_in_the_middle(tmp_path, monkeypatch, end, request_number):
+def test_gone_or_late_in_the_middle(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: str, request_number: int
+) -> None:
     """Whichever request it is."""
     monkeypatch.setattr(looking, "Limits", lambda: SimpleNamespace(call=0.3, test=30.0))
     fiend = Fiend(ends={request_number: end})
@@ -163,20 +165,20 @@ def test_gone_or_late_in_the_middle(tmp_path, monkeypatch, end, request_number):
 
 
 @pytest.mark.parametrize("defect", ["info-chain-loops", "info-chain-outside"])
-def test_chains_of_the_container(defect):
+def test_chains_of_the_container(defect: str) -> None:
     """They are not believed either."""
     with pytest.raises(ProbeError, match="information"):
         look(f"--defect={defect}")
 
 
-def test_many_regions(tmp_path):
+def test_many_regions(tmp_path: Path) -> None:
     """They are not all named."""
     seen = look_at(tmp_path, Fiend(regions=4096))
     assert len(seen.regions) < 50
     assert seen.regions[-1] == "and 4064 more"
 
 
-def test_a_server_that_does_not_start():
+def test_a_server_that_does_not_start() -> None:
     """Its last words are in the message."""
     where = VfioUserDevice(
         transport="vfio-user", command=(sys.executable, "-c", "import sys; sys.exit('no card')", "{socket}")

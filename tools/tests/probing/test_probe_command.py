@@ -8,7 +8,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -18,15 +18,19 @@ from scripted_server import ScriptedServer
 
 from vfio_compliance import profiles, rules, sections
 from vfio_compliance.cli.main import main
+from vfio_compliance.dirty_type1.profile import DirtyClaims
 from vfio_compliance.interfaces import INTERFACES
+from vfio_compliance.migration_v1.profile import MigrationClaims
 from vfio_compliance.probing import look as looking
 from vfio_compliance.probing import target
 from vfio_compliance.probing import text as writing
 from vfio_compliance.probing.identity import Identity
 from vfio_compliance.probing.look import Look
 from vfio_compliance.profiles import KernelGroupDevice, ProfileError, VfioUserDevice, load
+from vfio_compliance.results import summary
+from vfio_compliance.results.inflight import Inflight
 from vfio_compliance.results.verdict import Verdict
-from vfio_compliance.run.interface import Seen
+from vfio_compliance.run.interface import Interface, Seen
 
 REFERENCE = ("--", "{python}", "-m", "refdriver", "--socket-path={socket}")
 
@@ -53,7 +57,7 @@ def catalogue(project: Path) -> rules.Catalogue:
 
 
 @pytest.fixture(scope="module")
-def probed(tmp_path_factory) -> Path:
+def probed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A profile of the reference device."""
     path = tmp_path_factory.mktemp("probed") / "device.yaml"
     assert main(["probe", "--out", str(path), *REFERENCE]) == 0
@@ -68,24 +72,26 @@ def fiend(tmp_path: Path) -> Iterator[ScriptedServer]:
     server.stop()
 
 
-def test_it_says_what_was_seen(probed):
+def test_it_says_what_was_seen(probed: Path) -> None:
     """And claims nothing else."""
     profile = load(probed, sections.PROFILE)
     assert profile.name == "refdriver"
     assert profile.interfaces == ("migration_v1", "dirty_type1")
     assert profile.description == "PCI device 1af4:10f1"
-    assert (profile.claims.data_section, profile.claims.page_size) == ("mapped", 4096)
-    assert (profile.claims.precopy_data, profile.claims.transitions) == (None, ())
+    migrates, tracks = profile.claims_of(MigrationClaims), profile.claims_of(DirtyClaims)
+    assert (migrates.data_section, tracks.page_size) == ("mapped", 4096)
+    assert (migrates.precopy_data, migrates.transitions) == (None, ())
     assert profile.stimulus.running is None
+    assert isinstance(profile.device, VfioUserDevice)
     assert profile.device.command == REFERENCE[1:]
 
 
-def test_it_passes_check(probed, capsys):
+def test_it_passes_check(probed: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", str(probed)]) == 0
     assert capsys.readouterr().out.endswith(f"{probed}: ok\n")
 
 
-def test_it_can_be_run(probed, judge_in_process, tmp_path):
+def test_it_can_be_run(probed: Path, judge_in_process: Callable[..., summary.Summary], tmp_path: Path) -> None:
     """What cannot be judged is n/a or not-run by a key that the profile has as a comment; nothing fails."""
     summary = judge_in_process(probed, tmp_path, most=1)
     verdicts = {case.verdict for case in summary.cases.values()}
@@ -96,7 +102,7 @@ def test_it_can_be_run(probed, judge_in_process, tmp_path):
     assert [key for key in wanted if f"  # {key.rpartition('.')[2]}:" not in text] == []
 
 
-def test_it_names_what_it_lacks(probed, catalogue):
+def test_it_names_what_it_lacks(probed: Path, catalogue: rules.Catalogue) -> None:
     """Each rule of a device that wants a key is named in the comment of that key, with their number."""
     paragraphs = [" ".join(each.split()).replace(" # ", " ") for each in probed.read_text().split("\n\n")]
     for key in {
@@ -111,7 +117,7 @@ def test_it_names_what_it_lacks(probed, catalogue):
         assert [rule.id for rule in wanting if rule.id not in said] == []
 
 
-def test_a_blank_is_not_taken_for_a_value(probed, tmp_path):
+def test_a_blank_is_not_taken_for_a_value(probed: Path, tmp_path: Path) -> None:
     """Whoever takes all the # away and fills nothing in hears of each key."""
     text = re.sub(r"(?m)^( *)# (?=(?:  )*(?:# |\w+:( \{\})?$|\{\}$))", r"\1", probed.read_text())
     assert "\nstimulus:\n" in text
@@ -122,7 +128,9 @@ def test_a_blank_is_not_taken_for_a_value(probed, tmp_path):
     assert {"precopy_data:", "dirty_scope:", "sample:", "write:", "observe:", "save_fault:", "comes_within:"} <= lines
 
 
-def test_a_claim_that_was_seen_is_right(judge_in_process, project, tmp_path):
+def test_a_claim_that_was_seen_is_right(
+    judge_in_process: Callable[..., summary.Summary], project: Path, tmp_path: Path
+) -> None:
     """The run finds the same data section, however the device was built."""
     for section in ("trapped", "mapped", "partitioned"):
         path = tmp_path / f"{section}.yaml"
@@ -133,13 +141,13 @@ def test_a_claim_that_was_seen_is_right(judge_in_process, project, tmp_path):
         assert [each.verdict for each in summary.cases.values()] == [Verdict.PASS]
 
 
-def test_to_standard_output(probed, capsys):
+def test_to_standard_output(probed: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The same text, and nothing else."""
     assert main(["probe", *REFERENCE]) == 0
     assert capsys.readouterr().out == probed.read_text()
 
 
-def test_no_file_is_replaced(probed, tmp_path, capsys):
+def test_no_file_is_replaced(probed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Unless that is asked for; the device is not even opened."""
     path = tmp_path / "mine.yaml"
     path.write_text("mine")
@@ -154,7 +162,9 @@ def test_no_file_is_replaced(probed, tmp_path, capsys):
 
 @pytest.mark.parametrize("out", ["", ".", "none/there.yaml", "a" * 300])
 @pytest.mark.parametrize("force", [[], ["--force"]])
-def test_where_no_file_can_be(monkeypatch, tmp_path, capsys, out, force):
+def test_where_no_file_can_be(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str], out: str, force: Sequence[str]
+) -> None:
     """The complaint has the path; nothing is left."""
     monkeypatch.chdir(tmp_path)
     assert main(["probe", "--out", out, *force, *REFERENCE]) == 2
@@ -163,7 +173,9 @@ def test_where_no_file_can_be(monkeypatch, tmp_path, capsys, out, force):
 
 
 @pytest.mark.parametrize("force", [[], ["--force"]])
-def test_gone_in_the_middle(fiend, tmp_path, capsys, force):
+def test_gone_in_the_middle(
+    fiend: ScriptedServer, tmp_path: Path, capsys: pytest.CaptureFixture[str], force: Sequence[str]
+) -> None:
     """Exit code 2, one clear line, and no file: not even a part of one; one that was there is as before."""
     out = tmp_path / "out.yaml"
     if force:
@@ -176,7 +188,7 @@ def test_gone_in_the_middle(fiend, tmp_path, capsys, force):
     assert not force or out.read_text() == "mine"
 
 
-def test_killed_in_the_middle(tmp_path):
+def test_killed_in_the_middle(tmp_path: Path) -> None:
     """A server that is silent, and a user who has enough of it."""
     server = ScriptedServer(tmp_path / "s", silent := Fiend(ends={2: "be silent"}))
     command = [
@@ -197,7 +209,7 @@ def test_killed_in_the_middle(tmp_path):
     assert os.listdir(tmp_path) == ["s"]
 
 
-def test_nothing_to_judge(tmp_path, capsys):
+def test_nothing_to_judge(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A device that has no interface that is judged gets no profile."""
     server = ScriptedServer(tmp_path / "s", Fiend(capabilities=b""), b"\0\0\0\0{}\0")
     assert main(["probe", str(tmp_path / "s")]) == 2
@@ -215,7 +227,7 @@ def seen(**says: str) -> Look:
 
 
 @pytest.mark.parametrize("text", HOSTILE, ids=range(len(HOSTILE)))
-def test_names_from_elsewhere(tmp_path, catalogue, text):
+def test_names_from_elsewhere(tmp_path: Path, catalogue: rules.Catalogue, text: str) -> None:
     """Whatever a driver, a list of names or a server calls itself, the profile says that and nothing else."""
     where = KernelGroupDevice(transport="kernel-group", name="0000:01:00.0", sysfs="/sys/bus/pci/devices/0000:01:00.0")
     known = Identity(("1234", "5678"), text, text, text, text, text, text)
@@ -231,7 +243,7 @@ def test_names_from_elsewhere(tmp_path, catalogue, text):
 
 
 @pytest.mark.parametrize("text", HOSTILE, ids=range(len(HOSTILE)))
-def test_paths_from_elsewhere(tmp_path, capsys, text):
+def test_paths_from_elsewhere(tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str) -> None:
     """A path that no profile takes is a complaint; any other one is in the profile as it is."""
     name = re.sub(r"[\x00/\ud800]", "", text)[:8].strip() or "x"  # the path of a socket is short
     server = ScriptedServer(tmp_path / name, Fiend())
@@ -245,16 +257,18 @@ def test_paths_from_elsewhere(tmp_path, capsys, text):
         assert device == VfioUserDevice(transport="vfio-user", socket=str(tmp_path / name))
 
 
-def test_every_interface_can_be_probed():
+def test_every_interface_can_be_probed() -> None:
     """A new one says what can be seen of it, or that there is nothing to see."""
-    assert [each.name for each in INTERFACES if each.probe is type(INTERFACES[0]).__mro__[1].probe] == []
+    assert [each.name for each in INTERFACES if type(each).probe is Interface.probe] == []
 
 
-def test_a_call_into_the_kernel_that_does_not_return(monkeypatch, tmp_path, capsys):
+def test_a_call_into_the_kernel_that_does_not_return(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """It keeps nobody: the call is named, and there is no file."""
     device = KernelGroupDevice(transport="kernel-group", name="x", sysfs="/sys/none/x")
 
-    def look(where, interfaces, calls):
+    def look(where: object, interfaces: object, calls: Inflight) -> None:
         calls.begin("read", "region 9", 0, 4)
         signal.pause()
 

@@ -8,9 +8,12 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
+from pathlib import Path
 
 from vfio_compliance.cli.main import main
 from vfio_compliance.profiles import KernelGroupDevice, load
+from vfio_compliance.results import summary
 from vfio_compliance.results.verdict import Verdict
 from vfio_compliance.sections import PROFILE
 
@@ -18,11 +21,13 @@ from vfio_compliance.sections import PROFILE
 KNOWN_TO_FEW = {"precopy_data", "transitions", "repeatable_state", "dirty_scope"}
 
 
-def test_a_first_profile_and_a_run(target, judge_in_process, tmp_path):
+def test_a_first_profile_and_a_run(
+    target: Path, judge_in_process: Callable[..., summary.Summary], tmp_path: Path
+) -> None:
     """It says of the device what the profile says that was written by hand, and nothing is broken by it."""
     known, path = load(target, PROFILE), tmp_path / "probed.yaml"
     device = known.device
-    words = [device.sysfs] if isinstance(device, KernelGroupDevice) else ["--", *device.command]
+    words = [device.sysfs] if isinstance(device, KernelGroupDevice) else ["--", *(device.command or ())]
     assert main(["probe", "--out", str(path), *words]) == 0
     assert main(["check", str(path)]) == 0
     found = load(path, PROFILE)
@@ -30,6 +35,7 @@ def test_a_first_profile_and_a_run(target, judge_in_process, tmp_path):
     seen = {name: value for name, value in dataclasses.asdict(found.claims).items() if name not in KNOWN_TO_FEW}
     assert {name: value for name, value in dataclasses.asdict(known.claims).items() if name in seen} == seen
     if isinstance(device, KernelGroupDevice):
+        assert isinstance(found.device, KernelGroupDevice)
         assert (found.device.name, found.device.sysfs) == (device.name, device.sysfs)
         assert found.driver == known.driver
     summary = judge_in_process(path, tmp_path, "--plan=smoke")

@@ -13,6 +13,7 @@ from pci_tree import BUS, DISK, NET, SOUND, FakeMachine, built, without_driver
 from vfio_compliance.probing.errors import ProbeError
 from vfio_compliance.probing.identity import identity, names, same_kind
 from vfio_compliance.probing.target import where
+from vfio_compliance.profiles import KernelGroupDevice, VfioUserDevice
 
 FOLDER = f"/{BUS}/devices/{NET}"
 
@@ -39,25 +40,39 @@ def machine(tmp_path: Path) -> FakeMachine:
     return found
 
 
+def of_the_kernel(word: str, machine: FakeMachine) -> KernelGroupDevice:
+    """The device of that machine which a word means."""
+    found = where(word, (), machine.root)
+    assert isinstance(found, KernelGroupDevice)
+    return found
+
+
+def served_by(word: str | None, *command: str) -> VfioUserDevice:
+    """The device of a server."""
+    found = where(word, command)
+    assert isinstance(found, VfioUserDevice)
+    return found
+
+
 @pytest.mark.parametrize(
     "word", [NET, NET.removeprefix("0000:"), FOLDER, f"{FOLDER}/", f"7:{NET}", f"/dev/vfio/7:{NET}"]
 )
-def test_a_device_of_the_kernel(machine, word):
+def test_a_device_of_the_kernel(machine: FakeMachine, word: str) -> None:
     """However it is named, the profile has its folder in sysfs: groups change their numbers."""
-    found = where(word, (), machine.root)
+    found = of_the_kernel(word, machine)
     assert (found.name, found.sysfs, found.group) == (NET, FOLDER, None)
 
 
 @pytest.mark.parametrize("word", ["5", "/dev/vfio/5"])
-def test_a_group_of_one(machine, word):
+def test_a_group_of_one(machine: FakeMachine, word: str) -> None:
     """Its device is meant."""
-    assert where(word, (), machine.root).name == DISK
+    assert of_the_kernel(word, machine).name == DISK
 
 
-def test_a_group_in_which_one_has_a_driver(machine):
+def test_a_group_in_which_one_has_a_driver(machine: FakeMachine) -> None:
     """That one is meant."""
     without_driver(machine, SOUND)
-    assert where("7", (), machine.root).name == NET
+    assert of_the_kernel("7", machine).name == NET
 
 
 @pytest.mark.parametrize(
@@ -81,23 +96,23 @@ def test_a_group_in_which_one_has_a_driver(machine):
     ],
     ids=range(15),
 )
-def test_what_is_no_device(machine, word, message):
+def test_what_is_no_device(machine: FakeMachine, word: str | None, message: str) -> None:
     with pytest.raises(ProbeError, match=message) as refused:
         where(word, (), machine.root)
     assert len(str(refused.value)) < 1000
 
 
-def test_a_socket(tmp_path):
+def test_a_socket(tmp_path: Path) -> None:
     """With a command it is where the server is to listen, and need not be there yet."""
     path = str(tmp_path / "s")
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(path)
-        assert where(path).socket == path
-    assert where("/run/later", ["server", "{socket}"]).command == ("server", "{socket}")
-    assert where(None, ["server", "{socket}"]).socket is None
+        assert served_by(path).socket == path
+    assert served_by("/run/later", "server", "{socket}").command == ("server", "{socket}")
+    assert served_by(None, "server", "{socket}").socket is None
 
 
-def test_who_a_device_is(machine):
+def test_who_a_device_is(machine: FakeMachine) -> None:
     """Ids, names, driver and the version of its module."""
     module = machine.root / "sys/module/e1000e"
     module.mkdir(parents=True)
@@ -126,7 +141,7 @@ def test_who_a_device_is(machine):
         (("ffff", "10d3"), ("", "")),
     ],
 )
-def test_names(machine, ids, found):
+def test_names(machine: FakeMachine, ids: tuple[str, str], found: tuple[str, str]) -> None:
     """A device is looked for among those of its vendor alone."""
     (machine.root / "usr/share/hwdata").mkdir(parents=True)
     (machine.root / "usr/share/hwdata/pci.ids").write_text(IDS)
@@ -134,13 +149,13 @@ def test_names(machine, ids, found):
 
 
 @pytest.mark.parametrize("text", ["", "0x80861", "8086:10d3", "\xff\xfe", "0xzzzz", "8" * 100_000])
-def test_ids_that_are_none(machine, text):
+def test_ids_that_are_none(machine: FakeMachine, text: str) -> None:
     """Then none are known."""
     (machine.root / BUS / "devices" / NET / "vendor").write_text(text)
     assert identity(FOLDER, machine.root).ids == ("", "")
 
 
-def test_others_of_its_kind(machine):
+def test_others_of_its_kind(machine: FakeMachine) -> None:
     """Those of the same ids and driver."""
     assert same_kind(FOLDER, machine.root) == []
     (machine.root / BUS / "devices" / SOUND / "driver").unlink()

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vfio_compliance.profiles.expressions import FileText, number, parse
+from vfio_compliance.profiles.expressions import FileText, Filled, number, parse
 
 KNOWN = {"$iova": 0x1_2345_6000, "$length": 4096, "$tail": 7}
 
@@ -28,7 +28,7 @@ KNOWN = {"$iova": 0x1_2345_6000, "$length": 4096, "$tail": 7}
         ("  $tail", 7),
     ],
 )
-def test_an_expression_is_what_it_says(text, value):
+def test_an_expression_is_what_it_says(text: str, value: int) -> None:
     assert number(parse(text), KNOWN) == value
 
 
@@ -56,7 +56,7 @@ def test_an_expression_is_what_it_says(text, value):
         ("-" * 150 + "$iova", ""),
     ],
 )
-def test_what_is_no_expression_is_refused(text, said):
+def test_what_is_no_expression_is_refused(text: str, said: str) -> None:
     """With a reason, whatever it is; what is odd and harmless may be taken."""
     try:
         found = parse(text)
@@ -76,7 +76,7 @@ def test_what_is_no_expression_is_refused(text, said):
         ("1 >> -$tail", "a shift by -7"),
     ],
 )
-def test_what_has_no_value_says_why(text, said):
+def test_what_has_no_value_says_why(text: str, said: str) -> None:
     with pytest.raises(ValueError, match=said):
         number(parse(text), KNOWN)
 
@@ -90,7 +90,7 @@ EXPRESSIONS = st.recursive(
 
 @settings(database=None)
 @given(EXPRESSIONS)
-def test_any_expression_is_what_python_says(text):
+def test_any_expression_is_what_python_says(text: str) -> None:
     expected = text
     for name, value in KNOWN.items():
         expected = expected.replace(name, str(value))
@@ -108,20 +108,21 @@ def test_any_expression_is_what_python_says(text):
         ("", ""),
     ],
 )
-def test_a_text_has_its_numbers_filled_in(text, filled):
+def test_a_text_has_its_numbers_filled_in(text: str, filled: str) -> None:
     assert parsed(text).fill(KNOWN) == filled
 
 
 @pytest.mark.parametrize("text", ["{", "}", "{}", "{$iova", "a}b", "{$iova:s}", "{$iova:99999d}", "{{$iova}}"])
-def test_a_text_with_a_slip_is_refused(text):
+def test_a_text_with_a_slip_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="`"):
         parsed(text)
 
 
-def parsed(text):
+def parsed(text: str) -> Filled:
     """A text as a profile has it."""
     from yaml.nodes import ScalarNode
 
     from vfio_compliance.profiles.document import STRING, Document
 
-    return FileText().parse(ScalarNode(STRING, text, style='"'), Document("a"))
+    filled: Filled = FileText().parse(ScalarNode(STRING, text, style='"'), Document("a"))
+    return filled

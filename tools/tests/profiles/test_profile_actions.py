@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import textwrap
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from vfio_compliance.profiles.document import LARGEST_FILE
 
 
 @pytest.fixture
-def written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str | bytes], Path]:
     """Makes a file of some text or bytes; gives its path as a profile would have it."""
     monkeypatch.chdir(tmp_path)
 
@@ -39,7 +40,7 @@ def problem(path: Path) -> str:
     return str(only)
 
 
-def test_functions(written) -> None:
+def test_functions(written: Callable[[str | bytes], Path]) -> None:
     """Those on the top level, each with the line of its `def`, and what it is to be given."""
     path = written(
         """\
@@ -102,7 +103,7 @@ BEFORE_SLASH = (
         (f"def f(device):\n    return 1{' + 1' * 900}", None),
     ],
 )
-def test_functions_that_no_step_can_call(written, text: str, says: str | None) -> None:
+def test_functions_that_no_step_can_call(written: Callable[[str | bytes], Path], text: str, says: str | None) -> None:
     """Each says why; the file itself is right, since a function may be there to help others."""
     assert functions(written(text))["f"].problem == says
 
@@ -125,19 +126,19 @@ def test_functions_that_no_step_can_call(written, text: str, says: str | None) -
     ],
     ids=range(13),
 )
-def test_files_that_are_none(written, text: str | bytes, says: str) -> None:
+def test_files_that_are_none(written: Callable[[str | bytes], Path], text: str | bytes, says: str) -> None:
     """The place is named, and it does not take long."""
     begin = time.monotonic()
     assert problem(written(text)).startswith(says)
     assert time.monotonic() - begin < 10
 
 
-def test_a_byte_order_mark_is_no_problem(written) -> None:
+def test_a_byte_order_mark_is_no_problem(written: Callable[[str | bytes], Path]) -> None:
     """Nor are warnings of the compiler printed."""
     assert functions(written(b"\xef\xbb\xbfx = '\\d'\r\ndef f(device): pass\r\n"))["f"].line == 2
 
 
-def test_what_is_no_file(written, tmp_path: Path) -> None:
+def test_what_is_no_file(written: Callable[[str | bytes], Path], tmp_path: Path) -> None:
     """Nothing is waited for, and no descriptor stays open."""
     written("")
     os.mkfifo("fifo")

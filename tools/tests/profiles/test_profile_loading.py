@@ -171,7 +171,7 @@ def test_what_is_left_out_has_its_default(tmp_path: Path) -> None:
     assert profile.claims == CLAIMS(data_section=None, precopy_data=None, transitions=(), page_size=None)
     assert profile.limits == Limits(largest_state=2**30, call=5.0, test=30.0, run=600.0)
     assert profile.stimulus == STIMULUS(running=None, dma=None, visible_state=None, error=None)
-    assert profile.waivers == profile.skip == ()
+    assert (profile.waivers, profile.skip) == ((), ())
     assert profile.setup == Setup(after_open=(), after_reset=())
     assert not profile.denies("stimulus.dma")
 

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from vfio_compliance.common.project import PROFILES
@@ -11,13 +13,13 @@ from vfio_compliance.sections import PROFILE
 
 
 @pytest.fixture(autouse=True)
-def elsewhere(tmp_path, monkeypatch):
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder that has nothing."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
-def test_names():
+def test_names() -> None:
     """Each profile has one, of those that describe a device; those of examples, too; and each can be loaded."""
     assert {"reference", "refdriver-kernel", "qemu-edu", "python"} <= shipped.profiles().keys()
     assert "template" not in shipped.profiles()
@@ -26,27 +28,27 @@ def test_names():
         assert shipped.called(path) == name
 
 
-def test_no_name_is_there_twice():
+def test_no_name_is_there_twice() -> None:
     """Neither in two folders, nor as that of a plan where a word can mean both."""
     files = [*PROFILES.glob("*.yaml"), *PROFILES.glob("examples/*.yaml")]
     assert len({file.stem for file in files}) == len(files)
 
 
 @pytest.mark.parametrize("path", ["profiles/mine.yaml", "mine.yaml", "/mine", "", ".", "a/b"])
-def test_path(path):
+def test_path(path: str) -> None:
     """What looks like a path is one, there or not."""
     assert str(shipped.file_of(path)) in (path, ".")
 
 
 @pytest.mark.parametrize("path", ["profiles/reference.yaml", "reference.yaml", "profiles/examples/python.yaml"])
-def test_path_of_a_checkout(path):
+def test_path_of_a_checkout(path: str) -> None:
     """As a reader of the README writes it, who has none: the name is told."""
     name = path.rpartition("/")[2].removesuffix(".yaml")
     with pytest.raises(ProfileError, match=f"there is no file `{path}`; did you mean `{name}`?"):
         shipped.file_of(path)
 
 
-def test_file_of_that_name(elsewhere):
+def test_file_of_that_name(elsewhere: Path) -> None:
     """It is meant, whatever it is: a link that leads nowhere, too."""
     (elsewhere / "reference").symlink_to("nowhere")
     assert str(shipped.file_of("reference")) == "reference"
@@ -69,7 +71,7 @@ def test_file_of_that_name(elsewhere):
     ],
     ids=lambda text: repr(text)[:30],
 )
-def test_unknown_name(word, says):
+def test_unknown_name(word: str, says: str) -> None:
     """With those that there are, and the one that may be meant; in one harmless line."""
     with pytest.raises(ProfileError) as caught:
         shipped.file_of(word)
@@ -78,7 +80,7 @@ def test_unknown_name(word, says):
     assert str(caught.value).isprintable()
 
 
-def test_others_keep_their_path(elsewhere):
+def test_others_keep_their_path(elsewhere: Path) -> None:
     """A file of the user's is called by its path, also where it has the name of one that is shipped."""
     assert shipped.called(elsewhere / "reference.yaml") == str(elsewhere / "reference.yaml")
     assert shipped.called(PROFILES / "template.yaml") == str(PROFILES / "template.yaml")

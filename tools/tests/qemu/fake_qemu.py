@@ -139,7 +139,7 @@ class Fake:
         if name == "migrate" and FAULT == "refuses":
             self.say({"error": {"class": "GenericError", "desc": "not \x1b[31mthis device"}, "id": order["id"]})
             return False
-        result = getattr(self, name.replace("-", "_"), lambda **_: {})(**arguments)
+        result: Any = getattr(self, name.replace("-", "_"), lambda **_: {})(**arguments)
         self.say({"event": "SOMETHING"})
         self.say({"return": result, "id": order["id"]})
         return bool(name == "quit")

@@ -9,7 +9,9 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -18,9 +20,11 @@ from descriptors import same_descriptors
 from vfio_compliance import profiles
 from vfio_compliance.cli.main import main
 from vfio_compliance.qemu import command, flows, machine, recording
+from vfio_compliance.qemu.answer import Findings
 from vfio_compliance.qemu.command import Wishes
 from vfio_compliance.qemu.conduct import EVENTS_FILE, STRACE, STRACE_FILE, TRACE_FILE
 from vfio_compliance.qemu.flows import BACK, CANCEL, LIVE, PAUSED, Place
+from vfio_compliance.qemu.recording import Strace
 from vfio_compliance.qemu.report import NAME
 from vfio_compliance.sections import PROFILE
 
@@ -29,7 +33,7 @@ FAKE = Path(__file__).with_name("fake_qemu.py")
 #: Seconds that a step may take, and all of a call that waits for that in each flow.
 STEP, ALL = 3.0, 60.0
 
-DOCUMENT = {
+DOCUMENT: dict[str, Any] = {
     "format": 1,
     "name": "fake",
     "interfaces": ["migration_v1"],
@@ -46,7 +50,7 @@ DOCUMENT = {
 SECOND = {"name": "fake.1", "sysfs": "/nowhere/fake.1"}
 
 
-def load(folder, *, second=True, step=STEP, **stimulus):
+def load(folder: Path, *, second: bool = True, step: float = STEP, **stimulus: Any) -> Any:
     """The profile, with a second device or without, and another stimulus where one is given."""
     limits = {**DOCUMENT["limits"], "test": f"{step:g}s"}
     device = {**DOCUMENT["device"], **({"second": SECOND} if second else {})}
@@ -58,7 +62,7 @@ def load(folder, *, second=True, step=STEP, **stimulus):
     return profiles.load(path, PROFILE)
 
 
-def started(folder):
+def started(folder: Path) -> list[Any]:
     """What runs of all that was started by the test of this folder: other tests may have the same programs."""
     found = []
     for process in Path("/proc").glob("[0-9]*"):
@@ -71,14 +75,14 @@ def started(folder):
 
 
 @pytest.fixture
-def ask(tmp_path, monkeypatch):
+def ask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[Findings, str]]:
     """Carries out the command with a fault of the fake program; what was found, and what was printed."""
     monkeypatch.setattr(command, "place", lambda profile, where: Place(where.sysfs, {}))
     monkeypatch.setattr(machine, "_CONVERGES", 0.3)
     monkeypatch.setattr(machine, "_ENDING", 0.5)
     monkeypatch.setenv("FAKE_FOLDER", str(tmp_path))
 
-    def run(fault, profile=None, width=100, *, strace=False):
+    def run(fault: str, profile: Any = None, width: int = 100, *, strace: bool = False) -> tuple[Findings, str]:
         monkeypatch.setenv("FAKE", fault)
         output = io.StringIO()
         began = time.monotonic()
@@ -97,7 +101,7 @@ def ask(tmp_path, monkeypatch):
     return run
 
 
-def outcomes(found):
+def outcomes(found: Findings) -> dict[str, str]:
     """What became of each flow."""
     return {answer.flow: answer.outcome.value for answer in found.answers}
 
@@ -106,7 +110,7 @@ ALL_WELL = dict.fromkeys((LIVE, BACK, PAUSED, CANCEL), "completed")
 
 
 @pytest.mark.parametrize("second", [True, False], ids=["two devices", "one device"])
-def test_good(ask, tmp_path, second):
+def test_good(ask: Callable[..., tuple[Findings, str]], tmp_path: Path, second: bool) -> None:
     """All flows complete, and the state arrives."""
     found, printed = ask("", load(tmp_path, second=second))
     assert outcomes(found) == ALL_WELL
@@ -129,7 +133,7 @@ UNTRIED = {
 
 
 @pytest.mark.parametrize("fault", UNTRIED)
-def test_no_client(ask, fault):
+def test_no_client(ask: Callable[..., tuple[Findings, str]], fault: str) -> None:
     """A program that is no client of the interface, or does not work."""
     found, printed = ask(fault)
     code, said = UNTRIED[fault]
@@ -167,7 +171,7 @@ LIVE_FAULTS = {
 
 
 @pytest.mark.parametrize("fault", LIVE_FAULTS)
-def test_live_migration_goes_wrong(ask, fault):
+def test_live_migration_goes_wrong(ask: Callable[..., tuple[Findings, str]], fault: str) -> None:
     """The answer says how, and that is the end of all processes."""
     found, printed = ask(fault)
     outcome, said, code = LIVE_FAULTS[fault]
@@ -191,7 +195,7 @@ OTHER_FAULTS = {
 
 
 @pytest.mark.parametrize("fault", OTHER_FAULTS)
-def test_one_flow_goes_wrong(ask, fault):
+def test_one_flow_goes_wrong(ask: Callable[..., tuple[Findings, str]], fault: str) -> None:
     """The others have an answer of their own."""
     found, _ = ask(fault)
     flow, outcome, said = OTHER_FAULTS[fault]
@@ -202,7 +206,7 @@ def test_one_flow_goes_wrong(ask, fault):
 
 
 @pytest.mark.parametrize("fault", ["stays", "leaves-children", "talkative", "absurd-numbers"])
-def test_odd_but_good(ask, fault):
+def test_odd_but_good(ask: Callable[..., tuple[Findings, str]], fault: str) -> None:
     """One that has to be killed, starts others, prints much, or counts badly has migrated the device all the same."""
     found, _ = ask(fault)
     assert outcomes(found) == ALL_WELL
@@ -217,7 +221,9 @@ def test_odd_but_good(ask, fault):
     ],
     ids=["silent", "denied"],
 )
-def test_state_that_cannot_be_seen(ask, tmp_path, stimulus, why, code):
+def test_state_that_cannot_be_seen(
+    ask: Callable[..., tuple[Findings, str]], tmp_path: Path, stimulus: Mapping[str, str], why: str, code: int
+) -> None:
     """A migration that completes says enough only where there is no state to see."""
     found, printed = ask("", load(tmp_path, stimulus=stimulus))
     assert outcomes(found) == ALL_WELL
@@ -226,7 +232,7 @@ def test_state_that_cannot_be_seen(ask, tmp_path, stimulus, why, code):
     assert "the device's state was not compared" in printed
 
 
-def test_state_behind_another_region(ask, tmp_path):
+def test_state_behind_another_region(ask: Callable[..., tuple[Findings, str]], tmp_path: Path) -> None:
     """What the guest cannot reach cannot be compared, and that is said."""
     observe = {"read": {"region": 8, "offset": 0, "width": 8}}
     visible = {**DOCUMENT["stimulus"]["visible_state"], "observe": [observe]}
@@ -236,14 +242,14 @@ def test_state_behind_another_region(ask, tmp_path):
     assert found.exit_code == 2
 
 
-def test_narrow(ask):
+def test_narrow(ask: Callable[..., tuple[Findings, str]]) -> None:
     """The text fits into 60 columns, but for what has no blank in it."""
     _, printed = ask("loses", width=60)
     lines = [line.removeprefix("results: ") for line in printed.splitlines()]
     assert [line for line in lines if len(line) > 60 and " " in line.strip()] == []
 
 
-def test_device_that_is_not_there(tmp_path, capsys):
+def test_device_that_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The command ends with what is wrong, and has written it down."""
     load(tmp_path)
     out = tmp_path / "out"
@@ -253,14 +259,16 @@ def test_device_that_is_not_there(tmp_path, capsys):
     assert json.loads((out / NAME).read_text())["works"] is None
 
 
-def test_server_is_not_for_qemu(project, tmp_path, capsys):
+def test_server_is_not_for_qemu(project: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A device behind a vfio-user server is none that these QEMUs can have."""
     assert main(["qemu", str(project / "profiles/reference.yaml"), "--out", str(tmp_path / "out")]) == 4
     assert "not applicable: the device is not behind a kernel" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(("named", "code"), [(["--qemu", "no-such-qemu"], 2), ([], 4)], ids=["named", "not named"])
-def test_no_program(tmp_path, capsys, monkeypatch, named, code):
+def test_no_program(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, named: Sequence[str], code: int
+) -> None:
     """One that was asked for has to be there; else it is no place for the command."""
     load(tmp_path)
     monkeypatch.setenv("PATH", str(tmp_path))
@@ -268,7 +276,7 @@ def test_no_program(tmp_path, capsys, monkeypatch, named, code):
     assert "there is no" in capsys.readouterr().out
 
 
-def test_folder_that_cannot_be_written(tmp_path, capsys):
+def test_folder_that_cannot_be_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Said with the remedy."""
     load(tmp_path)
     (tmp_path / "file").write_text("")
@@ -277,7 +285,7 @@ def test_folder_that_cannot_be_written(tmp_path, capsys):
     assert "choose another folder with --out" in capsys.readouterr().err
 
 
-def test_defects_of_a_device_that_has_none(tmp_path, capsys):
+def test_defects_of_a_device_that_has_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Refused, not left out without a word."""
     load(tmp_path)
     options = ["--out", str(tmp_path / "out"), "--qemu", str(FAKE), "--defect", "saving-ignored"]
@@ -286,7 +294,7 @@ def test_defects_of_a_device_that_has_none(tmp_path, capsys):
 
 
 @pytest.fixture(scope="module")
-def strace():
+def strace() -> Strace:
     """One that works; a machine need not have it."""
     found = recording.find(1, STEP)
     if isinstance(found, str):
@@ -307,7 +315,7 @@ RECORDED = {
 
 @pytest.mark.usefixtures("strace")
 @pytest.mark.parametrize("fault", RECORDED)
-def test_recorded(ask, tmp_path, fault):
+def test_recorded(ask: Callable[..., tuple[Findings, str]], tmp_path: Path, fault: str) -> None:
     """A tracer changes nothing of it, outlives nobody, and what it wrote is judged: this fake has no device."""
     found, printed = ask(fault, load(tmp_path, step=3 * STEP), strace=True)  # a traced process starts slowly
     outcome, said = RECORDED[fault]
@@ -331,7 +339,9 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 
 @pytest.mark.parametrize("recorded", [False, True], ids=["alone", "recorded"])
-def test_killed(request, monkeypatch, tmp_path, recorded):
+def test_killed(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, recorded: bool
+) -> None:
     """A QEMU does not outlive a command that was killed, and has no time to end it."""
     before_it = request.getfixturevalue("strace").command("strace") if recorded else []
     monkeypatch.setenv("FAKE_FOLDER", str(tmp_path))
@@ -343,6 +353,6 @@ def test_killed(request, monkeypatch, tmp_path, recorded):
     assert started(tmp_path) == []
 
 
-def test_every_flow_has_an_answer():
+def test_every_flow_has_an_answer() -> None:
     """The flows here are all there are."""
     assert set(ALL_WELL) == set(flows.ALL)

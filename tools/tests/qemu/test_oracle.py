@@ -12,7 +12,9 @@ this machine; in a guest:
 from __future__ import annotations
 
 import ast
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
+from typing import TypeAlias
 
 import pytest
 import yaml
@@ -21,10 +23,11 @@ from proofs import CATALOGUE
 from vfio_compliance import profiles
 from vfio_compliance.profiles import KernelGroupDevice
 from vfio_compliance.qemu import program
-from vfio_compliance.qemu.answer import SAYS, Outcome
+from vfio_compliance.qemu.answer import SAYS, Answer, Outcome
 from vfio_compliance.qemu.command import place
 from vfio_compliance.qemu.errors import NotApplicable
 from vfio_compliance.qemu.flows import BACK, CANCEL, LIVE, PAUSED, Flows
+from vfio_compliance.results import summary
 from vfio_compliance.results.verdict import Verdict
 from vfio_compliance.run.defects import DefectSwitch
 from vfio_compliance.sections import PROFILE
@@ -67,31 +70,38 @@ AT_START = {"region-subtype-zero", "region-type-missing", "open-in-stop", "reset
 DISAGREEMENTS = yaml.safe_load(Path(__file__).with_name("disagreements.yaml").read_text()) or {}
 
 
+#: Whether a device with a defect works, by some rules, and why.
+Answering: TypeAlias = Callable[[str, Collection[str]], tuple[bool, str]]
+
+#: Whether two agree on that, whether it works, and a line for the table.
+Comparing: TypeAlias = Callable[[str, Collection[str]], tuple[bool, bool, str]]
+
+
 @pytest.fixture(scope="module")
-def qemu(target, tmp_path_factory):
+def qemu(target: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flows]:
     """The flows of a QEMU on the module, whose source runs on from defect to defect as long as nothing goes wrong."""
     profile = profiles.load(target, PROFILE)
     device = profile.device
     if not isinstance(device, KernelGroupDevice) or len(device.spares) < 2:
         pytest.skip("for --target profiles/refdriver-kernel.yaml")
     # The suite has the others: a device has one user at a time.
-    source, target = (place(profile, spare) for spare in device.spares[:2])
+    source, other = (place(profile, spare) for spare in device.spares[:2])
     try:
         found = program.find(None, profile.limits.test)
     except NotApplicable as error:
         pytest.skip(str(error))
     folder = tmp_path_factory.mktemp("qemu")
-    with Flows(found.path, profile, source, target, folder, folder) as flows:
+    with Flows(found.path, profile, source, other, folder, folder) as flows:
         yield flows
 
 
 @pytest.fixture
-def by_qemu(qemu):
+def by_qemu(qemu: Flows) -> Answering:
     """Whether the device with a defect works by QEMU's own word and the state on the target; and that in words."""
 
-    def ask(defect, rules):
+    def ask(defect: str, rules: Collection[str]) -> tuple[bool, str]:
         flows = {FLOWS.get(rule, LIVE) for rule in rules}
-        answers = []
+        answers: list[Answer] = []
         switch = DefectSwitch(qemu.profile, [defect] if defect else [], lambda event: None)
         try:
             switch.on()
@@ -110,7 +120,9 @@ def by_qemu(qemu):
 
 
 @pytest.fixture
-def by_suite(judge_in_process, target, project, tmp_path):
+def by_suite(
+    judge_in_process: Callable[..., summary.Summary], target: Path, project: Path, tmp_path: Path
+) -> Answering:
     """Whether it works by the rules of the suite; and those that it breaks."""
     tree = ast.parse((project / SUITE).read_text())
     cases = [
@@ -119,7 +131,7 @@ def by_suite(judge_in_process, target, project, tmp_path):
         if each.__class__ is ast.FunctionDef and each.name.startswith("test_")
     ]
 
-    def ask(defect, rules):
+    def ask(defect: str, rules: Collection[str]) -> tuple[bool, str]:
         options = [f"--defect={defect}"] if defect else []
         if defect in DEFECTS:  # one broken rule is enough for a no
             options += [f"--only={rule}" for rule in rules]
@@ -132,10 +144,10 @@ def by_suite(judge_in_process, target, project, tmp_path):
 
 
 @pytest.fixture
-def compare(by_qemu, by_suite, tell):
+def compare(by_qemu: Answering, by_suite: Answering, tell: Callable[[str], None]) -> Comparing:
     """Asks both about a device with a defect, or a good one; a line of the table, and whether they agree."""
 
-    def ask(defect, rules):
+    def ask(defect: str, rules: Collection[str]) -> tuple[bool, bool, str]:
         works, said = by_qemu(defect, rules)
         expected, broken = by_suite(defect, rules)
         word = {True: "yes", False: "no"}
@@ -147,7 +159,7 @@ def compare(by_qemu, by_suite, tell):
 
 
 @pytest.mark.timeout(600)
-def test_good_device_works(compare):
+def test_good_device_works(compare: Comparing) -> None:
     """Both say so, of all flows."""
     agree, works, line = compare("", [rule.id for rule in RULES])
     assert agree, line
@@ -156,7 +168,7 @@ def test_good_device_works(compare):
 
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("defect", [*FIT, *DEFECTS])
-def test_both_say_the_same(compare, defect):
+def test_both_say_the_same(compare: Comparing, defect: str) -> None:
     """The suite's answer is the real client's, or there is a reason why not."""
     agree, works, line = compare(defect, (DEFECTS | FIT)[defect])
     assert works or defect not in FIT, line
@@ -166,6 +178,6 @@ def test_both_say_the_same(compare, defect):
         assert agree, line
 
 
-def test_reasons_are_about_defects():
+def test_reasons_are_about_defects() -> None:
     """Nothing is explained that is not asked."""
     assert set(DISAGREEMENTS) <= DEFECTS.keys()

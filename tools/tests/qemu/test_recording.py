@@ -6,13 +6,14 @@ from __future__ import annotations
 import os
 import re
 import shutil
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 
 from vfio_compliance.qemu import conduct, recording, report
 from vfio_compliance.qemu.answer import Findings
-from vfio_compliance.qemu.conduct import EVENTS, EVENTS_FILE, STRACE, STRACE_FILE, TRACE_FILE, Recording
+from vfio_compliance.qemu.conduct import EVENTS, EVENTS_FILE, STRACE, STRACE_FILE, TRACE_FILE, Conduct, Recording
 
 SAMPLES = Path(__file__).parents[1] / "clients/samples"
 
@@ -25,10 +26,10 @@ PATIENCE = 10.0
 
 
 @pytest.fixture
-def folder(tmp_path):
+def folder(tmp_path: Path) -> Callable[..., Path]:
     """Puts the files of a real migration where those of a call are."""
 
-    def fill(way="mapped"):
+    def fill(way: str = "mapped") -> Path:
         for end, each in zip(("source", "target"), ENDS, strict=True):
             shutil.copy(SAMPLES / f"{way}-{end}.strace", tmp_path / f"{each.name}{STRACE_FILE}")
             shutil.copy(SAMPLES / f"{way}-{end}.log", tmp_path / f"{each.name}{EVENTS_FILE}")
@@ -37,14 +38,14 @@ def folder(tmp_path):
     return fill
 
 
-def shown(conducts, folder, width=100):
+def shown(conducts: Sequence[Conduct], folder: Path, width: int = 100) -> str:
     """The text about them."""
-    return report.end(Findings(device="", target="", kernel="", conduct=conducts), folder, width)
+    return report.end(Findings(device="", target="", kernel="", conduct=list(conducts)), folder, width)
 
 
 @pytest.mark.parametrize("by", FILES)
 @pytest.mark.parametrize("way", ["mapped", "trapped"])
-def test_real_migration(folder, way, by):
+def test_real_migration(folder: Callable[..., Path], way: str, by: str) -> None:
     """Source and target are judged, the target by what the source saved, and nothing is held against them."""
     source, target = conduct.judge(ENDS, by, folder(way))
     assert {"SAV-02", "SAV-13", "FLD-06"} <= source.kept.keys()
@@ -58,7 +59,7 @@ def test_real_migration(folder, way, by):
     assert "BROKEN" not in text
 
 
-def test_other_trace_of_that_name(folder):
+def test_other_trace_of_that_name(folder: Callable[..., Path]) -> None:
     """Those of another call in the same folder do not count."""
     where = folder()
     (where / f"source-1{TRACE_FILE}").write_text("of another call")
@@ -66,7 +67,7 @@ def test_other_trace_of_that_name(folder):
     assert source.kept
 
 
-def test_offence(folder):
+def test_offence(folder: Callable[..., Path]) -> None:
     """It is told with its place, and with the command that tells more; also at 60 columns."""
     where = folder("trapped")
     strace = where / f"target-2{STRACE_FILE}"
@@ -85,7 +86,7 @@ def test_offence(folder):
 @pytest.mark.parametrize("by", FILES)
 @pytest.mark.parametrize("end", [0, 1], ids=["source", "target"])
 @pytest.mark.parametrize("damage", ["missing", "empty", "cut", "binary", "other"])
-def test_damaged_record(folder, by, end, damage):
+def test_damaged_record(folder: Callable[..., Path], by: str, end: int, damage: str) -> None:
     """One record that is none is told of; a cut one accuses nobody; the other is judged all the same."""
     where = folder()
     file = where / f"{ENDS[end].name}{FILES[by]}"
@@ -105,7 +106,7 @@ def test_damaged_record(folder, by, end, damage):
         assert f"{ENDS[end].name}  " in shown(judged, where)
 
 
-def test_no_strace(monkeypatch, tmp_path):
+def test_no_strace(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Its absence is a reason, and no error."""
     monkeypatch.setenv("PATH", str(tmp_path))
     assert recording.find(1, PATIENCE) == "there is no strace in PATH"
@@ -119,7 +120,7 @@ def test_no_strace(monkeypatch, tmp_path):
     ],
     ids=["not permitted", "hangs"],
 )
-def test_strace_that_does_not_work(monkeypatch, tmp_path, does, why):
+def test_strace_that_does_not_work(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, does: str, why: str) -> None:
     """It is tried before a QEMU depends on it."""
     program = tmp_path / "strace"
     program.write_text(f"#!/bin/sh\n{does}\n")
@@ -130,7 +131,7 @@ def test_strace_that_does_not_work(monkeypatch, tmp_path, does, why):
     assert why in found
 
 
-def test_sizes():
+def test_sizes() -> None:
     """All of a small state is written down, and little of a large one, which would fill the disk."""
     small, large = recording.find(1 << 20, PATIENCE), recording.find(1 << 40, PATIENCE)
     if isinstance(small, str) or isinstance(large, str):

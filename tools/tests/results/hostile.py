@@ -9,6 +9,7 @@ from stories import case, ended, told, waiver
 
 from vfio_compliance.results.events import Death, Kernel, Note, State, Target
 from vfio_compliance.results.reading import summarise
+from vfio_compliance.results.summary import Summary
 
 #: What a device, its server, its driver's file or the kernel may say.
 HOSTILE = {
@@ -25,7 +26,7 @@ HOSTILE = {
 }
 
 
-def hostile_run(text):
+def hostile_run(text: str) -> Summary:
     """A run in which a device says this wherever it can."""
     kernel = Kernel((text or "BUG: ",), case("c"))
     events = (

@@ -28,7 +28,7 @@ def counts(text: str, scratch: Path) -> list[int]:
         pytest.skip("tools/tests/results/fetch_kunit gets the kernel's parser")
     file = scratch / "it.ktap"
     file.write_text(text, encoding="utf-8")
-    command = [sys.executable, "-c", _PARSE, file]
+    command = [sys.executable, "-c", _PARSE, str(file)]
     done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(folder)})
     assert done.returncode == 0, done.stderr
     return [*map(int, done.stdout.splitlines()[-1].split())]

@@ -6,7 +6,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 from vfio_compliance.common.calls import Call
 from vfio_compliance.results import chain, journal
@@ -19,13 +19,22 @@ from vfio_compliance.results.totals import count
 from vfio_compliance.results.verdict import Verdict
 from vfio_compliance.rules import Rule
 
+E = TypeVar("E", bound=Event)
+
 NOON = 1_800_000_000.0
 
 CALL = Call("read", "region 9", 8, 8, b"", b"\1" + bytes(7), 8, duration_ns=12_000, serial=7, times=3)
 
 RULE = Rule(
-    **{"id": "v1.one", "clause": "DS-01", "says": "It does one thing.", "level": "must", "status": "documented"},
-    **{"side": "driver", "source": "text, line 1", "suite": "s", "interface": "v1"},
+    id="v1.one",
+    clause="DS-01",
+    says="It does one thing.",
+    level="must",
+    status="documented",
+    side="driver",
+    source="text, line 1",
+    suite="s",
+    interface="v1",
     defects={"d": "another"},
 )
 
@@ -74,6 +83,18 @@ def written(events: Iterable[tuple[float, Event]]) -> bytes:
 def recorded(*events: Event) -> list[Recorded]:
     """One a second."""
     return [Recorded(NOON + second, event) for second, event in enumerate(events)]
+
+
+def event_of(line: journal.Line, kind: type[E]) -> E:
+    """The event of a line that is whole, which is of this kind."""
+    assert isinstance(line, Recorded)
+    assert isinstance(line.event, kind)
+    return line.event
+
+
+def timed(lines: Iterable[Recorded]) -> list[tuple[float, Event]]:
+    """The events of lines, each with its time."""
+    return [(line.time, line.event) for line in lines if line.event is not None]
 
 
 def case(name: str) -> str:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import struct
+from typing import Any
 
 import pytest
 
@@ -19,12 +20,12 @@ FETCHED = "VFIO_IOMMU_DIRTY_PAGES {argsz=48, flags=GET_BITMAP, iova=0x9000, size
 FETCHED += "bitmap={pgsize=0x1000, size=0x8, data=0x7000}}"
 
 
-def asked(number, sent, received=None, **more):
+def asked(number: int, sent: bytes, received: bytes | None = None, **more: Any) -> Call:
     """A request of a container, by default unchanged by its answer."""
     return Call("ioctl", "container", number, len(sent), sent, sent if received is None else received, **more)
 
 
-def link(kind, version, following, content):
+def link(kind: int, version: int, following: int, content: bytes) -> bytes:
     """A link of a chain of capabilities."""
     return struct.pack("<HHI", kind, version, following) + content
 
@@ -159,7 +160,7 @@ CUT_TOLD = (
         (Call("ioctl", "second device", vfio.VFIO_DEVICE_RESET), "VFIO_DEVICE_RESET on the second device -> ok"),
     ],
 )
-def test_requests_in_words(call, words):
+def test_requests_in_words(call: Call, words: str) -> None:
     """The argument by its fields, what the answer changed of it, and the memory that it points to."""
     assert describe(call, {}) == f"ioctl {words}  [0 us]"
 
@@ -200,17 +201,17 @@ TABLE = {3: [Register("ring", 4, 4, {2: "on"})]}
         (Call("version", "device", 0, 4, bytes(4), value=-1, errno=22), "version 0.0 of the device -> EINVAL"),
     ],
 )
-def test_calls_in_words(call, words):
+def test_calls_in_words(call: Call, words: str) -> None:
     """What was asked for, of what, and what came of it; registers and their values by name."""
     assert describe(call._replace(duration_ns=3999), {9: MigrationV1.registers, **TABLE}) == f"{words}  [3 us]"
 
 
-def test_a_gap_in_words():
+def test_a_gap_in_words() -> None:
     """How many calls it stands for."""
     assert describe(Call("omitted", "", 1234), {}) == "(1234 calls left out)"
 
 
-def test_totals_of_calls():
+def test_totals_of_calls() -> None:
     """Failed calls count, and those that were left out; only what was moved, and only what was opened."""
     calls = [
         Call("open", "device"),

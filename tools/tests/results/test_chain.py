@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from stories import FINISH, first
+from stories import FINISH, event_of, first
 
 from vfio_compliance.results import journal
 from vfio_compliance.results.events import Closed, Note
@@ -38,17 +38,17 @@ def wrong(path: Path) -> list[int]:
     return [number for number, line in enumerate(journal.read(path), 1) if not isinstance(line, Recorded)]
 
 
-def test_whole(path):
+def test_whole(path: Path) -> None:
     """Nothing is told of a journal as it was written, whose last record has the count and the digest."""
     assert wrong(path) == []
     *lines, last = path.read_bytes().splitlines(keepends=True)
     found = journal.parse(last)
-    assert found.event == Closed(len(lines), hashlib.sha256(b"".join(lines)).hexdigest())
+    assert event_of(found, Closed) == Closed(len(lines), hashlib.sha256(b"".join(lines)).hexdigest())
     assert summarise(journal.read(path)).stops == []
 
 
 @pytest.mark.parametrize("number", range(2, NOTES + 4))
-def test_changed(path, number):
+def test_changed(path: Path, number: int) -> None:
     """A line that was edited is the one that is named."""
     lines = path.read_bytes().splitlines(keepends=True)
     lines[number - 1] = lines[number - 1].replace(b'"time":1', b'"time":2')
@@ -61,7 +61,7 @@ def test_changed(path, number):
 
 
 @pytest.mark.parametrize("number", range(2, NOTES + 3))
-def test_taken_out(path, number):
+def test_taken_out(path: Path, number: int) -> None:
     """Where a line is missing, the one that stands there now is named."""
     lines = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(b"".join(lines[: number - 1] + lines[number:]))
@@ -69,7 +69,7 @@ def test_taken_out(path, number):
 
 
 @pytest.mark.parametrize("number", range(2, NOTES + 2))
-def test_moved(path, number):
+def test_moved(path: Path, number: int) -> None:
     """Two lines that changed places are found."""
     lines = path.read_bytes().splitlines(keepends=True)
     lines[number - 1 : number + 1] = lines[number], lines[number - 1]
@@ -77,7 +77,7 @@ def test_moved(path, number):
     assert min(wrong(path)) == number
 
 
-def test_put_in(path):
+def test_put_in(path: Path) -> None:
     """A line that the run never wrote, with a digest and without."""
     lines = path.read_bytes().splitlines(keepends=True)
     for stranger, found in ((lines[2], [5]), (journal.line(Note("mine")), [5])):
@@ -86,7 +86,7 @@ def test_put_in(path):
 
 
 @pytest.mark.parametrize("whole", range(1, NOTES + 3))
-def test_cut(path, whole):
+def test_cut(path: Path, whole: int) -> None:
     """A journal that lacks its last lines has no end, and the result says after which line."""
     lines = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(b"".join(lines[:whole]))
@@ -98,7 +98,7 @@ def test_cut(path, whole):
     assert result.exit_code == 2
 
 
-def test_every_byte(path):
+def test_every_byte(path: Path) -> None:
     """Whichever byte is changed, the journal is no longer what it was."""
     data = path.read_bytes()
     for place in range(len(data)):
@@ -109,7 +109,7 @@ def test_every_byte(path):
             assert place <= data.index(b"\n")
 
 
-def test_part_of_a_record_is_cut_off(path):
+def test_part_of_a_record_is_cut_off(path: Path) -> None:
     """What a writer that was killed has left of a record is none; the next one chains on from the last whole record."""
     lines = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(b"".join(lines[:4]) + lines[4][:20])
@@ -120,7 +120,7 @@ def test_part_of_a_record_is_cut_off(path):
     assert len([*journal.read(path)]) == 6
 
 
-def test_long_lines(tmp_path):
+def test_long_lines(tmp_path: Path) -> None:
     """The last record is found however long it is."""
     path = tmp_path / journal.NAME
     with Journal(path) as one, Journal(path) as other:
@@ -132,7 +132,7 @@ def test_long_lines(tmp_path):
     assert wrong(path) == []
 
 
-def test_killed_writers(tmp_path):
+def test_killed_writers(tmp_path: Path) -> None:
     """Writers that are killed at any moment leave a journal that others chain on from."""
     path = tmp_path / journal.NAME
     with Journal(path) as opened:
@@ -153,14 +153,14 @@ def test_killed_writers(tmp_path):
     assert wrong(path) == []
 
 
-def test_without_a_chain(tmp_path):
+def test_without_a_chain(tmp_path: Path) -> None:
     """Each line of a journal whose chain was taken away is damaged."""
     path = tmp_path / journal.NAME
-    path.write_bytes(b"".join(map(journal.line, (first([], {}), Note("x"), FINISH))))
+    path.write_bytes(b"".join(journal.line(event) for event in (first([], {}), Note("x"), FINISH)))
     assert wrong(path) == [1, 2, 3]
 
 
-def test_full_disk_leaves_whole_records(tmp_path, monkeypatch):
+def test_full_disk_leaves_whole_records(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A record of which the disk took a part is taken back."""
     path = tmp_path / journal.NAME
     opened = Journal(path)
@@ -183,7 +183,7 @@ def test_full_disk_leaves_whole_records(tmp_path, monkeypatch):
     assert wrong(path) == []
 
 
-def test_a_clock_that_jumps(tmp_path, monkeypatch):
+def test_a_clock_that_jumps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Times go on as the monotonic clock does; a damaged line is told as one."""
     path = tmp_path / journal.NAME
     with Journal(path) as opened:

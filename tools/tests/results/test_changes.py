@@ -3,37 +3,43 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 from pages import cells, part, text, tree
 from stories import case, ended, told
 
 from vfio_compliance.interfaces import INTERFACES
+from vfio_compliance.migration_v1.interface import MigrationV1
+from vfio_compliance.results import summary
 from vfio_compliance.results.changes import Seen, changes
 from vfio_compliance.results.events import Target
 from vfio_compliance.results.flows import ACCEPTED, REFUSED, Measures
 from vfio_compliance.results.reading import summarise
 from vfio_compliance.results.setting import UsedRegion
+from vfio_compliance.results.summary import Summary
 from vfio_compliance.results.writers import render
 from vfio_compliance.results.writers.html.pictures.states import HEIGHT, MOST_STATES, WIDTH, diagram
 
 DRAWN = (("running", "stop"), ("running", "stop-and-copy"), ("stop-and-copy", "stop"))
 
 
-def run(asked, *failed, drawn=DRAWN):
+def run(asked: Mapping[str, Any], *failed: str, drawn: tuple[tuple[str, str], ...] = DRAWN) -> Summary:
     """A run in which changes were asked for, and cases ``failed``."""
     made = [replace(ended("a", "pass"), measures=Measures(changes=asked))]
     made += [replace(ended("b", "fail"), case=case(f"b[{name}]")) for name in failed]
     return summarise(told(Target({}, (UsedRegion(9, "v1", (), drawn),)), *made))
 
 
-def seen(summary):
+def seen(summary: Summary) -> dict[str, Seen]:
     """What was seen of each change, by its name."""
     return {change.name: change.seen for change in changes(summary)}
 
 
-def test_what_was_seen_of_each_change():
+def test_what_was_seen_of_each_change() -> None:
     """By whether it is documented, and whether it was accepted, refused or not tried."""
     asked = {
         "running -> stop": {ACCEPTED: 2, REFUSED: 1},
@@ -51,7 +57,7 @@ def test_what_was_seen_of_each_change():
     }
 
 
-def test_a_change_is_broken_where_a_case_that_names_it_failed():
+def test_a_change_is_broken_where_a_case_that_names_it_failed() -> None:
     """Not where the name is only the beginning of another one's; and its rule is named."""
     summary = run({"running -> stop": {ACCEPTED: 1}}, "running -> stop-and-copy")
     assert seen(summary)["running -> stop-and-copy"] is Seen.BROKEN
@@ -59,17 +65,19 @@ def test_a_change_is_broken_where_a_case_that_names_it_failed():
     assert next(each.broke for each in changes(summary) if each.seen is Seen.BROKEN) == ["v1.b"]
 
 
-def test_other_states_are_in_the_table_alone():
+def test_other_states_are_in_the_table_alone() -> None:
     """What the interface does not draw has no place in the diagram, nor has a write of the same state."""
     found = changes(run({"running -> error": {REFUSED: 1}, "stop -> stop": {ACCEPTED: 1}}))
     assert {"running -> error", "stop -> stop"} <= {change.name for change in found}
-    assert not {"running -> error", "stop -> stop"} & {arc.change.name for arc in diagram(found).arcs}
+    drawn = diagram(found)
+    assert drawn is not None
+    assert not {"running -> error", "stop -> stop"} & {arc.change.name for arc in drawn.arcs}
 
 
 @pytest.mark.parametrize(
     ("asked", "drawn"), [({}, DRAWN), ({"running -> stop": {ACCEPTED: 1}}, ()), ({"odd": {ACCEPTED: 1}}, ())]
 )
-def test_an_older_journal_says_nothing_of_them(asked, drawn):
+def test_an_older_journal_says_nothing_of_them(asked: Mapping[str, Any], drawn: tuple[tuple[str, str], ...]) -> None:
     """The page says that, and draws nothing."""
     summary = run(asked, drawn=drawn)
     assert changes(summary) == []
@@ -78,17 +86,18 @@ def test_an_older_journal_says_nothing_of_them(asked, drawn):
     assert pictures.find(".//svg") is None
 
 
-def test_an_odd_name_of_a_change_is_passed_over():
+def test_an_odd_name_of_a_change_is_passed_over() -> None:
     """One without an arrow, in a journal that was changed by hand."""
     assert "odd" not in seen(run({"odd": {ACCEPTED: 1}, "running -> stop": {ACCEPTED: 1}}))
 
 
 @pytest.mark.parametrize("number", [2, 3, 5, 7, MOST_STATES])
-def test_the_diagram_holds_all_states(number):
+def test_the_diagram_holds_all_states(number: int) -> None:
     """No two boxes meet, none leaves the picture, and every arrow that is drawn is there once."""
     drawn = tuple((f"s{state}", f"s{(state + 1) % number}") for state in range(number))
     found = changes(run({"s0 -> s1": {ACCEPTED: 1}}, drawn=drawn))
     made = diagram(found)
+    assert made is not None
     boxes = [(node.left, node.top, node.left + node.width, node.top + node.height) for node in made.nodes]
     assert len(boxes) == number
     assert all(box[0] >= 0 and box[1] >= 0 and box[2] <= WIDTH and box[3] <= HEIGHT for box in boxes)
@@ -97,7 +106,7 @@ def test_the_diagram_holds_all_states(number):
     assert sorted(arc.change.name for arc in made.arcs) == sorted({f"{one} -> {other}" for one, other in drawn})
 
 
-def test_more_states_than_can_be_drawn():
+def test_more_states_than_can_be_drawn() -> None:
     """The table has them all the same."""
     drawn = tuple((f"s{state}", f"s{state + 1}") for state in range(MOST_STATES))
     summary = run({"s0 -> s1": {ACCEPTED: 1}}, drawn=drawn)
@@ -106,7 +115,7 @@ def test_more_states_than_can_be_drawn():
     assert ["s0 -> s1", "documented, and seen", "1", "0"] in [cells(row) for row in pictures.iter("tr")]
 
 
-def test_arrows_differ_without_colour():
+def test_arrows_differ_without_colour() -> None:
     """Each kind has a class of its own, and its meaning stands in the legend and in the table."""
     summary = run({"running -> stop": {ACCEPTED: 1}, "stop -> running": {REFUSED: 1}}, "running -> stop-and-copy")
     pictures = part(tree(render("html", summary)), "pictures")
@@ -122,14 +131,16 @@ def test_arrows_differ_without_colour():
 
 
 @pytest.mark.parametrize("interface", [each for each in INTERFACES if each.drawn], ids=lambda each: each.name)
-def test_an_interface_draws_states_that_have_names(interface):
+def test_an_interface_draws_states_that_have_names(interface: MigrationV1) -> None:
     """Those of its registers: by these names the changes are counted, and cases are called."""
     names = {name for register in interface.registers for name in register.values.values()}
     assert {state for pair in interface.drawn for state in pair} <= names
     assert len({*interface.drawn}) == len(interface.drawn)
 
 
-def test_a_run_draws_what_was_seen(target, judge_in_process, tmp_path):
+def test_a_run_draws_what_was_seen(
+    target: Path, judge_in_process: Callable[..., summary.Summary], tmp_path: Path
+) -> None:
     """Of a real driver: a documented change that a case makes, and one that is not, are both seen; none is broken."""
     tests = [f"suites/migration_v1/test_transitions.py::test_{name}" for name in ("running_to_stop", "undrawn_safe")]
     found = seen(judge_in_process(target, tmp_path, *tests))

@@ -19,24 +19,24 @@ SUMMARY = summarise(
 )
 
 
-def styles(text, word):
+def styles(text: str, word: str) -> set[str]:
     """Those of the letters of a word where it stands first."""
     painted, at = paint(text), text.index(word)
     return {str(span.style) for span in painted.spans if span.start <= at < span.end}
 
 
-def test_every_verdict_has_a_colour():
+def test_every_verdict_has_a_colour() -> None:
     assert {each.value for each in Verdict} <= colour.VERDICTS.keys()
 
 
 @pytest.mark.parametrize("width", [60, 100, 200])
-def test_no_letter_is_changed(width):
+def test_no_letter_is_changed(width: int) -> None:
     text = render(SUMMARY, width)
     assert paint(text).plain == text
 
 
 @pytest.mark.parametrize("word", VERDICTS)
-def test_rows(word):
+def test_rows(word: str) -> None:
     """A verdict at the beginning of a row, small or in capitals, and nowhere else."""
     for said in (word, word.upper()):
         assert styles(f"  {said:8}DS-01   v1.one", said) == {VERDICTS[word]}
@@ -52,16 +52,16 @@ def test_rows(word):
         ("INCOMPLETE by plan ci: 1 rule not judged", "bold yellow"),
     ],
 )
-def test_the_verdict(last, style):
+def test_the_verdict(last: str, style: str) -> None:
     assert styles(f"CONFORMANT they said\n{last}", last) == {style}
 
 
-def test_answers():
+def test_answers() -> None:
     assert styles("Works with Q 1 to 2: yes", "Works") == {GOOD}
     assert styles("Works with Q 1 to 2: no, because the device breaks v1.a", "Works") == {BAD}
 
 
-def test_what_is_printed(monkeypatch):
+def test_what_is_printed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Plain and whole in a pipe; on a terminal the same letters, and nothing in them is markup."""
 
     class Terminal(io.StringIO):

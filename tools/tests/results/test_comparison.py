@@ -3,19 +3,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from stories import ended, told, waiver
 
-from vfio_compliance.results.comparison import Trend, compare
-from vfio_compliance.results.events import Death, Note
+from vfio_compliance.results.comparison import Comparison, Trend, compare
+from vfio_compliance.results.events import Death, Event, Note
 from vfio_compliance.results.reading import summarise
 from vfio_compliance.results.totals import Totals
 from vfio_compliance.results.writers.difference import render
 
 
-def compared(before, after, **more):
+def compared(before: Sequence[Event], after: Sequence[Event], **more: Any) -> Comparison:
     """The runs of these events."""
     return compare(summarise(told(*before, **more)), summarise(told(*after, **more)))
 
@@ -39,7 +41,7 @@ def compared(before, after, **more):
         ("fail", "fail", Trend.SAME),
     ],
 )
-def test_trend(before, after, trend):
+def test_trend(before: str, after: str, trend: Trend) -> None:
     """Worse is what is graver, or judged no more; what was broken and is not judged is no better for it."""
     found = compared([ended("a[1]", before)], [ended("a[1]", after)])
     (change,) = found.rules
@@ -48,7 +50,7 @@ def test_trend(before, after, trend):
     assert trend not in (Trend.BETTER, Trend.SAME) or not found.worse
 
 
-def test_case_of_a_rule_that_failed_before():
+def test_case_of_a_rule_that_failed_before() -> None:
     """One more case that fails is worse, though the rule was broken already."""
     both = ended("a[1]", "fail", seen="x")
     found = compared([both, ended("a[2]", "pass")], [both, ended("a[2]", "fail", seen="y")])
@@ -59,7 +61,7 @@ def test_case_of_a_rule_that_failed_before():
     assert text.splitlines()[-1] == "WORSE: 1 rule worse"
 
 
-def test_waived_failure_that_is_waived_no_more():
+def test_waived_failure_that_is_waived_no_more() -> None:
     """The driver is as it was, and the run is worse."""
     events = [ended("one", "fail")]
     with_waiver, without = (summarise(told(*events, waivers=each)) for each in ([waiver()], []))
@@ -67,14 +69,14 @@ def test_waived_failure_that_is_waived_no_more():
     assert not compare(without, with_waiver).worse
 
 
-def test_rule_that_is_gone():
+def test_rule_that_is_gone() -> None:
     """Judged no more is worse; a new one that holds is better."""
     one, two = ended("a", "pass"), ended("b", "pass")
     assert compared([one, two], [one]).worse
     assert "not in the run -> pass" in render(compared([one], [one, two]), 100)
 
 
-def test_run_that_ended_worse():
+def test_run_that_ended_worse() -> None:
     """For a reason that is in no rule."""
     one = ended("a", "pass")
     died = Death("the server", "died", "at the end", True, None)
@@ -84,14 +86,14 @@ def test_run_that_ended_worse():
     assert not compared([one, died], [one]).worse
 
 
-def test_same():
+def test_same() -> None:
     """Nothing changed, and that is said; the numbers are there."""
     text = render(compared([ended("a", "pass")], [ended("a", "pass")]), 100)
     assert text.splitlines()[-1] == "NOT WORSE: all rules have the same verdict"
     assert "calls" in text
 
 
-def test_versions_calls_and_time():
+def test_versions_calls_and_time() -> None:
     """What differs of program, device, kernel, seed and rules; and rules that took other calls, or longer."""
     before = summarise(told(ended("a", "pass"), ended("b", "pass"), kernel="Linux 1", device={"driver": "x"}, seed=1))
     slow = replace(ended("a", "pass"), seconds=30.0)
@@ -112,7 +114,7 @@ def test_versions_calls_and_time():
     assert "1 say" not in render(compare(before, before), 100)
 
 
-def test_words_of_the_device_do_not_steer_the_terminal():
+def test_words_of_the_device_do_not_steer_the_terminal() -> None:
     """Control characters are shown, not obeyed."""
     bad = "\x1b[2J\nNOT WORSE: all\x9b"
     text = render(compared([ended("a", "pass")], [ended("a", "fail", seen=bad)], kernel=bad), 100)
@@ -120,7 +122,7 @@ def test_words_of_the_device_do_not_steer_the_terminal():
     assert text.splitlines()[-1] == "WORSE: 1 rule worse; exit code 0 -> 1"
 
 
-def test_a_case_that_is_judged_no_more_is_worse():
+def test_a_case_that_is_judged_no_more_is_worse() -> None:
     """Whatever became of the others; and a rule that is seen to be broken now is not better, waived or not."""
     before = summarise(told(ended("a[1]", "pass"), ended("a[2]", "pass")))
     after = summarise(told(ended("a[1]", "pass")))

@@ -3,14 +3,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import date
+from typing import Any
 
 import pytest
 from stories import case, ended, told, waiver
 
 from vfio_compliance.results.conclusion import conclude
-from vfio_compliance.results.events import Broken, Death, Hang, Kernel
+from vfio_compliance.results.events import Broken, Death, End, Event, Hang, Kernel
+from vfio_compliance.results.journal import Recorded
 from vfio_compliance.results.reading import summarise
 from vfio_compliance.results.setting import ChosenPlan, LeftOut, NotBlocking, Selection
 from vfio_compliance.results.writers.terminal import render
@@ -19,7 +22,7 @@ SILENT = {"what": "the profile says nothing about stimulus.running", "wants": "s
 SELECTED = Selection(("v1.a",), (), 9, 99)
 
 
-def verdict(records):
+def verdict(records: Sequence[Recorded]) -> tuple[str, str, int]:
     """Word, detail and exit code; the last line of the report says the same."""
     made = summarise(records)
     assert render(made).splitlines()[-1] == str(conclude(made))
@@ -57,21 +60,21 @@ def verdict(records):
         ([], "NOTHING JUDGED", "no case was run", 4),
     ],
 )
-def test_words(events, word, detail, code):
+def test_words(events: Sequence[End], word: str, detail: str, code: int) -> None:
     """One of few words, each with its exit code, and how many rules it is about."""
     found = verdict(told(*events))
     assert (found[0], found[2]) == (word, code)
     assert found[1].startswith(detail)
 
 
-def test_most_rules_give_the_reason():
+def test_most_rules_give_the_reason() -> None:
     """The reason of the most rules is named, the others are counted."""
     silent = [ended(name, "not-run", **SILENT) for name in ("b", "c")]
     _, detail, _ = verdict(told(ended("a", "not-run", what="no cable"), *silent))
     assert detail.endswith("because the profile says nothing about stimulus.running (and 1 other reason)")
 
 
-def test_a_rule_that_failed_is_a_reason():
+def test_a_rule_that_failed_is_a_reason() -> None:
     """What could not be judged because of it names it, not what was seen of it."""
     rules = {"v1.b": {"stands_on": ("v1.a",)}, "v1.a": {}}
     events = [ended("a", "hang"), ended("b", "not-run", expected="x", seen="y")]
@@ -89,7 +92,7 @@ def test_a_rule_that_failed_is_a_reason():
         (Kernel(("BUG: it",), None), "the kernel complained outside of any rule", 1),
     ],
 )
-def test_what_happens_to_the_run_itself(happened, detail, code):
+def test_what_happens_to_the_run_itself(happened: Event, detail: str, code: int) -> None:
     """It counts though every case passed, and a selection says it too."""
     word = "NOT CONFORMANT" if code == 1 else "INCOMPLETE"
     assert verdict(told(ended("a", "pass"), happened)) == (word, detail, code)
@@ -107,19 +110,20 @@ def test_what_happens_to_the_run_itself(happened, detail, code):
     ],
 )
 @pytest.mark.parametrize("option", ["only", "exclude"])
-def test_a_selection_is_never_a_certificate(events, detail, code, option):
+def test_a_selection_is_never_a_certificate(events: Sequence[End], detail: str, code: int, option: str) -> None:
     """It says of how many rules and cases it is, however it was made."""
-    chosen = replace(SELECTED, **{"only": (), "exclude": (), option: ("v1.a",)})
+    chosen_by: dict[str, Any] = {option: ("v1.a",)}
+    chosen = replace(replace(SELECTED, only=(), exclude=()), **chosen_by)
     assert verdict(told(*events, selection=chosen)) == ("SELECTION", detail, code)
 
 
-def test_an_exploration_is_no_certificate():
+def test_an_exploration_is_no_certificate() -> None:
     """The rules that a run has to ask for are none of a plan's."""
     found = verdict(told(ended("a", "pass"), rules={"v1.a": {"on_request": True}}))
     assert found == ("SELECTION", "1 rule of --stress: 1 held", 0)
 
 
-def test_rules_of_other_interfaces_were_not_left_out():
+def test_rules_of_other_interfaces_were_not_left_out() -> None:
     """Nobody meant to judge them, whatever the plan says of them."""
     made = told(
         ended("a", "pass"),
@@ -129,10 +133,10 @@ def test_rules_of_other_interfaces_were_not_left_out():
     assert verdict(made) == ("CONFORMANT", "1 rule held", 0)
 
 
-def test_the_plan_is_named():
+def test_the_plan_is_named() -> None:
     """With what it leaves out: a rule by its id, or by the beginning of it; the nearest entry has the reason."""
     left_out = (LeftOut("v1.slow", "it is slow"), LeftOut("v1.slow.least", "it is slowest"))
-    rules = {name: {} for name in ("v1.slow.one", "v1.slow.least", "v1.slower")}
+    rules: dict[str, dict[str, Any]] = {name: {} for name in ("v1.slow.one", "v1.slow.least", "v1.slower")}
     made = told(ended("a", "pass"), rules=rules, plan=ChosenPlan("quick", "q.yaml", left_out))
     summary = summarise(made)
     assert summary.scope.left_out == {"it is slow": ["v1.slow.one"], "it is slowest": ["v1.slow.least"]}
@@ -153,7 +157,7 @@ def test_the_plan_is_named():
         ({"depth": "full", "not_blocking": (NotBlocking("it is known", "v1.b"),)}, False),
     ],
 )
-def test_what_is_a_certificate(chosen, certifies):
+def test_what_is_a_certificate(chosen: Mapping[str, Any], certifies: bool) -> None:
     """What a plan takes makes it a certificate, whatever its name; one that leaves out or excuses anything is none."""
     plan = ChosenPlan(**{"name": "certification", "given": "", "left_out": (), **chosen})
     summary = summarise(told(ended("a", "pass"), plan=plan))
@@ -184,7 +188,7 @@ def test_what_is_a_certificate(chosen, certifies):
         (NotBlocking("known", level="may"), ["fail", "pass"], "NOT CONFORMANT by plan ci: 1 rule broken", 1),
     ],
 )
-def test_rules_that_do_not_block(asked, ends, line, code):
+def test_rules_that_do_not_block(asked: NotBlocking, ends: Sequence[str], line: str, code: int) -> None:
     """They are judged and shown, and do not count unless the kernel complained; the verdict names the option."""
     made = summarise(
         told(
@@ -201,14 +205,14 @@ def test_rules_that_do_not_block(asked, ends, line, code):
         assert lines[at + 1 : at + 3] == [f"   because   {asked.reason}", "   rules     v1.a"]
 
 
-def test_waived():
+def test_waived() -> None:
     """How many rules were waived stands in the word."""
     events = [ended("a", "fail", expected="x", seen="y"), ended("b", "pass")]
     found = verdict(told(*events, waivers=[waiver(rule="v1.a")]))
     assert found == ("CONFORMANT WITH WAIVERS (1)", "1 rule held, 1 broken as waived", 0)
 
 
-def test_a_waiver_that_is_not_needed():
+def test_a_waiver_that_is_not_needed() -> None:
     """The rule held, so no rule is said to be broken; an expired waiver of a broken rule excuses nothing."""
     events = [ended("a", "fail", expected="x", seen="y"), ended("b", "pass")]
     needless, expired = waiver(rule="v1.b"), waiver(rule="v1.a", expires=date(2020, 1, 1))
@@ -219,15 +223,15 @@ def test_a_waiver_that_is_not_needed():
     assert both[1] == "1 rule broken, 1 waiver is stale: its rule holds"
 
 
-def test_a_server_that_dies_counts_though_the_rule_does_not_block():
+def test_a_server_that_dies_counts_though_the_rule_does_not_block() -> None:
     """Like a hang, it is no matter of rules."""
     death = Death("the server", "ended", "during a read", True, case("q"))
-    events = [ended("a", "pass"), ended("q", "pass"), death]
+    events: list[Event] = [ended("a", "pass"), ended("q", "pass"), death]
     assert verdict(told(*events, rules={"v1.q": {"blocking": False}})) == ("NOT CONFORMANT", "1 rule broken", 1)
 
 
-def test_a_kernel_that_complains_counts_beside_a_failure_that_does_not():
+def test_a_kernel_that_complains_counts_beside_a_failure_that_does_not() -> None:
     """One case of a rule that does not block fails, another one upsets the kernel."""
-    events = [ended("a", "pass"), ended("q[1]", "fail"), ended("q[2]", "pass")]
+    events: list[Event] = [ended("a", "pass"), ended("q[1]", "fail"), ended("q[2]", "pass")]
     events.append(Kernel(("BUG: it",), case("q[2]")))
     assert verdict(told(*events, rules={"v1.q": {"blocking": False}}))[2] == 1

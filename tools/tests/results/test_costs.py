@@ -3,6 +3,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
 import pytest
 from stories import CALL, case, ended, made_by, told
 
@@ -12,6 +16,7 @@ from vfio_compliance.results import costs
 from vfio_compliance.results.costs import Cost, Forecast
 from vfio_compliance.results.events import End
 from vfio_compliance.results.reading import summarise
+from vfio_compliance.results.summary import Summary
 from vfio_compliance.results.verdict import Verdict
 from vfio_compliance.results.writers import dry
 from vfio_compliance.uapi.vfio import VFIO_DEVICE_RESET
@@ -19,19 +24,19 @@ from vfio_compliance.uapi.vfio import VFIO_DEVICE_RESET
 RESET = Call("ioctl", "device", VFIO_DEVICE_RESET, serial=9, times=2)
 
 
-def planned(*names, **run):
+def planned(*names: str, **run: Any) -> Summary:
     """A run of these cases, none of which was run."""
     return summarise(told(planned=names, **run))
 
 
-def test_what_was_measured():
+def test_what_was_measured() -> None:
     """Resets by the calls of the cases, passes as each case has counted them."""
     end = End(case("a[1]"), "v1.a", Verdict.PASS, 0.1, None, {}, **made_by((CALL, RESET)), passes=3)
     summary = summarise(told(end, ended("a[2]", "pass"), ended("b", "pass"), ended("c", "not-run"), ended("d", "fail")))
     assert costs.measured(summary) == {"v1.a": Cost(2, 2, 3), "v1.b": Cost(1, 0, 0)}
 
 
-def test_what_a_run_will_cost():
+def test_what_a_run_will_cost() -> None:
     """In proportion to its cases, in all rounds; of unknown rules that is said."""
     known = {"v1.a": Cost(4, 8, 2), "v1.b": Cost(1, 1, 0)}
     plan = planned("a[1]", "a[2]", "b", "c", rounds=3)
@@ -49,7 +54,7 @@ def test_what_a_run_will_cost():
         ),
     ],
 )
-def test_how_it_is_told(times, words):
+def test_how_it_is_told(times: Mapping[str, float], words: str) -> None:
     """With the time, as far as the profile states it, and the limits that it has to keep to."""
     plan = planned("a", "b", times=times, limits={"run": 60.0, "passes": 4.0})
     text = " ".join(dry.render(plan, Forecast(2, 10, 4, 1), 100).split())
@@ -61,7 +66,7 @@ def test_how_it_is_told(times, words):
     assert text.endswith("Nothing was opened, and nothing was judged.")
 
 
-def test_every_rule_was_measured(project):
+def test_every_rule_was_measured(project: Path) -> None:
     """The table knows each rule of the suites, but those that only --stress runs; none that is gone."""
     wanted = {rule.id for rule in rules.load(project / "suites") if not rule.on_request}
     assert costs.table().keys() == wanted, "renew it: python -m vfio_compliance.cli.costs RUN"

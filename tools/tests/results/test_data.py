@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 from hashlib import sha256
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -16,11 +17,11 @@ DIGEST = sha256(DATA).hexdigest()
 
 
 @pytest.fixture
-def store(tmp_path):
+def store(tmp_path: Path) -> DataStore:
     return DataStore(tmp_path / "data")
 
 
-def test_each_content_once(store, tmp_path):
+def test_each_content_once(store: DataStore, tmp_path: Path) -> None:
     """By its digest, for its owner alone; another process of the run goes on with the same folder."""
     store.keep(DIGEST, DATA)
     written = (tmp_path / "data" / DIGEST).stat().st_mtime_ns
@@ -31,7 +32,7 @@ def test_each_content_once(store, tmp_path):
     assert not store.complaint
 
 
-def test_a_disk_that_is_nearly_full(store, tmp_path, monkeypatch):
+def test_a_disk_that_is_nearly_full(store: DataStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Something is left to others; what was not kept is told once, and nothing more is tried."""
     monkeypatch.setattr(os, "statvfs", lambda path: SimpleNamespace(f_bavail=(256 << 20) + len(DATA) - 1, f_frsize=1))
     store.keep(DIGEST, DATA)
@@ -42,7 +43,7 @@ def test_a_disk_that_is_nearly_full(store, tmp_path, monkeypatch):
     assert not list((tmp_path / "data").iterdir())
 
 
-def test_a_disk_that_takes_no_more(store, tmp_path):
+def test_a_disk_that_takes_no_more(store: DataStore, tmp_path: Path) -> None:
     """The reason is that of the system, and nothing half is left behind."""
     (tmp_path / "data").rmdir()
     (tmp_path / "data").write_text("not a folder")

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from enum import Enum
 from typing import Any, get_args
@@ -14,6 +14,7 @@ from stories import CALL, FINISH, NOON, RULE, first, waiver
 
 from vfio_compliance.common.calls import Span
 from vfio_compliance.results import events, fields
+from vfio_compliance.results.events import Event
 from vfio_compliance.results.failure import Failure
 from vfio_compliance.results.flows import LIVE, Flow, Measures
 from vfio_compliance.results.inflight import LastCall
@@ -81,19 +82,24 @@ ALL = [
 ]
 
 
-def test_one_of_each_kind():
+def test_one_of_each_kind() -> None:
     """None is forgotten here, and each has a name of its own."""
     assert {type(event) for event in ALL} == set(get_args(events.Event)) == set(events.KINDS.values())
 
 
+def anything(*values: Any) -> tuple[Any, ...]:
+    """Values of any types."""
+    return values
+
+
 @pytest.mark.parametrize("event", ALL, ids=lambda event: events.name(type(event)))
-def test_round_trip(event):
+def test_round_trip(event: Event) -> None:
     """What was written is read, as an equal object of the same types."""
     assert parse(line(event, NOON)) == Recorded(NOON, event)
     assert repr(parse(line(event, NOON))) == repr(Recorded(NOON, event))
 
 
-def test_what_nobody_knows():
+def test_what_nobody_knows() -> None:
     """An event of another version is passed over, and so is a field."""
     assert parse(b'{"event": "eclipse", "time": 1, "of": "the sun"}') == Recorded(1.0, None)
     assert parse(b'{"event": "note", "time": 1, "text": "x", "of": "y"}') == Recorded(1.0, events.Note("x"))
@@ -107,7 +113,7 @@ def test_what_nobody_knows():
         *(f'{{"event": "note", "text": "x", "time": {time}}}' for time in ('"1"', "1e300", "NaN", "-1", "true")),
     ],
 )
-def test_what_is_no_line(text):
+def test_what_is_no_line(text: str) -> None:
     """It is damaged, and says why."""
     found = parse(text)
     assert isinstance(found, Damaged)
@@ -137,16 +143,16 @@ class Colour(Enum):
         *((int, value, None) for value in (True, 1.5, "1", None, 1 << 64, -(1 << 64))),
         *((float, value, None) for value in (True, "1", 10**400)),
         *((bool, value, None) for value in (1, "yes")),
-        *((tuple[str, ...], value, None) for value in ("ab", [1], {})),
+        *((tuple[str, ...], value, None) for value in anything("ab", [1], {})),
         *((tuple[str, int], value, None) for value in (["a"], ["a", 1, 2], [1, "a"])),
-        *((Mapping[str, int], value, None) for value in ([], {"a": "b"})),
+        *((Mapping[str, int], value, None) for value in anything([], {"a": "b"})),
         *((date, value, None) for value in ("soon", 20270115, None)),
-        *((Colour, value, None) for value in ("green", [], None)),
-        *((Skip, value, None) for value in ({"case": "a"}, {"case": "a", "reason": 1}, [])),
+        *((Colour, value, None) for value in anything("green", [], None)),
+        *((Skip, value, None) for value in anything({"case": "a"}, {"case": "a", "reason": 1}, [])),
     ],
     ids=str,
 )
-def test_fields(kind: Any, value: Any, expected: Any):
+def test_fields(kind: Any, value: Any, expected: Any) -> None:
     """Types are told apart; what is missing or of another type is refused."""
     if expected is None and value is not None:
         with pytest.raises(ValueError):  # noqa: PT011 - which one is its own matter
@@ -158,10 +164,13 @@ def test_fields(kind: Any, value: Any, expected: Any):
         assert fields.read(kind, value) == expected
 
 
-def damaged(recorded, key, value):
+def damaged(recorded: Recorded, key: str, value: Any) -> Damaged:
     """A line with another value of a field."""
+    assert recorded.event is not None
     record = json.loads(line(recorded.event, recorded.time)) | {key: value}
-    return parse(json.dumps(record))
+    found = parse(json.dumps(record))
+    assert isinstance(found, Damaged)
+    return found
 
 
 @pytest.mark.parametrize(
@@ -169,14 +178,14 @@ def damaged(recorded, key, value):
     [
         *(("time", value) for value in (None, "x", 1e300, float("nan"), -1)),
         *(("profile", value) for value in (None, {}, {"path": 1})),
-        *(("areas", value) for value in ([], {"DS": {}})),
-        *(("rules", value) for value in ({}, [[]], [{"id": 1, "defects": []}])),
-        *(("waivers", value) for value in ([{}], [{"rule": "v1.one", "reason": "x", "expires": "soon"}])),
+        *(("areas", value) for value in anything([], {"DS": {}})),
+        *(("rules", value) for value in anything({}, [[]], [{"id": 1, "defects": []}])),
+        *(("waivers", value) for value in anything([{}], [{"rule": "v1.one", "reason": "x", "expires": "soon"}])),
         ("device", {"vendor": 1}),
         ("description", []),
     ],
 )
-def test_a_first_line_with_a_wrong_field(records, key, value):
+def test_a_first_line_with_a_wrong_field(records: Callable[..., list[Recorded]], key: str, value: Any) -> None:
     """Nothing can be said of the run, and the field is named."""
     found = damaged(records("pass")[0], key, value)
     assert isinstance(found, Damaged)
@@ -186,18 +195,29 @@ def test_a_first_line_with_a_wrong_field(records, key, value):
 @pytest.mark.parametrize(
     ("kind", "key", "value"),
     [
-        *((events.Plan, "cases", value) for value in ([["x"]], [["x", 1]], {})),
-        *((events.Target, "identity", value) for value in ([], {"transport": 1})),
-        *((events.End, "failure", value) for value in ({}, {"seen": "x"}, {"what": "x", "expected": "y"}, [], None)),
-        *((events.End, "totals", value) for value in ([], {"calls": "1"}, None)),
-        *((events.End, "measures", value) for value in ({"flows": [{}]}, {"nanoseconds": {"device": {"stop": 0.5}}})),
-        *((events.End, "observed", value) for value in ([], {"how": {}})),
+        *((events.Plan, "cases", value) for value in anything([["x"]], [["x", 1]], {})),
+        *((events.Target, "identity", value) for value in anything([], {"transport": 1})),
+        *(
+            (events.End, "failure", value)
+            for value in anything({}, {"seen": "x"}, {"what": "x", "expected": "y"}, [], None)
+        ),
+        *((events.End, "totals", value) for value in anything([], {"calls": "1"}, None)),
+        *(
+            (events.End, "measures", value)
+            for value in anything({"flows": [{}]}, {"nanoseconds": {"device": {"stop": 0.5}}})
+        ),
+        *((events.End, "observed", value) for value in anything([], {"how": {}})),
         (events.End, "verdict", "perhaps"),
         (events.End, "time", "x"),
         (events.Finish, "calls", "1"),
     ],
 )
-def test_a_line_with_a_wrong_field(records, kind, key, value):
+def test_a_line_with_a_wrong_field(
+    records: Callable[..., list[Recorded]],
+    kind: type[Event],
+    key: str,
+    value: Sequence[Sequence[str | int]] | Mapping[str, Any] | str | None,
+) -> None:
     """It is one more reason why not everything could be judged, and the report can be shown."""
     lines = [damaged(each, key, value) if isinstance(each.event, kind) else each for each in records("fail")]
     made = summarise(lines)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from stories import ended, made_by, told
@@ -33,32 +34,32 @@ STEP = CALL + BETWEEN
 class Script:
     """Calls, one every STEP nanoseconds."""
 
-    def __init__(self):
-        self.calls = []
+    def __init__(self) -> None:
+        self.calls: list[Call] = []
 
-    def _add(self, call):
+    def _add(self, call: Call) -> Script:
         self.calls.append(call._replace(started_ns=len(self.calls) * STEP, duration_ns=CALL))
         return self
 
-    def read(self, name, value, on=""):
+    def read(self, name: str, value: int, on: str = "") -> Script:
         offset, width = OFFSETS[name]
         return self._add(Call("read", f"{on}region 9", offset, width, b"", value.to_bytes(width, "little"), width))
 
-    def write(self, name, value, on="", refused=False):
+    def write(self, name: str, value: int, on: str = "", refused: bool = False) -> Script:
         offset, width = OFFSETS[name]
         ended = (-1, 22) if refused else (width, 0)
         return self._add(Call("write", f"{on}region 9", offset, width, value.to_bytes(width, "little"), b"", *ended))
 
-    def state(self, name, on="", **more):
+    def state(self, name: str, on: str = "", **more: Any) -> Script:
         return self.write("device_state", NUMBERS[name], on, **more)
 
-    def data(self, size, on="", verb="read"):
+    def data(self, size: int, on: str = "", verb: str = "read") -> Script:
         return self._add(Call(verb, f"{on}region 9", 4096, size, value=size))
 
-    def other(self, verb, target="device", number=0):
+    def other(self, verb: str, target: str = "device", number: int = 0) -> Script:
         return self._add(Call(verb, target, number))
 
-    def buffer(self, size, on=""):
+    def buffer(self, size: int, on: str = "") -> Script:
         """One is read: what the text has a user do."""
         return (
             self.read("pending_bytes", size, on)
@@ -67,28 +68,28 @@ class Script:
             .data(size, on)
         )
 
-    def saved(self, *sizes, on=""):
+    def saved(self, *sizes: int, on: str = "") -> Script:
         """All that the device has."""
         for size in sizes:
             self.buffer(size, on)
         return self.read("pending_bytes", 0, on)
 
-    def measured(self):
+    def measured(self) -> Measures:
         return Measuring([REGION]).take(self.calls)
 
 
-def running():
+def running() -> Script:
     """A device that is seen to run."""
     return Script().read("device_state", NUMBERS["running"])
 
 
-def test_state_lasts_from_write_to_write():
+def test_state_lasts_from_write_to_write() -> None:
     """The change counts for the state that is changed to; the last one ends with the last call."""
     known = running().state("stop").state("running").read("pending_bytes", 0).measured().nanoseconds
     assert known == {"device": {"running": STEP + STEP + CALL, "stop": STEP}}
 
 
-def test_refused_write_changes_nothing():
+def test_refused_write_changes_nothing() -> None:
     """The device is where it was."""
     known = running().state("stop", refused=True).read("pending_bytes", 0).measured().nanoseconds
     assert known["device"] == {"running": 2 * STEP + CALL}
@@ -98,19 +99,19 @@ def test_refused_write_changes_nothing():
     ("verb", "target", "number"),
     [("ioctl", "device", VFIO_DEVICE_RESET), ("open", "device", 0), ("close", "device", 0), ("omitted", "", 5)],
 )
-def test_nothing_is_known_after(verb, target, number):
+def test_nothing_is_known_after(verb: str, target: str, number: int) -> None:
     """A reset, a new user, and what was not recorded: until the state is read again."""
     script = running().other(verb, target, number).read("pending_bytes", 0).read("device_state", NUMBERS["stop"])
     assert script.measured().nanoseconds["device"] == {"running": STEP, "stop": CALL}
 
 
-def test_other_device_is_reset():
+def test_other_device_is_reset() -> None:
     """That says nothing about the first."""
     script = running().other("ioctl", "second device", VFIO_DEVICE_RESET).state("stop")
     assert script.measured().nanoseconds["device"] == {"running": 2 * STEP, "stop": CALL}
 
 
-def test_stopped_save():
+def test_stopped_save() -> None:
     """Bytes, time from the write to the last byte, which is the downtime too; and the time in calls alone."""
     made = running().state("stop-and-copy").saved(100, 50).state("stop").measured()
     (flow,) = made.flows
@@ -122,7 +123,7 @@ def test_stopped_save():
     assert not made.unfinished
 
 
-def test_live_save_given_to_a_second_device():
+def test_live_save_given_to_a_second_device() -> None:
     """The downtime begins with the write that stops, and ends when the target runs."""
     script = running().state("pre-copy").saved(100).state("stop-and-copy").saved(30).state("stop")
     script.state("resuming", "second ").data(130, "second ", "write").write("data_size", 130, "second ")
@@ -132,11 +133,12 @@ def test_live_save_given_to_a_second_device():
     assert save.seconds == pytest.approx((10 * STEP + CALL) / 1e9)
     assert save.downtime == pytest.approx((4 * STEP + CALL) / 1e9)
     assert save.downtime_to_running == pytest.approx((10 * STEP + CALL) / 1e9)
-    assert (resume.kind, resume.moved, resume.seconds) == (RESUME, 130, pytest.approx((3 * STEP + CALL) / 1e9))
+    assert (resume.kind, resume.moved) == (RESUME, 130)
+    assert resume.seconds == pytest.approx((3 * STEP + CALL) / 1e9)
     assert resume.downtime is None
 
 
-def test_save_from_stop_has_no_downtime():
+def test_save_from_stop_has_no_downtime() -> None:
     """Nothing ran before."""
     script = Script().read("device_state", NUMBERS["stop"]).state("stop-and-copy").saved(8).state("stop")
     (flow,) = script.measured().flows
@@ -155,20 +157,20 @@ def test_save_from_stop_has_no_downtime():
     ],
     ids=["data left", "not left", "reset", "error", "not recorded", "more data"],
 )
-def test_save_that_did_not_come_to_its_end(script):
+def test_save_that_did_not_come_to_its_end(script: Script) -> None:
     """It is counted, and no number is made of it."""
     made = script.measured()
     assert made.flows == ()
     assert made.unfinished == {STOPPED: 1}
 
 
-def test_pre_copy_alone_is_no_whole_save():
+def test_pre_copy_alone_is_no_whole_save() -> None:
     """Cancelled, however much was read."""
     made = running().state("pre-copy").saved(100).state("running").measured()
     assert (made.flows, made.unfinished) == ((), {LIVE: 1})
 
 
-def test_data_through_a_mapping():
+def test_data_through_a_mapping() -> None:
     """No call tells of it: what was announced counts."""
     script = running().other("map", "region 9").state("stop-and-copy")
     script.read("pending_bytes", 70).read("data_offset", 4096).read("data_size", 70).read("pending_bytes", 0)
@@ -176,7 +178,7 @@ def test_data_through_a_mapping():
     assert flow.moved == 70
 
 
-def test_buffer_that_is_read_twice_counts_once():
+def test_buffer_that_is_read_twice_counts_once() -> None:
     """Of what is moved, no more than was announced."""
     script = running().state("stop-and-copy")
     script.read("pending_bytes", 70).read("data_size", 70).data(70).data(70).read("pending_bytes", 0)
@@ -184,21 +186,21 @@ def test_buffer_that_is_read_twice_counts_once():
     assert flow.moved == 70
 
 
-def test_size_that_nobody_read_counts_for_nothing():
+def test_size_that_nobody_read_counts_for_nothing() -> None:
     """A driver can announce what it likes."""
     script = running().state("stop-and-copy").read("data_size", (1 << 64) - 1).read("pending_bytes", 0)
     (flow,) = script.state("stop").measured().flows
     assert flow.moved == 0
 
 
-def test_calls_as_json_have_them():
+def test_calls_as_json_have_them() -> None:
     """The same comes of calls that were read from a journal."""
     calls = running().state("stop-and-copy").saved(100).state("stop").calls
     read = Calls.from_json([call.to_json() for call in calls])
     assert Measuring([REGION]).take(read) == Measuring([REGION]).take(calls)
 
 
-def test_absurd_journal():
+def test_absurd_journal() -> None:
     """Times that go back, registers longer than they are, values that no register has: numbers, and none below 0."""
     script = running().state("stop-and-copy").saved(100).state("stop")
     calls = [call._replace(started_ns=10**18 - call.started_ns, received=call.received * 40) for call in script.calls]
@@ -207,19 +209,19 @@ def test_absurd_journal():
     assert min(numbers.values()) >= 0
 
 
-def test_region_of_another_kind():
+def test_region_of_another_kind() -> None:
     """Nothing is measured where the journal names no device_state."""
     assert Measuring([replace(REGION, registers=REGION.registers[1:])]).take(running().calls).nanoseconds == {}
 
 
-def test_spread():
+def test_spread() -> None:
     """The one in the middle, of those that are known."""
     assert spread([3, None, 1, 2]) == {"number": 3, "least": 1, "median": 2, "most": 3}
     assert spread([None]) == {}
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_every_format_has_them(name):
+def test_every_format_has_them(name: str) -> None:
     """Downtime and bytes of a flow, and the time in a state, as numbers."""
     calls = running().state("pre-copy").saved(100).state("stop-and-copy").saved(30).state("stop").calls
     case = replace(ended("a", "pass"), **made_by(calls, Measuring([REGION]).take(calls)))
@@ -232,7 +234,7 @@ def test_every_format_has_them(name):
 # -- the course of a flow, changes of state, bitmaps ------------------------------------------------------------------
 
 
-def test_course_of_a_save():
+def test_course_of_a_save() -> None:
     """What was pending, and what had been moved by then, each time that pending_bytes was read."""
     script = running().state("pre-copy").saved(100, 50)
     (flow,) = script.state("stop-and-copy").saved(7).state("running").measured().flows
@@ -248,7 +250,7 @@ def test_course_of_a_save():
 
 
 @pytest.mark.parametrize("number", [1, 31, 32, 65, 1000, 4097])
-def test_course_is_bounded(number):
+def test_course_is_bounded(number: int) -> None:
     """The first point and the last are kept, and of very many between them a few."""
     (flow,) = running().state("stop-and-copy").saved(*range(1, number + 1)).state("running").measured().flows
     assert len(flow.course) == min(number + 1, len(flow.course)) <= 66
@@ -257,7 +259,7 @@ def test_course_is_bounded(number):
     assert flow.course[-1][1:] == (0, flow.moved)
 
 
-def test_changes_that_were_asked_for():
+def test_changes_that_were_asked_for() -> None:
     """From each state that is known, by what came of it; of folded calls each counts."""
     script = running().state("stop").state("resuming", refused=True).state("running").state("stop")
     script.calls[2] = script.calls[2]._replace(times=3)
@@ -268,14 +270,14 @@ def test_changes_that_were_asked_for():
     }
 
 
-def test_changes_from_a_state_that_is_not_known():
+def test_changes_from_a_state_that_is_not_known() -> None:
     """Nothing is said of them, nor of values that have no name."""
     script = Script().state("stop").other("ioctl", number=VFIO_DEVICE_RESET).state("running", refused=True)
     script.write("device_state", 0x11).state("stop")
     assert script.measured().changes == {}
 
 
-def test_bitmaps_are_counted():
+def test_bitmaps_are_counted() -> None:
     """Answers with a bitmap, whether or not there is a migration region."""
     asked = Call("ioctl", "container", VFIO_IOMMU_DIRTY_PAGES, 56, behind=Behind(8, bytes(8)))
     calls = [asked, asked._replace(times=2), asked._replace(behind=None), asked._replace(number=0)]
@@ -283,7 +285,7 @@ def test_bitmaps_are_counted():
         assert Measuring(regions).take(calls).bitmaps == 3
 
 
-def test_changes_of_all_cases_add_up():
+def test_changes_of_all_cases_add_up() -> None:
     """A journal that does not have them adds nothing."""
     one = Measures(changes={"a -> b": {ACCEPTED: 1}}, bitmaps=1)
     other = Measures(changes={"a -> b": {ACCEPTED: 1, REFUSED: 2}}, bitmaps=2)

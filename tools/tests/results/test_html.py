@@ -5,14 +5,17 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
+from xml.etree.ElementTree import Element
 
 import pytest
 from hostile import HOSTILE, hostile_run
-from pages import by_id, cells, pairs, part, text, tree
+from pages import at, by_id, cells, links, pairs, part, text, tree
 from stories import FINISH, RULE, case, ended, first, recorded, told, waiver
 
-from vfio_compliance.results.events import Environment, Plan, Programs, State, Target
+from vfio_compliance.results.events import End, Environment, Event, Plan, Programs, State, Target
 from vfio_compliance.results.failure import Failure
 from vfio_compliance.results.reading import summarise
 from vfio_compliance.results.setting import LeftOut, Register, UsedRegion
@@ -22,12 +25,12 @@ from vfio_compliance.results.writers.html.page import LONGEST, anchor, shown
 REGION = UsedRegion(9, "v1", (Register("pending_bytes", 8, 8),))
 
 
-def page(*events, **run):
+def page(*events: Event, **run: Any) -> Element:
     """The page of a run of these events."""
     return tree(render("html", summarise(told(*events, **run))))
 
 
-def row(root, rule):
+def row(root: Element, rule: str) -> list[str]:
     """The words of each cell of a rule's row."""
     return cells(by_id(root, anchor(rule)))
 
@@ -36,7 +39,7 @@ def row(root, rule):
 
 
 @pytest.mark.parametrize("name", sorted(HOSTILE))
-def test_a_device_adds_no_element(name):
+def test_a_device_adds_no_element(name: str) -> None:
     """Whatever it says is text: the page has the elements of one whose device says a plain word, and no others."""
     found = tree(render("html", hostile_run(HOSTILE[name])))
     plain = tree(render("html", hostile_run("plain")))
@@ -47,27 +50,27 @@ def test_a_device_adds_no_element(name):
 
 
 @pytest.mark.parametrize("name", sorted(HOSTILE))
-def test_nothing_is_fetched(name):
+def test_nothing_is_fetched(name: str) -> None:
     """No element has an address but those that a reader may follow; the policy forbids all else."""
     found = tree(render("html", hostile_run(HOSTILE[name])))
     assert not [each for each in found.iter() if each.get("src") or each.tag in ("link", "img", "iframe", "object")]
-    assert {each.get("href")[0] for each in found.iter("a")} == {"#"}
-    (policy,) = [each.get("content") for each in found.iter("meta") if each.get("http-equiv")]
+    assert {link[0] for link in links(found)} == {"#"}
+    (policy,) = [each.get("content", "") for each in found.iter("meta") if each.get("http-equiv")]
     assert re.fullmatch(r"default-src 'none'; style-src 'sha256-[\w+/=]+'; script-src 'sha256-[\w+/=]+'", policy)
-    assert "url(" not in found.find(".//style").text
+    assert "url(" not in text(at(found, ".//style"))
 
 
-def test_ids_are_unique_and_links_lead_somewhere():
+def test_ids_are_unique_and_links_lead_somewhere() -> None:
     """Those of rules, failures and parts, of a run with one of each."""
     found = tree(render("html", hostile_run(HOSTILE["markup"])))
     ids = [each.get("id") for each in found.iter() if each.get("id")]
     assert len(ids) == len({*ids})
-    targets = {each.get("href")[1:] for each in found.iter("a")}
+    targets = {link[1:] for link in links(found)}
     assert {each for each in targets if "=" not in each} <= {*ids}
 
 
 @pytest.mark.parametrize("rule", ["rules", "a b", "v1..x", "v1.X", "v1.x\n", "", "x." * 5000, "v1.\ud800", "1.x"])
-def test_a_rule_by_any_name_has_a_row(rule):
+def test_a_rule_by_any_name_has_a_row(rule: str) -> None:
     """Its id is one that an address can have, and none of the page's own."""
     end = replace(ended("a", "fail"), case="c", rule=rule)
     records = recorded(first([replace(RULE, id=rule)], {"c": rule}), Plan((("c", rule),)), end, FINISH)
@@ -78,7 +81,7 @@ def test_a_rule_by_any_name_has_a_row(rule):
 
 
 @pytest.mark.parametrize("rule", ["v1.one", "dirty.history.never-a-false-clean", "qemu.x2"])
-def test_a_rule_has_its_name_as_address(rule):
+def test_a_rule_has_its_name_as_address(rule: str) -> None:
     """So that it can be typed."""
     assert anchor(rule) == rule
 
@@ -98,7 +101,7 @@ def test_a_rule_has_its_name_as_address(rule):
     ],
     ids=lambda value: str(value)[:12].encode("unicode_escape").decode(),
 )
-def test_what_is_shown(value, expected):
+def test_what_is_shown(value: str | int | None, expected: str | int) -> None:
     """Control characters are visible, and a long text says how long it is."""
     assert shown(value) == expected
 
@@ -106,7 +109,7 @@ def test_what_is_shown(value, expected):
 # -- the top ----------------------------------------------------------------------------------------------------------
 
 
-def test_the_top_says_all_that_identifies_a_run():
+def test_the_top_says_all_that_identifies_a_run() -> None:
     """Verdict, plan, and what a dispute begins with."""
     facts = {
         "suite": "0.1.0",
@@ -124,7 +127,7 @@ def test_the_top_says_all_that_identifies_a_run():
         device={"vendor": "Maker", "product": "Card", "driver": "drv"},
         kernel="Linux 6.12",
     )
-    banner = found.find(".//header")
+    banner = at(found, ".//header")
     assert text(banner.find("h1")) == "NOT CONFORMANT"
     assert "1 rule broken" in text(banner)
     assert "By plan default" in text(banner)
@@ -152,16 +155,16 @@ def test_the_top_says_all_that_identifies_a_run():
         ([], "NOTHING JUDGED", "unclear"),
     ],
 )
-def test_the_verdict(events, word, kind):
+def test_the_verdict(events: Sequence[End], word: str, kind: str) -> None:
     """In a word, and by its colour as well."""
-    banner = page(*events).find(".//header")
+    banner = at(page(*events), ".//header")
     assert text(banner.find("h1")) == word
     assert banner.get("class") == f"banner verdict-is-{kind}"
 
 
-def test_a_run_with_waivers_is_not_plainly_good():
+def test_a_run_with_waivers_is_not_plainly_good() -> None:
     """Its head says so."""
-    banner = page(ended("a", "fail"), ended("b", "pass"), waivers=[waiver(rule="v1.a")]).find(".//header")
+    banner = at(page(ended("a", "fail"), ended("b", "pass"), waivers=[waiver(rule="v1.a")]), ".//header")
     assert (text(banner.find("h1")), banner.get("class")) == (
         "CONFORMANT WITH WAIVERS (1)",
         "banner verdict-is-unclear",
@@ -171,7 +174,7 @@ def test_a_run_with_waivers_is_not_plainly_good():
 # -- rules and failures -----------------------------------------------------------------------------------------------
 
 
-def test_table_of_rules():
+def test_table_of_rules() -> None:
     """Each rule has its row, with what the filters go by, and its cases."""
     found = page(
         ended("a[1]", "pass"),
@@ -192,7 +195,7 @@ def test_table_of_rules():
     ]
 
 
-def test_a_failure_has_all_that_the_terminal_has():
+def test_a_failure_has_all_that_the_terminal_has() -> None:
     """Rule, clause, what was done and seen, the calls with the one that shows it, how to see it again."""
     end = replace(ended("a[1]", "fail", expected="1", seen="2"), failed_call=7)
     programs = Programs(case("a[1]"), ("repro/a.c",), True, "2 calls left")
@@ -210,7 +213,7 @@ def test_a_failure_has_all_that_the_terminal_has():
     assert "2: 3" in [text(each) for each in article.iter("li")]
 
 
-def test_a_failure_names_its_cause():
+def test_a_failure_names_its_cause() -> None:
     """A rule that stands on one that failed comes after it, and leads to it."""
     found = page(ended("a", "fail"), ended("b", "fail"), rules={"v1.a": {"stands_on": ("v1.b",)}})
     assert text(by_id(found, "failure-1").find("h3")) == "1. v1.b ✗ fail"
@@ -219,12 +222,12 @@ def test_a_failure_names_its_cause():
     assert [each.get("href") for each in cause.iter("a")] == ["#v1.b", "#failure-1"]
 
 
-def test_without_failures():
+def test_without_failures() -> None:
     """The page says so, and has no empty list."""
     assert text(part(page(ended("a", "pass")), "failures")) == "Failures None."
 
 
-def test_with_a_thousand_failures():
+def test_with_a_thousand_failures() -> None:
     """A hundred are shown in full, the others in a line each, and each rule is in the table."""
     found = page(*(ended(f"r{number}", "fail", seen="x" * 3000) for number in range(1000)))
     articles = [each for each in found.iter("article") if each.get("class") == "failure"]
@@ -234,7 +237,7 @@ def test_with_a_thousand_failures():
     assert "(cut: " in text(articles[0])
 
 
-def test_with_a_thousand_cases_of_a_rule():
+def test_with_a_thousand_cases_of_a_rule() -> None:
     """Some are listed, and the others are counted."""
     found = page(*(ended(f"a[{number}]", "pass") for number in range(1000)))
     listed = [text(each) for each in by_id(found, "v1.a").iter("li")]
@@ -245,7 +248,7 @@ def test_with_a_thousand_cases_of_a_rule():
 # -- all the rest -----------------------------------------------------------------------------------------------------
 
 
-def test_interrupted():
+def test_interrupted() -> None:
     """What was judged is there, why the run ended is said, and what had no turn is not judged."""
     records = told(ended("a", "pass"), planned=("b",))[:-1]
     found = tree(render("html", summarise(records)))
@@ -256,7 +259,7 @@ def test_interrupted():
     assert dict(pairs(part(found, "not-judged")))["because"] == "the run ended before"
 
 
-def test_what_the_profile_lacks():
+def test_what_the_profile_lacks() -> None:
     """The key that would let it be judged, and what to do."""
     found = page(ended("a", "not-run", wants="stimulus.fault"))
     known = dict(pairs(part(found, "not-judged")))
@@ -265,7 +268,7 @@ def test_what_the_profile_lacks():
     assert known["rules"] == "v1.a"
 
 
-def test_what_the_plan_leaves_out():
+def test_what_the_plan_leaves_out() -> None:
     """With the reason, and the rules."""
     run = first([RULE], {})
     plan = replace(run.plan, left_out=(LeftOut("v1.b", "fused off"),))
@@ -274,7 +277,7 @@ def test_what_the_plan_leaves_out():
     assert dict(pairs(part(found, "not-judged")))["because"] == "fused off"
 
 
-def test_what_the_text_leaves_open():
+def test_what_the_text_leaves_open() -> None:
     """Each question, and each answer with how often it was seen."""
     ends = [replace(ended(f"a[{number}]", "pass"), observed={"asked": answer}) for number, answer in enumerate("xxy")]
     found = page(*ends, State("a state", "yes", "it ran", ("driver: b",)))
@@ -284,7 +287,7 @@ def test_what_the_text_leaves_open():
     assert "a state: yes. it ran; another driver: b" in text(silent)
 
 
-def test_waivers():
+def test_waivers() -> None:
     """All that each says, and what came of it; an address is a link, and nothing else is."""
     waivers = [
         waiver(rule="v1.a", link="https://bugs.example/1", owner="Somebody"),
@@ -294,25 +297,25 @@ def test_waivers():
     assert "Waived in 1 of 1 case." in text(section)
     assert "Not used, because the rule held in the cases that were judged." in text(section)
     assert ("owner", "Somebody") in pairs(section)
-    links = [each.get("href") for each in section.iter("a")]
-    assert "https://bugs.example/1" in links
-    assert not any(each.startswith("javascript") for each in links)
+    found = links(section)
+    assert "https://bugs.example/1" in found
+    assert not any(each.startswith("javascript") for each in found)
 
 
-def test_environment():
+def test_environment() -> None:
     """All facts, by name."""
     section = part(page(Environment({"kernel config": "ab<c"}, {}, (), "/"), ended("a", "pass")), "environment")
     assert ["kernel config", "ab<c"] in [cells(each) for each in section.iter("tr")]
 
 
-def test_a_failure_of_the_suite_is_apart():
+def test_a_failure_of_the_suite_is_apart() -> None:
     """It says nothing about the device."""
     found = page(ended("a", "fail"), ended("b", "pass"), rules={"v1.a": {"side": "client"}})
     assert "the suite itself: it says nothing about the device" in text(by_id(found, "failure-1"))
     assert by_id(found, "v1.a").get("data-area") == "The suite itself"
 
 
-def test_a_traceback_keeps_its_lines():
+def test_a_traceback_keeps_its_lines() -> None:
     """Blank ones, too."""
     why = Failure("doing it", traceback="one\n\n  two")
     found = page(replace(ended("a", "broken"), failure=why))

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Iterator
 
 import pytest
 
@@ -12,47 +13,54 @@ from vfio_compliance.results.inflight import Inflight, create, last
 
 
 @pytest.fixture
-def shared():
+def shared() -> Iterator[int]:
     """A descriptor of the memory that is shared."""
     descriptor = create()
     yield descriptor
     os.close(descriptor)
 
 
-def test_none(shared):
+def test_none(shared: int) -> None:
     """Nothing was noted, at no time."""
     assert last(shared) is None
     assert last(shared, time.monotonic_ns()) is None
 
 
-def test_last(shared):
+def test_last(shared: int) -> None:
     """The latest one, with its age; then none, when that was noted."""
     calls = Inflight(shared)
     calls.begin("ioctl", "device", 0x3B6F, 0)
     calls.begin("write", "region 9", -1, 4)
     found = last(shared)
+    assert found is not None
     assert (found.verb, found.target, found.number, found.length) == ("write", "region 9", (1 << 64) - 1, 4)
     assert 0 <= found.seconds < 60
     calls.none()
     assert last(shared) is None
 
 
-def test_before_a_moment(shared):
+def test_before_a_moment(shared: int) -> None:
     """Of those that are kept, the last that had begun then; another process goes on where one has ended."""
-    moments = []
+    moments: list[int] = []
     for _ in range(2):
         writer = Inflight(shared)
         for number in range(200):
             writer.begin("read", "region 9", len(moments), number)
             moments.append(time.monotonic_ns())
-    assert last(shared).number == 399
+    latest = last(shared)
+    assert latest is not None
+    assert latest.number == 399
     for number in (399, 398, 300, 150):
-        assert last(shared, moments[number]).number == number
-    assert last(shared, moments[399] + 2_000_000_000).seconds >= 2
+        found = last(shared, moments[number])
+        assert found is not None
+        assert found.number == number
+    late = last(shared, moments[399] + 2_000_000_000)
+    assert late is not None
+    assert late.seconds >= 2
     assert last(shared, moments[100]) is None
 
 
-def test_before_any(shared):
+def test_before_any(shared: int) -> None:
     """A moment before the first call has none."""
     before = time.monotonic_ns()
     Inflight(shared).begin("read", "region 9", 0, 8)

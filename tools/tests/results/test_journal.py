@@ -5,12 +5,16 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
 
 import pytest
-from stories import CALL, NOON, chained, first, written
+from stories import CALL, NOON, chained, event_of, first, timed, written
 
+from vfio_compliance.common.calls import Call
 from vfio_compliance.results import journal
-from vfio_compliance.results.events import End, Finish, Note, Unwritten
+from vfio_compliance.results.events import Broken, End, Finish, Note, Run, Unwritten
 from vfio_compliance.results.failure import Failure
 from vfio_compliance.results.journal import FORMAT, Cut, Damaged, Journal, JournalError, Recorded
 from vfio_compliance.results.reading import summarise
@@ -20,14 +24,14 @@ from vfio_compliance.results.writers import terminal
 RUN = first([], {})
 
 
-def begun(path, **keywords):
+def begun(path: Path, **keywords: Any) -> Journal:
     """A journal with its first event."""
     opened = Journal(path, **keywords)
     opened.write(RUN)
     return opened
 
 
-def test_round_trip(tmp_path):
+def test_round_trip(tmp_path: Path) -> None:
     """Events come back as they were, in order, with the time at which they were written."""
     path = tmp_path / journal.NAME
     said = Note("two\nlines, an umlaut ü, a lone surrogate \ud800 and a null \0")
@@ -41,7 +45,7 @@ def test_round_trip(tmp_path):
     assert list(times) == sorted(times)
 
 
-def test_many_processes_with_a_lock_of_their_own(tmp_path):
+def test_many_processes_with_a_lock_of_their_own(tmp_path: Path) -> None:
     """Processes that have a file of their own to lock are kept apart, too."""
     path, lock = tmp_path / journal.NAME, os.memfd_create("lock")
     begun(path).close()
@@ -61,7 +65,7 @@ def test_many_processes_with_a_lock_of_their_own(tmp_path):
 
 
 @pytest.mark.parametrize("sync", [True, False])
-def test_sync(tmp_path, monkeypatch, sync):
+def test_sync(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sync: bool) -> None:
     """Each record is on the disk before the next call is made, where a device can take this machine down with it."""
     synced = []
     monkeypatch.setattr(os, "fdatasync", lambda _: synced.append(os.stat(tmp_path / journal.NAME).st_size))
@@ -73,12 +77,12 @@ def test_sync(tmp_path, monkeypatch, sync):
     assert synced == (sizes if sync else [])
 
 
-def test_many_writers(tmp_path):
+def test_many_writers(tmp_path: Path) -> None:
     """Records of several writers do not mix, nor does one erase another's."""
     path = tmp_path / journal.NAME
     begun(path).close()
 
-    def write(writer):
+    def write(writer: int) -> None:
         with Journal(path) as opened:
             for number in range(50):
                 opened.write(Note(f"{writer} {number} " + "x" * 5000))
@@ -90,7 +94,7 @@ def test_many_writers(tmp_path):
         thread.join()
     with Journal(path) as opened:
         opened.end()
-    events = [line.event for line in journal.read(path)]
+    events = [line.event for line in journal.read(path) if isinstance(line, Recorded)]
     notes = [event.text for event in events if isinstance(event, Note)]
     assert len(notes) == 200
     for writer in range(4):
@@ -98,7 +102,7 @@ def test_many_writers(tmp_path):
         assert of_one == [str(number) for number in range(50)]
 
 
-def test_copy(tmp_path):
+def test_copy(tmp_path: Path) -> None:
     """Whoever watches gets the same bytes."""
     reading, writing = os.pipe()
     with begun(tmp_path / journal.NAME, copy_to=writing) as opened:
@@ -108,7 +112,7 @@ def test_copy(tmp_path):
         assert copied.read() == (tmp_path / journal.NAME).read_bytes()
 
 
-def test_watcher_gone(tmp_path):
+def test_watcher_gone(tmp_path: Path) -> None:
     """A run that nobody watches any more is told so, after the record is on disk."""
     reading, writing = os.pipe()
     opened = begun(tmp_path / journal.NAME, copy_to=writing)
@@ -118,15 +122,15 @@ def test_watcher_gone(tmp_path):
     os.close(writing)
     opened.close()
     first, second, why, end = journal.read(tmp_path / journal.NAME)
-    assert (first.event, second.event) == (RUN, Note("hello"))
-    assert "the process that watched the run ended before it" in why.event.message
+    assert (event_of(first, Run), event_of(second, Note)) == (RUN, Note("hello"))
+    assert "the process that watched the run ended before it" in event_of(why, Broken).message
     assert isinstance(end, Cut)
 
 
 CALLS = (CALL, CALL._replace(serial=7), CALL._replace(serial=8, started_ns=9))
 
 
-def with_calls(path, verdict="pass", calls=CALLS, text=None):
+def with_calls(path: Path, verdict: str = "pass", calls: tuple[Call, ...] = CALLS, text: bytes | None = None) -> Path:
     """A journal of one case with these calls, or with ``text`` as the line of them."""
     why = None if verdict == "pass" else Failure("doing it")
     end = End("c", "r", Verdict(verdict), 0.1, why, {}, calls)
@@ -139,37 +143,40 @@ def with_calls(path, verdict="pass", calls=CALLS, text=None):
 
 @pytest.mark.parametrize("whole", [False, True])
 @pytest.mark.parametrize("verdict", ["pass", "fail"])
-def test_calls_have_a_line_of_their_own(tmp_path, verdict, whole):
+def test_calls_have_a_line_of_their_own(tmp_path: Path, verdict: str, whole: bool) -> None:
     """It comes before that of the case, which gets them back."""
     _, line, end, _ = journal.read(with_calls(tmp_path / journal.NAME, verdict), whole=whole)
     assert line == Recorded(NOON, None)
-    assert (tuple(end.event.calls), end.event.case) == (CALLS, "c")
+    ended = event_of(end, End)
+    assert (tuple(ended.calls), ended.case) == (CALLS, "c")
 
 
-def test_no_line_without_calls(tmp_path):
+def test_no_line_without_calls(tmp_path: Path) -> None:
     """A case that made none has its own line alone."""
     path = with_calls(tmp_path / journal.NAME, calls=())
     assert len(path.read_bytes().splitlines()) == 2
     _, end, _ = journal.read(path)
-    assert tuple(end.event.calls) == ()
+    assert tuple(event_of(end, End).calls) == ()
 
 
 @pytest.mark.parametrize(
     "calls",
     [b',"x":1}', b',"calls":null}', b',"calls":[[]]}', b',"calls":[{"verb":"read"}]}', b',"calls":' + b"[" * 99_999],
 )
-def test_calls_that_cannot_be_read(tmp_path, calls):
+def test_calls_that_cannot_be_read(tmp_path: Path, calls: bytes) -> None:
     """Where they are looked at, their case is damaged; else there are none, and whoever reads all is told."""
     path = tmp_path / journal.NAME
     text = b'{"event":"calls"' + calls + b"\n"
     for verdict, whole in (("fail", False), ("fail", True), ("pass", True)):
         _, _, end, *_ = journal.read(with_calls(path, verdict, text=text), whole=whole)
+        assert isinstance(end, Damaged)
         assert "its calls, in the line before" in end.why
     _, _, end, _ = journal.read(with_calls(path, text=text))
-    assert (end.event.verdict, tuple(end.event.calls)) == (Verdict.PASS, ())
+    ended = event_of(end, End)
+    assert (ended.verdict, tuple(ended.calls)) == (Verdict.PASS, ())
 
 
-def test_watcher_gets_no_calls(tmp_path):
+def test_watcher_gets_no_calls(tmp_path: Path) -> None:
     """They are of no use to it."""
     reading, writing = os.pipe()
     with begun(tmp_path / journal.NAME, copy_to=writing) as opened:
@@ -181,21 +188,23 @@ def test_watcher_gets_no_calls(tmp_path):
     assert (end, b"calls" in end) == (last, False)
 
 
-def test_disk_full():
+def test_disk_full() -> None:
     """The file and the reason are named, and the watcher hears of it."""
     reading, writing = os.pipe()
     with (
-        Journal("/dev/full", writing) as opened,
+        Journal(Path("/dev/full"), writing) as opened,
         pytest.raises(JournalError, match="/dev/full can no longer be written: No space"),
     ):
         opened.write(RUN)
     os.close(writing)
     with os.fdopen(reading) as copied:
         told = journal.parse(copied.read())
-    assert told.event == Unwritten("/dev/full can no longer be written: No space left on device", journal.REMEDY)
+    assert event_of(told, Unwritten) == Unwritten(
+        "/dev/full can no longer be written: No space left on device", journal.REMEDY
+    )
 
 
-def test_the_reason_may_still_fit(tmp_path, monkeypatch):
+def test_the_reason_may_still_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A disk that has no room for a record of many calls may have it for the reason: then a report tells it."""
     path, write = tmp_path / journal.NAME, os.write
 
@@ -233,7 +242,7 @@ def test_the_reason_may_still_fit(tmp_path, monkeypatch):
         *("bare", "other JSON", "deep JSON"),
     ],
 )
-def test_no_journal(tmp_path, content, words):
+def test_no_journal(tmp_path: Path, content: bytes | None, words: str) -> None:
     """A file that is none is refused by name."""
     path = tmp_path / journal.NAME
     if content is not None:
@@ -243,19 +252,19 @@ def test_no_journal(tmp_path, content, words):
     assert str(path) in str(raised.value)
 
 
-def result(path):
+def result(path: Path) -> int:
     """The exit code, after everything was rendered."""
     made = summarise(journal.read(path))
     assert terminal.render(made)
     return made.exit_code
 
 
-def write(path, lines):
+def write(path: Path, lines: Sequence[Recorded]) -> None:
     """A journal of these lines."""
-    path.write_bytes(written(lines))
+    path.write_bytes(written(timed(lines)))
 
 
-def test_cut_anywhere(tmp_path, records):
+def test_cut_anywhere(tmp_path: Path, records: Callable[..., list[Recorded]]) -> None:
     """Cut at the end of any record or in the middle of one, the journal gives a result, and not a good one."""
     path = tmp_path / journal.NAME
     write(path, records("pass", "pass", "pass"))
@@ -271,7 +280,7 @@ def test_cut_anywhere(tmp_path, records):
     "line",
     [b"", b"null", b'"end"', b'{"event": "end"}', b'{"event": "end", "time": 1, "case": []}', b"\xff\0{", b"}" * 99],
 )
-def test_damaged_anywhere(tmp_path, records, line):
+def test_damaged_anywhere(tmp_path: Path, records: Callable[..., list[Recorded]], line: bytes) -> None:
     """A line that is no record makes the result incomplete; what the other lines say counts."""
     path = tmp_path / journal.NAME
     write(path, records("pass", "fail", "pass"))
@@ -285,14 +294,14 @@ def test_damaged_anywhere(tmp_path, records, line):
         assert made.exit_code in (1, 2)
 
 
-def test_a_journal_that_does_not_begin_with_a_run():
+def test_a_journal_that_does_not_begin_with_a_run() -> None:
     """There is nothing to add up."""
     for lines in ([], [Recorded(0, Note("x"))], [Damaged("why")]):
         with pytest.raises(JournalError, match="does not begin with a run"):
             summarise(lines)
 
 
-def test_what_follows_the_end(tmp_path, records):
+def test_what_follows_the_end(tmp_path: Path, records: Callable[..., list[Recorded]]) -> None:
     """A journal that is closed has nothing after its end, not even half a line."""
     path = tmp_path / journal.NAME
     write(path, records("pass"))
@@ -300,7 +309,7 @@ def test_what_follows_the_end(tmp_path, records):
     assert any("12 bytes after the end of the journal" in stop.message for stop in summarise(journal.read(path)).stops)
 
 
-def test_very_many_damaged_lines(tmp_path, records):
+def test_very_many_damaged_lines(tmp_path: Path, records: Callable[..., list[Recorded]]) -> None:
     """The first of them are told, and how many more there are."""
     path = tmp_path / journal.NAME
     write(path, records("pass"))
@@ -311,7 +320,7 @@ def test_very_many_damaged_lines(tmp_path, records):
 
 
 @pytest.mark.parametrize("rounds", [0, -1, 1001, 2**63])
-def test_rounds_beyond_all_measure(tmp_path, rounds):
+def test_rounds_beyond_all_measure(tmp_path: Path, rounds: int) -> None:
     """No run has so many, and memory is not asked for them."""
     path = tmp_path / journal.NAME
     record = journal.line(RUN, NOON).replace(b'"areas"', b'"rounds":%d,"areas"' % rounds)

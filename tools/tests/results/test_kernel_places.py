@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 
 from vfio_compliance.results.events import Kernel
@@ -38,19 +40,19 @@ PLACES = [
 ]
 
 
-def kept(lines):
+def kept(lines: Sequence[str]) -> list[str]:
     """What is kept of a log."""
     places = Places()
     return [kept for line in lines if (kept := places.kept(line))]
 
 
-def test_oops():
+def test_oops() -> None:
     """Of an oops: the function that did it and those that called it, without what only may have."""
     head = ["BUG: kernel NULL pointer dereference, address: 0000000000000000", "Oops: Oops: 0002 [#1] PREEMPT SMP"]
     assert kept(["all is well", *head, *TRACE, " after_it+0x1/0x2"]) == [*head, *PLACES]
 
 
-def test_kfence():
+def test_kfence() -> None:
     """Of what KFENCE finds: the access and its callers, not those that allocated and freed the memory."""
     found = "BUG: KFENCE: use-after-free read in refd_write+0x12/0x90 [vfio_refdriver]"
     frames = [" refd_write+0x12/0x90 [vfio_refdriver]", " vfs_write+0xf5/0x410", " do_syscall_64+0x87/0x1b0"]
@@ -65,12 +67,12 @@ def test_kfence():
 
 
 @pytest.mark.parametrize("text", ["a message", r"a message\x0a", r"a message\x0a\x0a", "a message\n SUBSYSTEM=pci\n"])
-def test_a_record_as_it_was_printed(text):
+def test_a_record_as_it_was_printed(text: str) -> None:
     """Escaped line ends are removed, and so are the lines with properties of the device that follow the message."""
     assert unescaped(text) == "a message"
 
 
-def test_another_architecture():
+def test_another_architecture() -> None:
     """Others call the program counter another name."""
     lines = ["Oops: 1", "pc : refd_write+0x12/0x90 [vfio_refdriver]", "Call trace:", " vfio_write+0x5f/0xb0 [vfio]"]
     assert kept(lines)[1:] == [
@@ -79,12 +81,12 @@ def test_another_architecture():
     ]
 
 
-def test_only_after_a_complaint():
+def test_only_after_a_complaint() -> None:
     """A trace that somebody has asked for complains of nothing."""
     assert kept(TRACE) == []
 
 
-def test_once():
+def test_once() -> None:
     """The same warning again is kept, without its places; so few callers are kept as tell where it was."""
     again = WARNING.replace("CPU: 0 PID: 233", "CPU: 1 PID: 9")
     assert kept([WARNING, *TRACE, again, *TRACE]) == [WARNING, *PLACES, again]
@@ -110,12 +112,12 @@ def test_once():
         ("a.c: WARNING: CPU: 0 PID: 233 at drivers/a.c:77 b+0x1f/0x40", None),
     ],
 )
-def test_warned(line, where):
+def test_warned(line: str, where: Warned | None) -> None:
     """Only what a WARN statement prints names its file and function."""
     assert warned(line) == where
 
 
-def test_in_words():
+def test_in_words() -> None:
     """The call stands under the complaint, before the places."""
     call = LastCall("write", "region 9", 0, 4, 1.0)
     assert str(Kernel((WARNING, *PLACES[:1]), "case", call)).splitlines() == [

@@ -3,8 +3,14 @@
 
 from __future__ import annotations
 
-import pytest
+from collections.abc import Callable, Mapping
+from typing import Any
 
+import pytest
+from stories import event_of
+
+from vfio_compliance.results.events import Run
+from vfio_compliance.results.journal import Recorded
 from vfio_compliance.results.matrix import Column, column, render
 from vfio_compliance.results.reading import summarise
 from vfio_compliance.results.verdict import Verdict
@@ -12,16 +18,16 @@ from vfio_compliance.results.verdict import Verdict
 LONG = "dirty.capability." + "x" * 27
 
 
-def run(kernel, target="edu", answers=None, **verdicts):
+def run(kernel: str, target: str = "edu", answers: Mapping[str, str] | None = None, **verdicts: Any) -> Column:
     """A column; the names of its rules with dots."""
     return Column(
         (kernel,), target, {name.replace("_", "."): Verdict(word) for name, word in verdicts.items()}, answers or {}
     )
 
 
-def test_rows_in_which_kernels_differ_come_first_and_marked():
+def test_rows_in_which_kernels_differ_come_first_and_marked() -> None:
     """Those that pass everywhere are counted; those that are no pass anywhere come last."""
-    same = {"a_pass": "pass", "b_na": "n/a"}
+    same: dict[str, Any] = {"a_pass": "pass", "b_na": "n/a"}
     lines = render([run("5.10", **same, c_odd="pass"), run("7.3", **same, c_odd="fail")], 100)
     assert [line.split() for line in lines] == [
         [],
@@ -35,7 +41,7 @@ def test_rows_in_which_kernels_differ_come_first_and_marked():
     ]
 
 
-def test_a_target_is_compared_with_itself_only():
+def test_a_target_is_compared_with_itself_only() -> None:
     """A rule that one target passes and another one is not asked about is no difference between kernels."""
     columns = [run("6.1", "edu", d="n/a"), run("6.1", "module", d="pass", m="pass")]
     columns += [run("6.12", "edu", d="n/a"), run("6.12", "module", d="pass", m="pass")]
@@ -49,34 +55,35 @@ def test_a_target_is_compared_with_itself_only():
     ]
 
 
-def test_rule_that_one_kernel_was_not_asked_about_is_a_difference():
+def test_rule_that_one_kernel_was_not_asked_about_is_a_difference() -> None:
     """It has no verdict there."""
     lines = render([run("5.10", a="pass"), run("7.3", a="pass", b="pass")], 100)
     assert ["!", "b", "-", "pass"] in [line.split() for line in lines]
 
 
-def test_the_whole_table_has_every_row():
+def test_the_whole_table_has_every_row() -> None:
     """For the file that is kept."""
     columns = [run("5.10", a="pass", b="pass"), run("7.3", a="pass", b="pass")]
     assert [line.split()[0] for line in render(columns, 100, whole=True) if line][2:4] == ["a", "b"]
 
 
 @pytest.mark.parametrize("columns", [1, 4, 6, 13])
-def test_it_fits_the_terminal(columns):
+def test_it_fits_the_terminal(columns: int) -> None:
     """Columns for which there is no room come in a table below."""
-    kernels = [run(f"6.{number}", "refdriver-kernel", **{LONG: "not-run"}) for number in range(columns)]
+    long: dict[str, Any] = {LONG: "not-run"}
+    kernels = [run(f"6.{number}", "refdriver-kernel", **long) for number in range(columns)]
     lines = render(kernels, 100)
     assert max(map(len, lines)) <= 100
     words = [word for line in lines if LONG in line for word in line.split()[1:]]
     assert words == ["not-run"] * columns
 
 
-def test_one_kernel_is_compared_with_none():
+def test_one_kernel_is_compared_with_none() -> None:
     """Nothing is said about differences."""
     assert [line for line in render([run("6.1", a="fail")], 100) if "differ" in line] == []
 
 
-def test_what_kernels_do_where_the_text_is_silent():
+def test_what_kernels_do_where_the_text_is_silent() -> None:
     """Shown only where they do not do the same."""
     columns = [
         run("5.10", answers={"a wrapping range": "EINVAL", "no flag": "EINVAL"}),
@@ -94,9 +101,9 @@ def test_what_kernels_do_where_the_text_is_silent():
     ]
 
 
-def test_a_column_is_a_run(records):
+def test_a_column_is_a_run(records: Callable[..., list[Recorded]]) -> None:
     """Its profile's name is the target."""
     made = column("6.1", summarise(records("pass", "fail")))
     assert (made.name, made.verdicts) == (("6.1",), {"v1.one": Verdict.FAIL})
-    assert made.target == records("pass")[0].event.profile.name
+    assert made.target == event_of(records("pass")[0], Run).profile.name
     assert made.answers == {"how": "so"}

@@ -3,31 +3,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import pytest
 from stories import ended, told
 
-from vfio_compliance.results.events import Environment, Target
+from vfio_compliance.results.events import Environment, Event, Target
 from vfio_compliance.results.merging import merged, named
 from vfio_compliance.results.reading import summarise
 from vfio_compliance.results.setting import JudgedProfile
+from vfio_compliance.results.summary import Summary
 from vfio_compliance.results.writers.merged import render, worst
 
 PLACES = "abcdefgh"
 
 
-def run(verdict="pass", profile="gpu", defects=(), **facts):
+def run(verdict: str = "pass", profile: str = "gpu", defects: Sequence[str] = (), **facts: Any) -> Summary:
     """A run of one rule; the facts of what it was made with, by name, with _ for blanks."""
     known = {name.replace("_", " "): text for name, text in facts.items()}
-    events = [Environment(known, {}, (), "/"), Target({}), ended("a[1]", verdict, seen="that")]
+    events: list[Event] = [Environment(known, {}, (), "/"), Target({}), ended("a[1]", verdict, seen="that")]
     return summarise(told(*events, profile=JudgedProfile("p.yaml", profile, "0" * 64), defects=tuple(defects)))
 
 
-def names(*runs):
+def names(*runs: Summary) -> list[tuple[str, ...]]:
     """The names of their columns."""
     return [each.column.name for each in named([merged("place", each) for each in runs])]
 
 
-def text(*runs, unread=0, width=100, whole=False):
+def text(*runs: Summary, unread: int = 0, width: int = 100, whole: bool = False) -> str:
     """What is printed of them."""
     merging = [merged(place, each) for place, each in zip(PLACES, runs, strict=False)]
     return render(named(merging), unread, width, whole=whole)
@@ -69,24 +73,24 @@ def text(*runs, unread=0, width=100, whole=False):
         ),
     ],
 )
-def test_names(facts, expected):
+def test_names(facts: Sequence[Mapping[str, Any]], expected: Sequence[tuple[str, ...]]) -> None:
     """The kernel, then no more of driver and host than is needed, cut where nothing is lost by it; else the number."""
     assert names(*(run(**{"kernel": "6", **each}) for each in facts)) == expected
 
 
-def test_another_target_needs_no_other_name():
+def test_another_target_needs_no_other_name() -> None:
     """Its name stands above."""
     assert names(run(profile="gpu", kernel="6"), run(profile="nic", kernel="6")) == [("6",), ("6",)]
 
 
-def test_kernel_of_a_run_that_tells_no_facts():
+def test_kernel_of_a_run_that_tells_no_facts() -> None:
     """As its beginning has it."""
     bare = summarise(told(ended("a[1]", "pass"), kernel="Linux 5.10.0-1"))
     assert names(bare) == [("5.10.0",)]
     assert "  release  5.10.0-1\n  driver   unknown\n  host     unknown\n" in text(bare)
 
 
-def test_rules_that_pass_everywhere_are_counted():
+def test_rules_that_pass_everywhere_are_counted() -> None:
     """All others have a row; with ``whole`` these, too."""
     both = [run(kernel="5"), run(kernel="6")]
     assert text(*both).startswith("1 rule: pass everywhere\nno rule on which the runs differ\n")
@@ -94,7 +98,7 @@ def test_rules_that_pass_everywhere_are_counted():
 
 
 @pytest.mark.parametrize("width", [60, 100])
-def test_what_is_told(width):
+def test_what_is_told(width: int) -> None:
     """The table with its marks, of each run what it is and its verdict, and the worst of all."""
     runs = [run(kernel="5.10.0-1", driver="gpu", driver_version="2", host_name="lab")]
     runs += [run("fail", kernel="6.1.0-1", driver="gpu", host_name="lab", driver_srcversion="AB", defects=["d"])]
@@ -124,7 +128,7 @@ def test_what_is_told(width):
         (["n/a", "pass"], 0, 4),
     ],
 )
-def test_exit_code(verdicts, unread, code):
+def test_exit_code(verdicts: Sequence[str], unread: int, code: int) -> None:
     """The worst of all; what cannot be read counts as not judged."""
     runs = [merged("p", run(verdict, kernel="6")) for verdict in verdicts]
     assert worst(runs, unread) == code
@@ -133,7 +137,7 @@ def test_exit_code(verdicts, unread, code):
     assert render(named(runs), unread, 100).splitlines()[-1] == f"{total} run{'s' * (total > 1)}{how}: exit code {code}"
 
 
-def test_a_run_that_says_what_steers_a_terminal():
+def test_a_run_that_says_what_steers_a_terminal() -> None:
     """It is shown escaped, and breaks no line."""
     evil = "x\x1b[2J\ny"
     told_of = text(run(kernel=evil, driver=evil, host_name=evil, profile=evil), run("fail", kernel=evil, profile=evil))
@@ -141,7 +145,7 @@ def test_a_run_that_says_what_steers_a_terminal():
     assert "\ny" not in told_of
 
 
-def test_the_run_itself_is_not_kept():
+def test_the_run_itself_is_not_kept() -> None:
     """Of each one no more than the table needs: many are merged."""
     whole = run(kernel="6")
     kept = merged("p", whole)

@@ -3,25 +3,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import pytest
 from stories import case, ended, told, waiver
 
 from vfio_compliance.results.conclusion import conclude
-from vfio_compliance.results.events import Death, Kernel
+from vfio_compliance.results.events import Death, Event, Kernel
 from vfio_compliance.results.matrix import column
 from vfio_compliance.results.reading import summarise
+from vfio_compliance.results.summary import Summary
 from vfio_compliance.results.verdict import Verdict
 from vfio_compliance.results.writers.terminal import render
 
 RULES = {"v1.a": {}, "v1.own": {"side": "client"}}
 
 
-def made(*events, **more):
+def made(*events: Event, **more: Any) -> Summary:
     """A run of a rule of the device and of one of the suite itself."""
     return summarise(told(*events, rules=RULES, **more))
 
 
-def test_they_are_shown_apart():
+def test_they_are_shown_apart() -> None:
     """In a table of their own, and in a line of their own; the verdict knows nothing of them."""
     summary = made(ended("a", "pass"), ended("own", "pass"))
     lines = render(summary).splitlines()
@@ -36,7 +40,7 @@ def test_they_are_shown_apart():
 
 
 @pytest.mark.parametrize("verdict", ["broken", "fail"])
-def test_a_fault_of_the_suite(verdict):
+def test_a_fault_of_the_suite(verdict: str) -> None:
     """It is shown with all that belongs to it; not everything could be judged, but the device broke nothing."""
     summary = made(ended("a", "pass"), ended("own", verdict, expected="x", seen="y"))
     assert conclude(summary)[:2] == ("INCOMPLETE", "a rule of the suite itself came out broken")
@@ -44,7 +48,7 @@ def test_a_fault_of_the_suite(verdict):
     assert "   about     the suite itself: it says nothing about the device" in render(summary).splitlines()
 
 
-def test_a_fault_of_the_suite_excuses_no_device():
+def test_a_fault_of_the_suite_excuses_no_device() -> None:
     """A broken rule stays broken; the report has it first."""
     summary = made(ended("own", "broken", expected="x", seen="y"), ended("a", "fail", expected="x", seen="y"))
     assert conclude(summary)[:2] == ("NOT CONFORMANT", "1 rule broken, a rule of the suite itself came out broken")
@@ -56,7 +60,7 @@ def test_a_fault_of_the_suite_excuses_no_device():
 
 
 @pytest.mark.parametrize(("verdict", "title"), [("not-run", "not judged"), ("n/a", "not applicable")])
-def test_nothing_said_of_the_suite(verdict, title):
+def test_nothing_said_of_the_suite(verdict: str, title: str) -> None:
     """What the device could not be made to do is no fault of it, nor of the suite."""
     summary = made(ended("a", "pass"), ended("own", verdict, what="no error to provoke"))
     assert conclude(summary)[:2] == ("CONFORMANT", "1 rule held")
@@ -65,7 +69,7 @@ def test_nothing_said_of_the_suite(verdict, title):
     assert lines[at + 1 : at + 3] == ["   because   no error to provoke", "   rules     v1.own"]
 
 
-def test_nothing_else_was_selected():
+def test_nothing_else_was_selected() -> None:
     """Then nothing was judged of the device."""
     summary = summarise(told(ended("own", "pass"), rules={"v1.own": RULES["v1.own"]}))
     assert conclude(summary)[:2] == ("NOTHING JUDGED", "no rule of the device was selected")
@@ -91,14 +95,14 @@ def test_nothing_else_was_selected():
     ],
     ids=["hang", "death", "kernel", "oops"],
 )
-def test_what_befalls_the_device_meanwhile_counts(events, detail, code):
+def test_what_befalls_the_device_meanwhile_counts(events: Sequence[Event], detail: str, code: int) -> None:
     """It is the device's, though no rule of the device was judged then; no waiver of the rule covers it."""
     summary = made(ended("a", "pass"), *events, waivers=[waiver(rule="v1.own")])
     assert (conclude(summary).detail, summary.exit_code) == (detail, code)
     assert summary.verdicts["v1.own"] in (Verdict.PASS, Verdict.HANG, Verdict.KERNEL)
 
 
-def test_no_waiver_excuses_the_suite():
+def test_no_waiver_excuses_the_suite() -> None:
     """Neither is one stale."""
     listed = [waiver(rule="v1.own")]
     assert conclude(made(ended("a", "pass"), ended("own", "pass"), waivers=listed)).word == "CONFORMANT"

@@ -3,28 +3,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from stories import FINISH, case, ended, told, waiver
 
 from vfio_compliance.results.conclusion import conclude
-from vfio_compliance.results.events import Broken, Kernel, Process, Start
+from vfio_compliance.results.events import Broken, Event, Kernel, Process, Start
 from vfio_compliance.results.journal import Recorded
 from vfio_compliance.results.reading import summarise
+from vfio_compliance.results.summary import Summary
 from vfio_compliance.results.writers.terminal import render
 
 FAILED = {"expected": "x", "seen": "y"}
 
 
-def begin(number, process=None):
+def begin(number: int, process: int | None = None) -> Process:
     """The first test process of a round."""
     return Process(process or number, f"round {number} of 3", number)
 
 
-def of_rounds(*verdicts, name="a", **run):
+def of_rounds(*verdicts: str, name: str = "a", **run: Any) -> Summary:
     """A case with these verdicts, round by round."""
-    events = []
+    events: list[Event] = []
     for number, verdict in enumerate(verdicts, 1):
         events += [begin(number)] if number > 1 else []
         events += [ended(name, verdict, **(FAILED if verdict == "fail" else {})), FINISH]
@@ -42,14 +45,14 @@ def of_rounds(*verdicts, name="a", **run):
         (["n/a", "pass", "pass"], "CONFORMANT", "1 rule held; 1 case flaky in 3 rounds", 0),
     ],
 )
-def test_the_gravest_counts(verdicts, word, detail, code):
+def test_the_gravest_counts(verdicts: Sequence[str], word: str, detail: str, code: int) -> None:
     """No number of rounds that pass makes good for one that does not."""
     made = of_rounds(*verdicts)
     assert (conclude(made)[:2], made.exit_code) == ((word, detail), code)
     assert [[each.verdict.value for each in cases] for cases in made.flaky] == ([verdicts] if "flaky" in detail else [])
 
 
-def test_flaky_cases_are_named():
+def test_flaky_cases_are_named() -> None:
     """With their verdicts in the order of the rounds, and the round of the failure that is shown."""
     lines = render(of_rounds("pass", "fail", "pass")).splitlines()
     at = lines.index("Flaky: 1 case had different verdicts in 3 rounds; the gravest counts")
@@ -60,7 +63,7 @@ def test_flaky_cases_are_named():
     assert any(line.startswith("3 of 3 cases in 3 rounds, ") for line in lines)
 
 
-def test_what_happens_belongs_to_its_round():
+def test_what_happens_belongs_to_its_round() -> None:
     """A complaint of the kernel is that of the case of this round."""
     made = summarise(
         told(ended("a", "pass"), FINISH, begin(2), ended("a", "pass"), Kernel(("BUG: it",), case("a")), rounds=2)
@@ -68,7 +71,7 @@ def test_what_happens_belongs_to_its_round():
     assert [each.verdict.value for each in made.cases.values()] == ["pass", "kernel"]
 
 
-def test_a_waiver_is_for_every_round():
+def test_a_waiver_is_for_every_round() -> None:
     """It excuses a failure in any of them, and is stale only where the rule held in all."""
     listed = [waiver(rule="v1.a")]
     made = of_rounds("pass", "fail", waivers=listed)
@@ -80,7 +83,7 @@ def test_a_waiver_is_for_every_round():
     assert of_rounds("pass", "pass", waivers=listed).exit_code == 1
 
 
-def test_rounds_that_are_missing():
+def test_rounds_that_are_missing() -> None:
     """A run that ended between two rounds, or in one, is not complete, and that is said."""
     made = of_rounds("pass", "pass", rounds=3)
     assert [stop.message for stop in made.stops] == ["the journal ends after round 2 of 3"]
@@ -91,9 +94,9 @@ def test_rounds_that_are_missing():
     assert [each.verdict.value for each in made.cases.values()] == ["pass", "not-run"]
 
 
-def test_a_new_process_in_a_round():
+def test_a_new_process_in_a_round() -> None:
     """It runs the rest of the same round, and is told as one; a new round is not."""
-    events = [ended("a", "pass"), FINISH, begin(2), Start(case("a"), "v1.a")]
+    events: list[Event] = [ended("a", "pass"), FINISH, begin(2), Start(case("a"), "v1.a")]
     cut = Broken("the process ended", "see the log", case("a"))
     made = summarise(
         told(*events, cut, Process(3, "the process ended", 2), ended("b", "pass"), rounds=2, planned=("b",))
@@ -107,7 +110,7 @@ def test_a_new_process_in_a_round():
     ]
 
 
-def test_a_case_of_a_rule_that_is_not_there():
+def test_a_case_of_a_rule_that_is_not_there() -> None:
     """A journal that somebody has changed: the run is not whole, and each report can be shown."""
     odd = replace(ended("a", "fail"), rule="no.such")
     *lines, end = told(ended("b", "pass"))

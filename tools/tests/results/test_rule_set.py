@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from pathlib import Path
 
 from stories import ended, told
 
@@ -18,7 +19,7 @@ from vfio_compliance.rules.version import ERRATA, VERSION, Erratum, known_errors
 DIGEST = "536892484c8f5cc5"
 
 
-def test_the_version_changes_with_the_rules(project):
+def test_the_version_changes_with_the_rules(project: Path) -> None:
     """What a rule asks for, of whom and how strictly: a result means another thing when one of these changes."""
     whole = hashlib.sha256()
     for rule in sorted(rules.load(project / "suites"), key=lambda rule: rule.id):
@@ -26,7 +27,7 @@ def test_the_version_changes_with_the_rules(project):
     assert whole.hexdigest()[:16] == DIGEST, "raise VERSION in rules/version.py, tell it in CHANGELOG, renew DIGEST"
 
 
-def test_errata_are_told(project):
+def test_errata_are_told(project: Path) -> None:
     """Each names a rule that is or was, came before it went, and stands in CHANGELOG."""
     text = (project / "CHANGELOG.md").read_text()
     for each in ERRATA:
@@ -35,13 +36,13 @@ def test_errata_are_told(project):
         assert each.rule in text
 
 
-def test_known_errors():
+def test_known_errors() -> None:
     """An error is known in the versions that have it, and in no other."""
     error = Erratum("v1.one", 2, 4, "Wrong.", "So.")
     assert [version for version in range(1, 6) if known_errors(version, (error,))] == [2, 3]
 
 
-def test_report_says_which_suite_judged():
+def test_report_says_which_suite_judged() -> None:
     """By the facts of the run, where it has kept them, as --version says it; else by the version alone."""
     facts = {"suite": "9", "suite commit": "c" * 40, "suite modified": "yes", "rule set": "7"}
     kept = told(Environment(facts, {}, (), "/"), Target({}), ended("a[1]", "pass"))

@@ -4,38 +4,41 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import date, datetime, timedelta, timezone
+from typing import Any
 
 import pytest
 from stories import NOON, case, ended, told, waiver
 
-from vfio_compliance.results.events import Broken, Death, Finish, Hang, Kernel, Lost, Process, Start
+from vfio_compliance.results.events import Broken, Death, End, Event, Finish, Hang, Kernel, Lost, Process, Start
 from vfio_compliance.results.failure import Failure, Further
 from vfio_compliance.results.reading import summarise
 from vfio_compliance.results.setting import Selection
+from vfio_compliance.results.summary import Summary
 from vfio_compliance.results.writers.terminal import render
 
 PROCESS = Process(2, "the first one hung")
 FINISH = Finish(calls=10, opens=1, resets=1, bytes_read=1, bytes_written=1, passes=0)
 
 
-def start(name):
+def start(name: str) -> Start:
     """A case begins."""
     return Start(case(name), f"v1.{name.partition('[')[0]}")
 
 
-def hang(name):
+def hang(name: str) -> Hang:
     """A case hung, or a call outside of any."""
     return Hang("no progress", "find out why", name and case(name))
 
 
-def broken(name):
+def broken(name: str) -> Broken:
     """The test process ended in a case, or could not go on."""
     return Broken("the process ended", "see the log", name and case(name))
 
 
-def death(name, when="during read of pending_bytes", *, asked=True):
+def death(name: str | None, when: str = "during read of pending_bytes", *, asked: bool = True) -> Death:
     """A server was killed."""
     return Death("the server", "was killed by SIGSEGV; its last line was: oops", when, asked, name and case(name))
 
@@ -43,7 +46,7 @@ def death(name, when="during read of pending_bytes", *, asked=True):
 DIED = "during read of pending_bytes, the server was killed by SIGSEGV; its last line was: oops"
 
 
-def verdicts(summary):
+def verdicts(summary: Summary) -> dict[str, str]:
     """The verdict on each case, by its short name."""
     return {id_.rpartition("test_")[2]: each.verdict.value for id_, each in summary.cases.items()}
 
@@ -51,7 +54,7 @@ def verdicts(summary):
 # -- several test processes -------------------------------------------------------------------------------------------
 
 
-def test_a_run_that_continued_after_hangs():
+def test_a_run_that_continued_after_hangs() -> None:
     """Each case that hung is a verdict; the rest was judged, and the run came to its end."""
     made = summarise(
         told(start("a"), hang("a"), PROCESS, start("b"), hang("b"), PROCESS, ended("c", "pass"), planned=("a", "b"))
@@ -63,10 +66,10 @@ def test_a_run_that_continued_after_hangs():
 
 @pytest.mark.parametrize(("kernel", "verdict", "code"), [(False, "broken", 2), (True, "kernel", 1)])
 @pytest.mark.parametrize("first", [True, False])
-def test_a_case_that_ended_its_process(kernel, verdict, code, first):
+def test_a_case_that_ended_its_process(kernel: bool, verdict: str, code: int, first: bool) -> None:
     """It is broken, or the kernel's complaint says why, whichever was recorded first; this is no stop."""
-    complaint = [Kernel(("BUG: it",), case("a"))] if kernel else []
-    events = [start("a"), *(complaint if first else []), broken("a"), *([] if first else complaint)]
+    complaint: list[Event] = [Kernel(("BUG: it",), case("a"))] if kernel else []
+    events: list[Event] = [start("a"), *(complaint if first else []), broken("a"), *([] if first else complaint)]
     made = summarise(told(*events, PROCESS, ended("b", "pass"), planned=("a",)))
     assert verdicts(made) == {"a": verdict, "b": "pass"}
     assert (made.stops, made.exit_code) == ([], code)
@@ -74,7 +77,7 @@ def test_a_case_that_ended_its_process(kernel, verdict, code, first):
 
 
 @pytest.mark.parametrize("cut", [hang, broken])
-def test_nothing_continued_the_run(cut):
+def test_nothing_continued_the_run(cut: Callable[..., Any]) -> None:
     """A case was left: why it was not run is said at the end. Where none was left, nothing is missing."""
     *records, _ = told(start("a"), cut("a"), planned=("a", "b"))
     made = summarise(records)
@@ -84,34 +87,34 @@ def test_nothing_continued_the_run(cut):
 
 
 @pytest.mark.parametrize(("events", "stops"), [([PROCESS, ended("a", "pass")], []), ([], ["no way is left"])])
-def test_a_process_that_lost_the_device(events, stops):
+def test_a_process_that_lost_the_device(events: Sequence[Event], stops: Sequence[str]) -> None:
     """It says so and finishes; the run has stopped if no other one continues it."""
     lost = Lost("no way is left")
     made = summarise(told(start("a"), lost, FINISH, *events, planned=("a",)))
     assert [stop.message for stop in made.stops] == stops
 
 
-def test_a_process_that_ends_without_a_word():
+def test_a_process_that_ends_without_a_word() -> None:
     """The journal ends in the middle of the second process, though the first one came to its end."""
     *records, _ = told(ended("a", "pass"), FINISH, PROCESS, start("b"), planned=("b",))
     assert [stop.message for stop in summarise(records).stops] == ["the journal ends before the run did"]
 
 
-def test_totals_of_all_processes():
+def test_totals_of_all_processes() -> None:
     """Their own counts where they got that far, else what their cases recorded."""
     made = summarise(told(ended("a", "pass"), FINISH, PROCESS, ended("b", "pass"), start("c"), hang("c"), PROCESS))
     assert made.totals["calls"] == 10 + 15 * 3 + 1
     assert made.totals["bytes_read"] == 1 + 15 * 3 * 8 + 1
 
 
-def test_a_hang_after_a_failure():
+def test_a_hang_after_a_failure() -> None:
     """What was seen of the rule stays; the hang is said beside it."""
     made = summarise(told(ended("a", "fail", expected="x", seen="y"), hang("a")))
     assert verdicts(made) == {"a": "fail"}
     assert "   then      no progress" in render(made).splitlines()
 
 
-def test_a_task_that_the_kernel_calls_hung():
+def test_a_task_that_the_kernel_calls_hung() -> None:
     """That is the hang itself, seen from the kernel; another complaint is more than that."""
     for line, verdict in (("INFO: task pytest:1 blocked for more than 120 seconds.", "hang"), ("BUG: it", "kernel")):
         complaint = Kernel((line,), case("a"))
@@ -121,7 +124,7 @@ def test_a_task_that_the_kernel_calls_hung():
 # -- servers that died ------------------------------------------------------------------------------------------------
 
 
-def test_a_death_is_a_failure():
+def test_a_death_is_a_failure() -> None:
     """Of the rule of the case in which it was seen; what was said of the case before stays."""
     for before, also in (("pass", ""), ("broken", "the pipe broke")):
         made = summarise(told(ended("a", before, what="the pipe broke"), death("a")))
@@ -132,24 +135,32 @@ def test_a_death_is_a_failure():
 
 
 @pytest.mark.parametrize("verdict", ["fail", "hang"])
-def test_a_death_beside_a_failure(verdict):
+def test_a_death_beside_a_failure(verdict: str) -> None:
     """One fault, one failure: the death is a line of it. The order of the records makes no difference."""
-    for events in ([ended("a", verdict), death("a")], [death("a"), ended("a", verdict)]):
+    for events in ((ended("a", verdict), death("a")), (death("a"), ended("a", verdict))):
         made = summarise(told(*events))
         assert verdicts(made) == {"a": verdict}
-        assert made.cases[case("a")].failure.server == DIED
+        failure = made.cases[case("a")].failure
+        assert failure is not None
+        assert failure.server == DIED
 
 
-def test_a_death_with_its_cause_elsewhere():
+def test_a_death_with_its_cause_elsewhere() -> None:
     """The rule that failed is named in a note; the case says what it said. The way to it may be long."""
-    rules = {"v1.c": {"stands_on": ("v1.b",)}, "v1.b": {"stands_on": ("v1.a",)}, "v1.a": {}}
-    events = [ended("c", "not-run", what="b"), death("c"), ended("a", "pass"), death("a"), ended("b", "pass")]
+    rules: dict[str, dict[str, Any]] = {"v1.c": {"stands_on": ("v1.b",)}, "v1.b": {"stands_on": ("v1.a",)}, "v1.a": {}}
+    events: list[Event] = [
+        ended("c", "not-run", what="b"),
+        death("c"),
+        ended("a", "pass"),
+        death("a"),
+        ended("b", "pass"),
+    ]
     made = summarise(told(*events, rules=rules))
     assert verdicts(made) == {"c": "not-run", "a": "fail", "b": "pass"}
     assert f"test_it.py::test_c: {DIED}; this is attributed to v1.a, which failed" in made.notes
 
 
-def test_a_death_in_a_set_up():
+def test_a_death_in_a_set_up() -> None:
     """It is no verdict on the rule that was to be judged after it; it counts, and is shown at the end."""
     made = summarise(told(ended("a", "pass"), ended("b", "not-run", what="going there"), death("b")))
     assert verdicts(made) == {"a": "pass", "b": "not-run"}
@@ -157,7 +168,7 @@ def test_a_death_in_a_set_up():
     assert f"died {DIED} (test_it.py::test_b)" in " ".join(render(made).split())
 
 
-def test_a_death_after_a_case():
+def test_a_death_after_a_case() -> None:
     """A server that ends once all was asked of it is a verdict on the device, and none on what held before."""
     made = summarise(told(ended("a", "pass"), death("a", "when its client closed the connection", asked=False)))
     assert verdicts(made) == {"a": "pass"}
@@ -165,7 +176,7 @@ def test_a_death_after_a_case():
     assert "died when its client closed the connection, the server was killed" in " ".join(render(made).split())
 
 
-def test_a_death_outside_of_any_case():
+def test_a_death_outside_of_any_case() -> None:
     """It is shown at the end, with when and how."""
     made = summarise(told(ended("a", "pass"), death(None, "between two connections", asked=False)))
     assert made.exit_code == 1
@@ -196,40 +207,41 @@ FAILED = {"expected": "x", "seen": "y"}
         ),
     ],
 )
-def test_a_waiver_is_for_its_cases(listed, events, expected):
+def test_a_waiver_is_for_its_cases(listed: Mapping[str, Any], events: Sequence[End], expected: Sequence[str]) -> None:
     """It excuses these alone, and is stale only when all of them were run and held."""
     made = summarise(told(*events, waivers=[waiver(rule="v1.a", **listed)]))
     assert list(verdicts(made).values()) == expected
 
 
 @pytest.mark.parametrize("option", ["only", "exclude"])
-def test_no_waiver_is_stale_in_a_selection(option):
+def test_no_waiver_is_stale_in_a_selection(option: str) -> None:
     """The cases that it is for may be among those that were not selected: the printed rerun leads there."""
-    chosen = replace(Selection((), (), 1, 2), **{option: ("v1.a",)})
+    chosen_by: dict[str, Any] = {option: ("v1.a",)}
+    chosen = replace(Selection((), (), 1, 2), **chosen_by)
     made = summarise(told(ended("a[run]", "pass"), waivers=[waiver(rule="v1.a")], selection=chosen))
     assert verdicts(made) == {"a[run]": "pass"}
     failed = told(ended("a[run]", "fail", **FAILED), waivers=[waiver(rule="v1.a")], selection=chosen)
     assert verdicts(summarise(failed)) == {"a[run]": "waived"}
 
 
-def test_a_waiver_for_no_case():
+def test_a_waiver_for_no_case() -> None:
     """Its words are in the name of no case: that is said, as it may be a slip."""
     made = summarise(told(ended("a[run]", "pass"), waivers=[waiver(rule="v1.a", case="[runing")]))
     assert "the waiver of v1.a matches no case: '[runing'" in made.notes
 
 
-def test_two_waivers_of_one_rule():
+def test_two_waivers_of_one_rule() -> None:
     """Each is looked at by itself."""
     listed = [waiver(rule="v1.a", case="[run", reason="one"), waiver(rule="v1.a", case="[stop", reason="two")]
     events = [ended("a[run]", "fail", **FAILED), ended("a[stop]", "fail", **FAILED)]
     made = summarise(told(*events, waivers=listed))
-    assert [each.failure.waiver for each in made.cases.values()] == ["one", "two"]
+    assert [each.failure.waiver for each in made.cases.values() if each.failure] == ["one", "two"]
     made = summarise(told(ended("a[run]", "pass"), ended("a[stop]", "pass"), waivers=listed))
     assert set(verdicts(made).values()) == {"stale"}
 
 
 @pytest.mark.parametrize(("shows", "expected"), [(None, "fail"), ("SIGSEGV", "waived"), ("another", "fail")])
-def test_a_death_is_waived_by_its_own_words(shows, expected):
+def test_a_death_is_waived_by_its_own_words(shows: str | None, expected: str) -> None:
     """Neither a waiver without words covers it, nor one of another fault."""
     made = summarise(told(ended("a", "pass"), death("a"), waivers=[waiver(rule="v1.a", shows=shows)]))
     assert verdicts(made) == {"a": expected}
@@ -246,7 +258,7 @@ COMPLAINTS = [
 
 @pytest.mark.parametrize("line", COMPLAINTS)
 @pytest.mark.parametrize(("verdict", "becomes"), [("pass", "kernel"), ("fail", "fail"), ("n/a", "kernel")])
-def test_what_the_kernel_complains_of_is_never_waived(line, verdict, becomes):
+def test_what_the_kernel_complains_of_is_never_waived(line: str, verdict: str, becomes: str) -> None:
     """Not by its own words, and not where the rule was broken besides."""
     complaint = Kernel((line,), case("a"))
     failed = FAILED | {"seen": line} if verdict == "fail" else {}
@@ -258,7 +270,7 @@ def test_what_the_kernel_complains_of_is_never_waived(line, verdict, becomes):
 
 
 @pytest.mark.parametrize("line", COMPLAINTS)
-def test_a_complaint_outside_of_any_case_is_never_waived(line):
+def test_a_complaint_outside_of_any_case_is_never_waived(line: str) -> None:
     """It counts against the run."""
     made = summarise(told(ended("a", "pass"), Kernel((line,), None), waivers=[waiver(rule="v1.b", shows=line)]))
     assert (made.kernel_log, made.exit_code) == ([line], 1)
@@ -272,7 +284,7 @@ def test_a_complaint_outside_of_any_case_is_never_waived(line):
         "it.c:1:2: runtime error: shift exponent 64 is too large",
     ],
 )
-def test_what_a_sanitizer_reports_of_a_server_is_never_waived(last):
+def test_what_a_sanitizer_reports_of_a_server_is_never_waived(last: str) -> None:
     """Not by its own words either."""
     died = Death("the server", f"exited with status 1; its last line was: {last}", "during read", True, case("a"))
     made = summarise(told(ended("a", "pass"), died, waivers=[waiver(rule="v1.a", shows=last)]))
@@ -281,7 +293,7 @@ def test_what_a_sanitizer_reports_of_a_server_is_never_waived(last):
 
 
 @pytest.mark.parametrize(
-    ("listed", "kernel", "driver", "verdict", "why"),
+    ("holds", "kernel", "driver", "verdict", "why"),
     [
         ({"kernel": ">=6.1, <6.13"}, "Linux 6.12.9-amd64", "", "waived", ""),
         (
@@ -302,9 +314,11 @@ def test_what_a_sanitizer_reports_of_a_server_is_never_waived(last):
         ({"driver": "no range"}, "Linux", "1.1", "fail", "and this is 1.1"),
     ],
 )
-def test_a_waiver_holds_for_a_range_of_versions(listed, kernel, driver, verdict, why):
+def test_a_waiver_holds_for_a_range_of_versions(
+    holds: Mapping[str, str], kernel: str, driver: str, verdict: str, why: str
+) -> None:
     """Of the kernel and of the driver; elsewhere the failure counts, with the reason, and nothing is stale."""
-    listed = [waiver(rule="v1.a", **listed)]
+    listed = [waiver(rule="v1.a", **holds)]
     made = summarise(told(ended("a", "fail", **FAILED), waivers=listed, kernel=kernel, driver_version=driver))
     assert verdicts(made) == {"a": verdict}
     assert why in made.cases[case("a")].why.waiver
@@ -313,7 +327,7 @@ def test_a_waiver_holds_for_a_range_of_versions(listed, kernel, driver, verdict,
     assert verdicts(made) == {"a": "stale" if verdict == "waived" else "pass"}
 
 
-def test_all_of_a_waiver_is_printed():
+def test_all_of_a_waiver_is_printed() -> None:
     """Where it was used, and where it was not."""
     told_all = {
         **{"reason": "known", "link": "https://bugs.example/1", "owner": "Ann", "expires": date(2999, 1, 1)},
@@ -330,7 +344,7 @@ def test_all_of_a_waiver_is_printed():
         *("   shows     y", "   case      [run", "   kernel    >=6.1", "   driver    <2"),
         *("   sometimes it does not show in every run", "   from      w.yaml:3:5"),
     ]
-    versions = {"kernel": "Linux 6.2", "driver_version": "1"}
+    versions: dict[str, Any] = {"kernel": "Linux 6.2", "driver_version": "1"}
     lines = render(summarise(told(ended("a[run]", "fail", **FAILED), waivers=listed, **versions))).splitlines()
     at = lines.index("waived: v1.a  (1 of 1 case)")
     assert lines[at + 1 : at + 11] == expected
@@ -339,11 +353,15 @@ def test_all_of_a_waiver_is_printed():
     assert lines[at + 1 : at + 11] == expected
 
 
-def stands_on_a(**waived):
+def stands_on_a(**waived: Any) -> Callable[..., Summary]:
     """A server that dies in a case of a rule that stands on v1.a, which fails, and may be waived; how it dies."""
 
-    def made(how, **rules):
-        events = [ended("a", "fail", **FAILED), ended("b", "pass"), Death("the server", how, "late", True, case("b"))]
+    def made(how: str, **rules: Any) -> Summary:
+        events: list[Event] = [
+            ended("a", "fail", **FAILED),
+            ended("b", "pass"),
+            Death("the server", how, "late", True, case("b")),
+        ]
         known = {"v1.a": rules, "v1.b": {"stands_on": ("v1.a",)}}
         listed = [waiver(rule="v1.a", **waived)] if waived else []
         return summarise(told(*events, rules=known, waivers=listed))
@@ -351,14 +369,14 @@ def stands_on_a(**waived):
     return made
 
 
-def test_a_death_is_put_down_to_a_rule_that_counts():
+def test_a_death_is_put_down_to_a_rule_that_counts() -> None:
     """Then that rule says it."""
     made = stands_on_a()("was killed")
     assert (made.exit_code, made.deaths) == (1, [])
     assert any("this is attributed to v1.a" in note for note in made.notes)
 
 
-def test_a_death_counts_where_the_other_rule_does_not():
+def test_a_death_counts_where_the_other_rule_does_not() -> None:
     """It is waived, or does not block."""
     for made in (
         stands_on_a(reason="known")("was killed"),
@@ -368,13 +386,13 @@ def test_a_death_counts_where_the_other_rule_does_not():
         assert "was killed" in made.deaths[0]
 
 
-def test_what_a_sanitizer_reports_is_put_down_to_nothing():
+def test_what_a_sanitizer_reports_is_put_down_to_nothing() -> None:
     """It is a failure of the case."""
     made = stands_on_a()("ended: ERROR: AddressSanitizer: heap-use-after-free")
     assert verdicts(made) == {"a": "fail", "b": "fail"}
 
 
-def test_a_waiver_excuses_all_that_was_seen_or_nothing():
+def test_a_waiver_excuses_all_that_was_seen_or_nothing() -> None:
     """Not a death by the words of another failure, and not another finding in the same case."""
     seen = {"expected": "0x0", "seen": "0xdead"}
     listed = [waiver(rule="v1.a", shows="0xdead")]
@@ -385,7 +403,7 @@ def test_a_waiver_excuses_all_that_was_seen_or_nothing():
 
 
 @pytest.mark.parametrize("zone", ["UTC", "Pacific/Kiritimati", "America/Los_Angeles"])
-def test_a_verdict_is_the_same_in_every_zone(monkeypatch, zone):
+def test_a_verdict_is_the_same_in_every_zone(monkeypatch: pytest.MonkeyPatch, zone: str) -> None:
     """A waiver expires by the days of UTC."""
     monkeypatch.setenv("TZ", zone)
     time.tzset()

@@ -6,15 +6,17 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from stories import FINISH, ended, told
 
 from vfio_compliance.results.comparison import compare
-from vfio_compliance.results.events import Finish, Hang, Opening, Process, Resumed, Start
+from vfio_compliance.results.events import End, Event, Finish, Hang, Opening, Process, Resumed, Start
 from vfio_compliance.results.merging import merged
 from vfio_compliance.results.reading import summarise
 from vfio_compliance.results.spent import spent
+from vfio_compliance.results.summary import Summary
 from vfio_compliance.results.writers import difference
 from vfio_compliance.results.writers.json import render as as_json
 from vfio_compliance.results.writers.merged import render as as_table
@@ -24,17 +26,17 @@ SECOND = 10**9
 NEXT = Process(2, "the first one ended")
 
 
-def finish(calls, resets=0):
+def finish(calls: int | float, resets: int | float = 0) -> Finish:
     """A test process came to its end, with so many seconds in calls, and in resets."""
     return replace(FINISH, call_ns=int(calls * SECOND), reset_ns=int(resets * SECOND))
 
 
-def case(name, calls, resets=0, **keys):
+def case(name: str, calls: int, resets: int = 0, **keys: Any) -> End:
     """The same of a case that passed."""
     return replace(ended(name, "pass"), call_ns=int(calls * SECOND), reset_ns=int(resets * SECOND), **keys)
 
 
-def run(*events, **keys):
+def run(*events: Event, **keys: Any) -> Summary:
     """A run of these events, one a second, the last of which is the end of a test process."""
     *records, _ = told(*events, **keys)
     return summarise(records)
@@ -50,13 +52,13 @@ def run(*events, **keys):
         (0.04, 0.04, "3.0 s"),
     ],
 )
-def test_in_words(calls, resets, text):
+def test_in_words(calls: float, resets: float, text: str) -> None:
     """Resets are told where they are more than a tenth; nothing is that would read 0.0 s."""
     assert spent(run(case("a", 1), finish(calls, resets))) == text
 
 
 @pytest.mark.parametrize("width", [60, 100])
-def test_on_a_screen(width):
+def test_on_a_screen(width: int) -> None:
     """After the seconds, in lines that are not too long."""
     lines = render(run(case("a", 1), finish(2, 1)), width).splitlines()
     assert max(map(len, lines)) <= width
@@ -64,7 +66,7 @@ def test_on_a_screen(width):
     assert "0 full save passes, 3.0 s, of which 2.0 s in calls to the device (1.0 s in resets)" in told_of
 
 
-def test_of_several_processes():
+def test_of_several_processes() -> None:
     """What each has counted; of one that was ended what its cases have, the time of its opening among it."""
     events = (case("a", 2, 1), Start("b", "v1.b"), Hang("stuck", "wait", "b"), NEXT)
     made = run(Opening(()), *events, case("c", 7), finish(4, 0.5))
@@ -82,7 +84,7 @@ def test_of_several_processes():
     ],
     ids=["whole", "gone on with", "a process that was ended"],
 )
-def test_of_a_journal_that_does_not_say(events):
+def test_of_a_journal_that_does_not_say(events: tuple[Event, ...]) -> None:
     """An older one, or a run that an older program began: then nothing is said, for a part is not the whole."""
     made = run(*events)
     assert " s, of which" not in render(made, 100)
@@ -91,14 +93,14 @@ def test_of_a_journal_that_does_not_say(events):
     assert "seconds in calls" not in difference.render(compare(made, made), 100)
 
 
-def test_of_a_process_that_counted_nothing():
+def test_of_a_process_that_counted_nothing() -> None:
     """It made no calls, so nothing of it is missing."""
     nothing = Finish(calls=0, opens=0, resets=0, bytes_read=0, bytes_written=0, passes=0)
     made = run(case("a", 1), finish(1), NEXT, nothing)
     assert made.totals["call_ns"] == SECOND
 
 
-def test_in_the_other_reports():
+def test_in_the_other_reports() -> None:
     """JSON in nanoseconds, as the journal; a comparison in seconds; a table of many runs in the same words."""
     made = run(case("a", 1), finish(2, 1))
     totals = json.loads(as_json(made))["totals"]

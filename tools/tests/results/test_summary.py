@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from datetime import date
 
 import pytest
@@ -10,7 +11,9 @@ from stories import waiver
 
 from vfio_compliance.results.conclusion import conclude
 from vfio_compliance.results.events import Broken, Hang, Kernel
+from vfio_compliance.results.journal import Recorded
 from vfio_compliance.results.reading import summarise
+from vfio_compliance.results.setting import Waiver
 from vfio_compliance.results.verdict import Verdict
 from vfio_compliance.results.writers.terminal import render
 
@@ -18,7 +21,7 @@ TODAY = date(2027, 1, 15)
 CASE = "suites/s/test_it.py::test_it[case 0]"
 
 
-def verdict(records):
+def verdict(records: Sequence[Recorded]) -> tuple[str, int]:
     """The verdict on the only rule, and the exit code."""
     made = summarise(records, TODAY)
     return made.verdicts["v1.one"].value, made.exit_code
@@ -37,7 +40,9 @@ def verdict(records):
         (["hang", "broken"], ("hang", 3)),
     ],
 )
-def test_cases_add_up(records, verdicts, expected):
+def test_cases_add_up(
+    records: Callable[..., list[Recorded]], verdicts: Sequence[str], expected: tuple[str, int]
+) -> None:
     """The gravest case decides the rule."""
     assert verdict(records(*verdicts)) == expected
 
@@ -61,22 +66,24 @@ def test_cases_add_up(records, verdicts, expected):
         (waiver(rule="v1.other"), ["fail"], ("fail", 1)),
     ],
 )
-def test_waivers(records, listed, verdicts, expected):
+def test_waivers(
+    records: Callable[..., list[Recorded]], listed: Waiver, verdicts: Sequence[str], expected: tuple[str, int]
+) -> None:
     """A waiver excuses the listed fault until its day, and nothing else; one that is not needed is stale."""
     assert verdict(records(*verdicts, waivers=(listed,))) == expected
 
 
-def test_the_day_of_the_run_decides(records):
+def test_the_day_of_the_run_decides(records: Callable[..., list[Recorded]]) -> None:
     """Shown again after the waiver expired, a run gives what it gave."""
     assert summarise(records("fail", waivers=(waiver(expires=date(2027, 1, 15)),))).exit_code == 0
 
 
-def kernel(case=CASE):
+def kernel(case: str | None = CASE) -> Kernel:
     """The kernel complains."""
     return Kernel(("BUG: it",), case)
 
 
-def test_no_waiver_of_a_fault_covers_a_complaint_of_the_kernel(records):
+def test_no_waiver_of_a_fault_covers_a_complaint_of_the_kernel(records: Callable[..., list[Recorded]]) -> None:
     """Neither one without words, nor one whose words are those of the fault that came with it."""
     for begins, listed, expected in (
         ("pass", waiver(), Verdict.KERNEL),
@@ -97,7 +104,7 @@ def test_no_waiver_of_a_fault_covers_a_complaint_of_the_kernel(records):
         ("broken", "kernel"),
     ],
 )
-def test_the_kernel_complains(records, before, after):
+def test_the_kernel_complains(records: Callable[..., list[Recorded]], before: str, after: str) -> None:
     """A case during which it did has not passed; one that failed anyway says so beside it."""
     made = summarise(records(before, events=(kernel(), kernel())))
     case = made.cases[CASE]
@@ -106,7 +113,7 @@ def test_the_kernel_complains(records, before, after):
     assert made.exit_code == 1
 
 
-def test_the_kernel_complains_in_a_case_without_an_end(records):
+def test_the_kernel_complains_in_a_case_without_an_end(records: Callable[..., list[Recorded]]) -> None:
     """Its complaint may be why the case has none; the report can be shown."""
     *others, _, complaint, finish = records("pass", events=(kernel(),))
     made = summarise([*others, complaint, finish])
@@ -114,7 +121,7 @@ def test_the_kernel_complains_in_a_case_without_an_end(records):
     assert "BUG: it" in render(made)
 
 
-def test_the_kernel_complains_between_cases(records):
+def test_the_kernel_complains_between_cases(records: Callable[..., list[Recorded]]) -> None:
     """No rule is broken by that, but the device does not conform."""
     made = summarise(records("pass", events=(kernel(None),)))
     assert "   kernel    BUG: it" in render(made).splitlines()
@@ -122,12 +129,12 @@ def test_the_kernel_complains_between_cases(records):
     assert (conclude(made).word, made.exit_code) == ("NOT CONFORMANT", 1)
 
 
-def hang(case):
+def hang(case: str | None) -> Hang:
     """What the watcher records."""
     return Hang("no progress", "find out why", case)
 
 
-def test_hang(records):
+def test_hang(records: Callable[..., list[Recorded]]) -> None:
     """The case in which it happened hangs; those that did not run were not run."""
     case = "suites/s/test_it.py::test_it[case 1]"
     made = summarise(records("pass", planned=3, events=(hang(case),), finished=False))
@@ -135,31 +142,31 @@ def test_hang(records):
     assert made.exit_code == 3
 
 
-def test_hang_outside_of_cases(records):
+def test_hang_outside_of_cases(records: Callable[..., list[Recorded]]) -> None:
     """It decides the run though every case passed."""
     assert summarise(records("pass", events=(hang(None),), finished=False)).exit_code == 3
 
 
-def test_stopped(records):
+def test_stopped(records: Callable[..., list[Recorded]]) -> None:
     """A run that could not go on is not a good one; a rule that was broken before stays so."""
     stop = Broken("the cable is out", "put it in", None)
     assert summarise(records("pass", events=(stop,))).exit_code == 2
     assert summarise(records("fail", events=(stop,))).exit_code == 1
 
 
-def test_without_an_end(records):
+def test_without_an_end(records: Callable[..., list[Recorded]]) -> None:
     """A run that just ceases is told from one that came to its end."""
     made = summarise(records("pass", finished=False))
     assert [stop.message for stop in made.stops] == ["the journal ends before the run did"]
     assert made.exit_code == 2
 
 
-def test_nothing_selected(records):
+def test_nothing_selected(records: Callable[..., list[Recorded]]) -> None:
     """A run without a case judged nothing."""
     assert summarise(records()).exit_code == 4
 
 
-def test_observations_are_counted(records):
+def test_observations_are_counted(records: Callable[..., list[Recorded]]) -> None:
     """The same answer to the same question is one line with a count."""
     assert summarise(records("pass", "pass")).observed == {"how": {"so": 2}}
 
@@ -183,19 +190,26 @@ def test_observations_are_counted(records):
         ([], ("pass", "pass"), True, [], 0),
     ],
 )
-def test_rules_that_do_not_block(records, verdicts, others, works, because, code):
+def test_rules_that_do_not_block(
+    records: Callable[..., list[Recorded]],
+    verdicts: Sequence[str],
+    others: tuple[str, ...],
+    works: bool | None,
+    because: Sequence[str],
+    code: int,
+) -> None:
     """They answer their question. A device may break them, but not hang or upset the kernel; alone they count."""
     made = summarise(records(*verdicts, others=others))
     assert [(answer.works, answer.because) for answer in made.answers()] == [(works, because)]
     assert made.exit_code == code
 
 
-def test_question_that_was_not_asked(records):
+def test_question_that_was_not_asked(records: Callable[..., list[Recorded]]) -> None:
     """Without a case of such a rule there is no answer."""
     assert list(summarise(records("pass")).answers()) == []
 
 
-def test_waived_rule_that_does_not_block(records):
+def test_waived_rule_that_does_not_block(records: Callable[..., list[Recorded]]) -> None:
     """A known fault is a fault to whoever relies on it."""
     made = summarise(records("pass", others=("fail", "pass"), waivers=(waiver(rule="q.one"),)))
     assert [(answer.works, answer.because) for answer in made.answers()] == [(False, ["q.one"])]

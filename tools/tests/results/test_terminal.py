@@ -3,13 +3,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from stories import RULE
 
-from vfio_compliance.results.events import Broken, End, Hang, Kernel, Note, Run
+from vfio_compliance.results.events import Broken, End, Event, Hang, Kernel, Note, Run
 from vfio_compliance.results.failure import Failure
+from vfio_compliance.results.journal import Recorded
 from vfio_compliance.results.reading import summarise
 from vfio_compliance.results.writers.terminal import render
 
@@ -21,13 +24,13 @@ HANG = Hang(LONG, LONG, None)
 KERNEL = Kernel((LONG, LONG), "suites/s/test_it.py::test_it[case 0]")
 
 
-def changed(lines, kind, change):
+def changed(lines: Sequence[Recorded], kind: type[Event], change: Callable[..., Any]) -> list[Recorded]:
     """The same lines, with what ``change`` makes of each event of this kind."""
     return [line._replace(event=change(line.event)) if isinstance(line.event, kind) else line for line in lines]
 
 
 @pytest.mark.parametrize("verdict", ["pass", "fail", "hang", "broken", "not-run", "n/a"])
-def test_width(records, verdict):
+def test_width(records: Callable[..., list[Recorded]], verdict: str) -> None:
     """Where there is a blank to break at, no line is longer than the screen is wide."""
     made = records(*[verdict] * 9, events=(STOP, NOTE, HANG, KERNEL))
     rules = (replace(RULE, says=LONG),)
@@ -40,7 +43,7 @@ def test_width(records, verdict):
     assert not [line for line in lines if len(line) > 100 and not line.startswith("   rerun")]
 
 
-def test_failure_says_it_all(records):
+def test_failure_says_it_all(records: Callable[..., list[Recorded]]) -> None:
     """The rule, its place in the text, what was done, expected and seen, the calls, and how to run it again."""
     text = render(summarise(records("fail")))
     for words in (
@@ -66,14 +69,14 @@ def test_failure_says_it_all(records):
         ({"finished": False}, "stopped   the journal ends before the run did"),
     ],
 )
-def test_reasons(records, made, words):
+def test_reasons(records: Callable[..., list[Recorded]], made: Mapping[str, Any], words: str) -> None:
     """Why the run did not go on, and what to do about it, stand at the end."""
     text = render(summarise(records("pass", **made)))
     assert words in text
     assert "remedy" in text
 
 
-def test_words_of_the_device_do_not_steer_the_terminal(records):
+def test_words_of_the_device_do_not_steer_the_terminal(records: Callable[..., list[Recorded]]) -> None:
     """Control characters in what a device, its server or the kernel said are shown, not obeyed."""
     made = records("pass", events=(Note("\x1b[2J\x9bred\x07\u202eesrever"),))
     text = render(summarise(made))
@@ -81,7 +84,7 @@ def test_words_of_the_device_do_not_steer_the_terminal(records):
     assert "red" in text
 
 
-def test_fault_of_the_suite(records):
+def test_fault_of_the_suite(records: Callable[..., list[Recorded]]) -> None:
     """What the suite itself stumbled over is shown line by line."""
     failure = Failure("the suite itself failed", traceback="File one\n  line two\n")
     made = changed(records("broken"), End, lambda end: replace(end, failure=failure))
@@ -104,14 +107,14 @@ def test_fault_of_the_suite(records):
         ),
     ],
 )
-def test_answer(records, others, answer, conclusion):
+def test_answer(records: Callable[..., list[Recorded]], others: tuple[str, ...], answer: str, conclusion: str) -> None:
     """What rules that do not block say stands before the conclusion, which does not claim that they held."""
     *_, before, last = render(summarise(records("pass", others=others))).splitlines()
     assert before == answer
     assert last == conclusion
 
 
-def test_failure_that_does_not_block(records):
+def test_failure_that_does_not_block(records: Callable[..., list[Recorded]]) -> None:
     """It is shown like any other, and says so."""
     text = render(summarise(records("pass", others=("fail", "pass"))))
     assert "1) FAIL  q.one" in text

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -13,6 +14,7 @@ from vfio_compliance.common.calls import Behind, Call
 from vfio_compliance.results.events import End
 from vfio_compliance.results.flows import LIVE, STOPPED, Flow, Measures
 from vfio_compliance.results.reading import summarise
+from vfio_compliance.results.summary import Summary
 from vfio_compliance.results.tracking import Bitmap, rounds
 from vfio_compliance.results.writers import render
 from vfio_compliance.results.writers.html.pictures.pages import MOST_COLUMNS, MOST_ROUNDS, dirty_pages
@@ -25,7 +27,9 @@ PAGE = 4096
 GET = type1.DirtyPagesFlags.GET_BITMAP
 
 
-def asked(first, pages, data=b"", *, page=PAGE, behind=None, value=0):
+def asked(
+    first: int, pages: int, data: bytes = b"", *, page: int = PAGE, behind: Behind | None = None, value: int = 0
+) -> Call:
     """The call that asks for the bitmap of some pages."""
     made = ffi.new("struct vfio_iommu_type1_dirty_bitmap *", {"argsz": 48, "flags": GET})
     get = {"iova": first * page, "size": pages * page, "bitmap": {"pgsize": page, "size": 8, "data": 1}}
@@ -37,7 +41,7 @@ def asked(first, pages, data=b"", *, page=PAGE, behind=None, value=0):
     return Call("ioctl", "container", number, len(sent), sent, sent, value, behind=behind)
 
 
-def unmapped(first, pages, data):
+def unmapped(first: int, pages: int, data: bytes) -> Call:
     """The call that unmaps pages and asks for their bitmap."""
     head = {"argsz": 48, "flags": type1.DmaUnmapFlags.GET_DIRTY_BITMAP, "iova": first * PAGE, "size": pages * PAGE}
     bitmap = ffi.new("struct vfio_bitmap *", {"pgsize": PAGE, "size": 8, "data": 1})
@@ -46,7 +50,7 @@ def unmapped(first, pages, data):
     return Call("ioctl", "container", number, len(sent), sent, sent, behind=Behind(8, data, bits=1))
 
 
-def run(*calls):
+def run(*calls: Call) -> Summary:
     """A run of one case that makes these calls."""
     measures = Measures(bitmaps=len(calls))
     return summarise(told(replace(ended("a", "pass"), calls=calls, measures=measures)))
@@ -55,7 +59,7 @@ def run(*calls):
 # -- what was asked and answered --------------------------------------------------------------------------------------
 
 
-def test_rounds():
+def test_rounds() -> None:
     """One ends where a page is asked about again."""
     calls = [asked(0, 8, b"\x81"), asked(8, 8, b"\x02"), asked(4, 8, b"\x01"), asked(0, 4)]
     assert rounds(calls) == [
@@ -64,12 +68,12 @@ def test_rounds():
     ]
 
 
-def test_a_bitmap_of_what_is_unmapped():
+def test_a_bitmap_of_what_is_unmapped() -> None:
     """Has the size of the range, not its own."""
     assert rounds([unmapped(16, 4, b"\x04" + bytes(7))]) == [[Bitmap(16, 4, 1, (18,))]]
 
 
-def test_of_a_large_bitmap_the_first_bits_are_known():
+def test_of_a_large_bitmap_the_first_bits_are_known() -> None:
     """And how many there are."""
     (((found),),) = rounds([asked(0, 10_000, behind=Behind(1256, b"", "ab" * 32, 500, (1, 7)))])
     assert (found.bits, found.dirty) == (500, (1, 7))
@@ -88,7 +92,7 @@ def test_of_a_large_bitmap_the_first_bits_are_known():
     ],
     ids=["refused", "no bitmap", "nothing sent", "cut", "no pages", "a huge page", "a read"],
 )
-def test_what_says_nothing_of_pages(call):
+def test_what_says_nothing_of_pages(call: Call) -> None:
     """Is passed over."""
     assert rounds([call]) == []
 
@@ -96,10 +100,11 @@ def test_what_says_nothing_of_pages(call):
 # -- the map ----------------------------------------------------------------------------------------------------------
 
 
-def test_the_map_says_in_its_table_what_it_draws():
+def test_the_map_says_in_its_table_what_it_draws() -> None:
     """Each round with its pages; columns for those alone that were asked about."""
     summary = run(asked(0, 8, b"\x07"), asked(1 << 30, 8, b"\x01"), asked(0, 8, b"\x80"))
     found = dirty_pages(summary)
+    assert found is not None
     assert (found.columns, found.pages, found.more) == (16, 16, 0)
     pictures = part(tree(render("html", summary)), "pictures")
     rows = [cells(row) for row in pictures.iter("tr")]
@@ -111,23 +116,25 @@ def test_the_map_says_in_its_table_what_it_draws():
 @pytest.mark.parametrize(
     ("pages", "number"), [(1, 2), (1, MOST_ROUNDS + 7), (300, 50), (1 << 40, 2), ((1 << 52) - 1, 2)]
 )
-def test_the_map_is_bounded(pages, number):
+def test_the_map_is_bounded(pages: int, number: int) -> None:
     """However many rounds and pages there are, and wherever they lie."""
     found = dirty_pages(run(*[asked(0, pages, b"\1" + bytes(7))] * number))
+    assert found is not None
     assert len(found.rows) == min(number, MOST_ROUNDS)
     assert found.more == max(number - MOST_ROUNDS, 0)
     assert found.columns == min(pages, MOST_COLUMNS)
     assert all(row.marked.count("M") == 1 for row in found.rows)
 
 
-def test_bits_beyond_the_range_are_no_pages():
+def test_bits_beyond_the_range_are_no_pages() -> None:
     """A container that sets them is judged by rules, not drawn."""
     found = dirty_pages(run(*[asked(0, 4, b"\xff" * 8)] * 2))
+    assert found is not None
     assert found.rows[0].names == "0 to 3, ..."
 
 
 @pytest.mark.parametrize("calls", [[], [asked(0, 8)], [asked(0, 8, value=-1)] * 3])
-def test_no_map(calls):
+def test_no_map(calls: Sequence[Call]) -> None:
     """Where hardly anything was asked, the page says so."""
     summary = run(*calls)
     assert dirty_pages(summary) is None
@@ -137,13 +144,13 @@ def test_no_map(calls):
 # -- saves ------------------------------------------------------------------------------------------------------------
 
 
-def saved(*flows):
+def saved(*flows: Flow) -> Summary:
     """A run of one case with these flows."""
     end: End = replace(ended("a", "pass"), measures=Measures(flows=flows))
     return summarise(told(end))
 
 
-def test_the_course_of_a_save():
+def test_the_course_of_a_save() -> None:
     """One of each kind, with its numbers in a table, and where the device was stopped."""
     course = ((1_000_000, 100, 0), (2_000_000, 0, 100))
     live = Flow(LIVE, 5, 2_000_005, moved=100, stopped=1_500_005, whole=True, course=course)
@@ -169,7 +176,7 @@ def test_the_course_of_a_save():
     ],
     ids=["nothing", "huge, backwards", "losing bytes", "many"],
 )
-def test_whatever_a_journal_says_of_a_save(course):
+def test_whatever_a_journal_says_of_a_save(course: tuple[tuple[int, int, int], ...]) -> None:
     """Everything that is drawn stays inside the picture."""
     (found,) = saves(saved(Flow(LIVE, 1, 2**64 - 1, moved=2**64 - 1, stopped=0, whole=True, course=course)))
     for plot in found.plots:
@@ -178,7 +185,7 @@ def test_whatever_a_journal_says_of_a_save(course):
         assert all(plot.top <= y and y + height <= plot.bottom + 0.1 for _, y, _, height in plot.bars)
 
 
-def test_without_a_save():
+def test_without_a_save() -> None:
     """The page says so."""
     assert "no save was completed" in text(part(tree(render("html", saved())), "pictures"))
 
@@ -195,10 +202,11 @@ def test_without_a_save():
         (3e6, "bytes a second", 3145728.0, "3 MiB/s"),
     ],
 )
-def test_scales(largest, kind, most, last):
+def test_scales(largest: int | float, kind: str, most: float, last: str) -> None:
     """Few numbers that are round, the last of which no value exceeds."""
     found = scale(largest, kind)
     assert found.most == pytest.approx(most)
-    assert found.ticks[-1] == (pytest.approx(most), last)
+    at, words = found.ticks[-1]
+    assert (at == pytest.approx(most), words) == (True, last)
     assert found.ticks[0][0] == 0
     assert 4 <= len(found.ticks) <= 8

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import combinations
 
 import pytest
@@ -14,13 +15,13 @@ GRAVEST_FIRST = ["fail", "stale", "kernel", "hang", "broken", "not-run", "waived
 CODES = {"hang": 3, "fail": 1, "stale": 1, "kernel": 1, "broken": 2, "not-run": 2, "waived": 0, "pass": 0, "n/a": 4}
 
 
-def test_every_verdict_has_its_place():
+def test_every_verdict_has_its_place() -> None:
     """None is left out of the order that the tests below rest on."""
     assert sorted(GRAVEST_FIRST) == sorted(verdict.value for verdict in Verdict) == sorted(CODES)
 
 
 @pytest.mark.parametrize(("first", "second"), list(combinations(GRAVEST_FIRST, 2)))
-def test_the_graver_decides(first, second):
+def test_the_graver_decides(first: str, second: str) -> None:
     """Of two verdicts the graver one stands for both, in either order."""
     both = [Verdict(first), Verdict(second)]
     assert gravest(both) is gravest(reversed(both)) is both[0]
@@ -28,12 +29,12 @@ def test_the_graver_decides(first, second):
 
 
 @pytest.mark.parametrize(("verdict", "code"), CODES.items())
-def test_exit_code(verdict, code):
+def test_exit_code(verdict: str, code: int) -> None:
     """Nothing but a run in which something held and nothing was broken ends in 0."""
     assert exit_code([Verdict(verdict)]) == code
 
 
-def test_nothing():
+def test_nothing() -> None:
     """A rule without a case was not run, and a run without a rule judged nothing."""
     assert gravest([]) is Verdict.NOT_RUN
     assert exit_code([]) == 4
@@ -43,6 +44,6 @@ def test_nothing():
     ("codes", "code"),
     [([], 0), ([0, 4], 4), ([4, 2], 2), ([2, 3], 3), ([3, 1], 1), ([1, 3, 2, 4, 0], 1), ([0, 137], 1)],
 )
-def test_several_runs(codes, code):
+def test_several_runs(codes: Sequence[int], code: int) -> None:
     """Together they come out as one run would: broken before hung before not judged."""
     assert worst_exit(codes) == worst_exit(reversed(codes)) == code

@@ -4,20 +4,23 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from pathlib import Path
+from typing import Any
 
 import pytest
-from stories import case, ended, told, written
+from stories import case, ended, timed, told, written
 
 from vfio_compliance.cli.main import main
 from vfio_compliance.profiles import ProfileError, waiver_files
 from vfio_compliance.results import journal
-from vfio_compliance.results.events import Death, Kernel, Target
+from vfio_compliance.results.events import Death, Event, Kernel, Target
 from vfio_compliance.results.reading import summarise
 from vfio_compliance.results.setting import Waiver
+from vfio_compliance.results.summary import Summary
 from vfio_compliance.results.writers import waivers
 
 HOSTILE = '"\\x1b]0;\u202e: #\t- {}'
-EVENTS = [
+EVENTS: list[Event] = [
     ended("a[one]", "fail", expected="0", seen="0x1"),
     ended("a[two]", "fail", expected="0", seen="0x1\nand more"),
     ended("a[three]", "pass"),
@@ -27,7 +30,7 @@ EVENTS = [
     ended("d", "pass"),
     Death("the server", "was killed by SIGSEGV, without a word", "during read", True, case("d")),
 ]
-GRAVE = [
+GRAVE: list[Event] = [
     ended("e", "fail", expected="0", seen="0x1"),
     Kernel(("BUG: it",), case("e")),
     ended("f", "hang"),
@@ -35,12 +38,12 @@ GRAVE = [
 ]
 
 
-def made(*events, **run):
+def made(*events: Event, **run: Any) -> Summary:
     """A run behind a kernel."""
     return summarise(told(Target({"transport": "kernel-group"}), *events, **run))
 
 
-def test_the_waivers_are_as_narrow_as_the_failures(tmp_path):
+def test_the_waivers_are_as_narrow_as_the_failures(tmp_path: Path) -> None:
     """What all cases showed, the only case, the kernel's series and the driver; what is never waived is named."""
     text = waivers.render(made(*EVENTS, *GRAVE, kernel="Linux 6.12.9-amd64", driver_version="1.1"))
     lines = text.splitlines()
@@ -66,7 +69,7 @@ def test_the_waivers_are_as_narrow_as_the_failures(tmp_path):
     assert {(each.kernel, each.driver) for each in found} == {("==6.12.*", "==1.1")}
 
 
-def test_they_excuse_the_failures(tmp_path):
+def test_they_excuse_the_failures(tmp_path: Path) -> None:
     """The same run with them has no failure that counts; on another kernel they are of no use."""
     text = waivers.render(made(*EVENTS, kernel="Linux 6.12.9"))
     path = tmp_path / "w.yaml"
@@ -78,22 +81,22 @@ def test_they_excuse_the_failures(tmp_path):
     assert made(*EVENTS, kernel="Linux 6.13", waivers=listed).exit_code == 1
 
 
-def test_no_kernel_and_no_version():
+def test_no_kernel_and_no_version() -> None:
     """A server is judged by itself, whatever the kernel; a driver of an unknown version is any."""
     text = waivers.render(summarise(told(*EVENTS, kernel="Linux 6.12.9", driver_version="f00")))
     assert "kernel:" not in text
     assert "driver:" not in text
 
 
-def test_nothing_to_waive():
+def test_nothing_to_waive() -> None:
     """No rule was broken, or none in a way that can be waived."""
     assert waivers.render(made(ended("a", "pass"))) == waivers.render(made(*GRAVE)) == ""
 
 
-def test_the_command(tmp_path, capsys):
+def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """It prints the file, or writes a new one; a file that is there stays."""
     (tmp_path / "run").mkdir()
-    (tmp_path / "run" / journal.NAME).write_bytes(written((each.time, each.event) for each in told(*EVENTS)))
+    (tmp_path / "run" / journal.NAME).write_bytes(written(timed(told(*EVENTS))))
     assert main(["waive", str(tmp_path / "run")]) == 0
     printed = capsys.readouterr().out
     assert "  - rule: v1.a\n" in printed

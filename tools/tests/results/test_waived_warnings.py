@@ -4,16 +4,19 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from datetime import date
+from typing import Any
 
 import pytest
 from stories import case, ended, told
 
 from vfio_compliance.results.conclusion import conclude
-from vfio_compliance.results.events import Hang, Kernel, Note, Start, Target
+from vfio_compliance.results.events import Event, Hang, Kernel, Note, Start, Target
 from vfio_compliance.results.kernel_log import UNWATCHED
 from vfio_compliance.results.reading import summarise
 from vfio_compliance.results.setting import KernelWarning, Selection
+from vfio_compliance.results.summary import Summary
 from vfio_compliance.results.writers import json as json_writer
 from vfio_compliance.results.writers import junit, kcidb, ktap
 from vfio_compliance.results.writers.terminal import render
@@ -27,24 +30,24 @@ OTHER = "WARNING: CPU: 0 PID: 233 at drivers/vfio/other.c:7 other+0x1f/0x40 [vfi
 TARGET = Target({"transport": "kernel-group"})
 
 
-def listed(**keys):
+def listed(**keys: Any) -> KernelWarning:
     """A waiver of the warning in LINE."""
     given = {"file": FILE, "function": FUNCTION, "reason": "known", "expires": date(2027, 1, 31)}
     return KernelWarning(**{**given, **keys})
 
 
-def judged(*events, waivers=None, **run):
+def judged(*events: Event, waivers: Sequence[KernelWarning] | None = None, **run: Any) -> Summary:
     """A whole run behind a kernel."""
     given = (listed(),) if waivers is None else tuple(waivers)
     return summarise(told(TARGET, *events, kernel_warnings=given, **run), TODAY)
 
 
-def warned(*lines, name="a"):
+def warned(*lines: str, name: str | None = "a") -> Kernel:
     """The kernel says so in a case, or outside of any."""
     return Kernel(lines, name and case(name))
 
 
-def verdict(made, name="a"):
+def verdict(made: Summary, name: str = "a") -> str:
     return made.cases[case(name)].verdict.value
 
 
@@ -57,7 +60,7 @@ def verdict(made, name="a"):
     ],
 )
 @pytest.mark.parametrize("lines", [[], [PLACE], [PLACE, TAINT], [TAINT]], ids=lambda lines: f"{len(lines)} more")
-def test_waived(line, lines):
+def test_waived(line: str, lines: Sequence[str]) -> None:
     """The warning itself, with its places and the taint that it alone is the cause of."""
     made = judged(ended("a", "pass"), warned(line, *lines))
     assert (verdict(made), made.exit_code) == ("waived", 0)
@@ -94,7 +97,7 @@ def test_waived(line, lines):
     ],
 )
 @pytest.mark.parametrize(("found", "becomes"), [("pass", "kernel"), ("n/a", "kernel"), ("fail", "fail")])
-def test_not_waived(lines, found, becomes):
+def test_not_waived(lines: Sequence[str], found: str, becomes: str) -> None:
     """Another warning, or anything graver beside it, counts; and all of it is shown."""
     made = judged(ended("a", found), warned(*lines))
     assert (verdict(made), made.exit_code) == (becomes, 1)
@@ -111,14 +114,14 @@ def test_not_waived(lines, found, becomes):
         ("kernel/locking/lockdep.c", "__lock_acquire"),
     ],
 )
-def test_never(file, function):
+def test_never(file: str, function: str) -> None:
     """What reports damage by a WARN statement is not waived, though a journal that somebody wrote lists it."""
     line = f"WARNING: CPU: 0 PID: 233 at {file}:28 {function}+0x1f/0x40"
     made = judged(ended("a", "pass"), warned(line), waivers=[listed(file=file, function=function)])
     assert (verdict(made), made.exit_code) == ("kernel", 1)
 
 
-def test_taint_without_a_warning_of_its_case():
+def test_taint_without_a_warning_of_its_case() -> None:
     """A taint that no excused warning of the same case explains counts."""
     made = judged(ended("a", "pass"), warned(LINE), ended("b", "pass"), warned(TAINT, name="b"))
     assert (verdict(made), verdict(made, "b"), made.exit_code) == ("waived", "kernel", 1)
@@ -127,14 +130,14 @@ def test_taint_without_a_warning_of_its_case():
 @pytest.mark.parametrize(
     ("found", "exit_code"), [("fail", 1), ("hang", 3), ("broken", 2), ("not-run", 2)], ids=lambda each: str(each)
 )
-def test_what_is_wrong_besides_stays(found, exit_code):
+def test_what_is_wrong_besides_stays(found: str, exit_code: int) -> None:
     """A case that did not pass keeps its verdict, and shows the warning."""
     made = judged(ended("a", found), warned(LINE, TAINT))
     assert (verdict(made), made.exit_code) == (found, exit_code)
     assert made.cases[case("a")].why.kernel == f"{LINE}\n{TAINT}\n  waived: known"
 
 
-def test_hang_that_is_recorded_from_outside():
+def test_hang_that_is_recorded_from_outside() -> None:
     """As where the watcher ended the test process."""
     hang = Hang("no progress", "find out why", case("a"))
     made = judged(Start(case("a"), "v1.a"), warned(LINE), hang, planned=("a",))
@@ -142,7 +145,7 @@ def test_hang_that_is_recorded_from_outside():
 
 
 @pytest.mark.parametrize(("expires", "becomes", "exit_code"), [(14, "stale", 1), (15, "waived", 0)])
-def test_expired(expires, becomes, exit_code):
+def test_expired(expires: int, becomes: str, exit_code: int) -> None:
     """The last day is one of its days."""
     made = judged(ended("a", "pass"), warned(LINE), waivers=[listed(expires=date(2027, 1, expires))])
     assert (verdict(made), made.exit_code) == (becomes, exit_code)
@@ -155,7 +158,7 @@ def test_expired(expires, becomes, exit_code):
     ("name", "expires", "log", "exit_code"),
     [(None, 31, [], 0), (None, 1, [LINE, PLACE], 1)],
 )
-def test_outside_of_any_rule(name, expires, log, exit_code):
+def test_outside_of_any_rule(name: None, expires: int, log: Sequence[str], exit_code: int) -> None:
     """It is noted there."""
     waivers = [listed(expires=date(2027, 1, expires))]
     made = judged(ended("a", "pass"), warned(LINE, PLACE, name=name), waivers=waivers)
@@ -164,7 +167,7 @@ def test_outside_of_any_rule(name, expires, log, exit_code):
     assert not made.stale_warnings
 
 
-def test_in_a_case_of_the_suite_itself():
+def test_in_a_case_of_the_suite_itself() -> None:
     """It says nothing of such a rule, and is noted."""
     made = judged(ended("a", "pass"), ended("b", "pass"), warned(LINE), rules={"v1.a": {"side": "client"}})
     assert (verdict(made), made.exit_code, len(made.notes)) == ("pass", 0, 1)
@@ -183,7 +186,9 @@ def test_in_a_case_of_the_suite_itself():
         ({"kernel": "<6"}, {"kernel": "Linux 6.12.9"}, [], False, "it holds for kernel <6, and this is 6.12.9"),
     ],
 )
-def test_stale(waiver, run, events, stale, why):
+def test_stale(
+    waiver: Mapping[str, Any], run: Mapping[str, Any], events: Sequence[Event], stale: bool, why: str
+) -> None:
     """It is stale where it could have come and did not; then the run fails, as for every other stale waiver."""
     made = judged(*events, ended("a", "pass"), waivers=[listed(**waiver)], **run)
     (used,) = made.warnings
@@ -197,14 +202,14 @@ def test_stale(waiver, run, events, stale, why):
     assert f"{'stale' if stale else 'waiver not used'}: the kernel's warning at {FILE}, {FUNCTION}, because" in text
 
 
-def test_other_kernels():
+def test_other_kernels() -> None:
     """A waiver for other kernels excuses nothing here; one for this does."""
     for held, becomes in (("<6", "kernel"), (">=6", "waived")):
         made = judged(ended("a", "pass"), warned(LINE), waivers=[listed(kernel=held)], kernel="Linux 6.12.9")
         assert verdict(made) == becomes
 
 
-def test_every_report_tells_of_a_stale_one():
+def test_every_report_tells_of_a_stale_one() -> None:
     """Also formats that know tests alone."""
     made = judged(ended("a", "pass"))
     assert "stale: waiver of the kernel's warning" in junit.render(made)
@@ -213,7 +218,7 @@ def test_every_report_tells_of_a_stale_one():
     assert json.loads(json_writer.render(made))["kernel_warnings"][0]["function"] == FUNCTION
 
 
-def test_several():
+def test_several() -> None:
     """Each waiver has its cases; a case may take several."""
     second = listed(file="vfio/other.c", function="other", reason="also known")
     made = judged(
@@ -225,7 +230,7 @@ def test_several():
     assert made.exit_code == 0
 
 
-def test_no_waiver_no_change():
+def test_no_waiver_no_change() -> None:
     """As ever."""
     made = judged(ended("a", "pass"), warned(LINE, TAINT), waivers=[])
     assert (verdict(made), made.exit_code) == ("kernel", 1)

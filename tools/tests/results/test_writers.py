@@ -8,16 +8,24 @@ import json
 import re
 import shutil
 import subprocess
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import kernel_parser
 import pytest
 from hostile import HOSTILE, hostile_run
+from jsonschema.validators import Draft202012Validator
+from junitparser.junitparser import JUnitXml
+from markdown_it.token import Token
 from stories import FINISH, NOON, RULE, case, ended, first, recorded, told, waiver
 
-from vfio_compliance.results.events import Broken, Death, Hang, Kernel, Plan
+from vfio_compliance.results.events import Broken, Death, Event, Hang, Kernel, Plan
+from vfio_compliance.results.journal import Recorded
 from vfio_compliance.results.outside import outside
 from vfio_compliance.results.reading import summarise
+from vfio_compliance.results.summary import Summary
 from vfio_compliance.results.verdict import Verdict
 from vfio_compliance.results.writers import FORMATS, render
 from vfio_compliance.results.writers import json as json_writer
@@ -28,13 +36,13 @@ VERDICTS = ["pass", "fail", "hang", "broken", "not-run", "n/a", "kernel"]
 
 
 @pytest.fixture(params=sorted(HOSTILE))
-def hostile(request):
+def hostile(request: pytest.FixtureRequest) -> Summary:
     """A run in which a device says something that it should not."""
     return hostile_run(HOSTILE[request.param])
 
 
 @pytest.fixture
-def mixed():
+def mixed() -> Summary:
     """A run with a case of each verdict: a is what it is of."""
     events = [
         ended(f"{letter}[x]", verdict, expected="1", seen="2")
@@ -46,7 +54,7 @@ def mixed():
 
 
 @pytest.fixture
-def validator(project):
+def validator(project: Path) -> Draft202012Validator:
     """Of the published schema."""
     jsonschema = pytest.importorskip("jsonschema")
     schema = json.loads(json_writer.SCHEMA.read_text(encoding="utf-8"))
@@ -55,14 +63,14 @@ def validator(project):
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_is_a_pure_function_of_the_journal(mixed, name):
+def test_is_a_pure_function_of_the_journal(mixed: Summary, name: str) -> None:
     """The same run, the same bytes."""
     assert render(name, mixed) == render(name, mixed)
     assert render(name, mixed).endswith("\n")
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_steers_no_terminal(hostile, name):
+def test_steers_no_terminal(hostile: Summary, name: str) -> None:
     """Nothing but letters and new lines, all of which UTF-8 has."""
     text = render(name, hostile)
     assert {letter for letter in text if letter != "\n" and not letter.isprintable()} == set()
@@ -75,7 +83,7 @@ def test_steers_no_terminal(hostile, name):
     [told(), told(planned=("a",)), recorded(first([RULE], {})), recorded(first([RULE], {}), Plan(()), FINISH)],
     ids=["no case", "none was run", "the beginning alone", "nothing selected"],
 )
-def test_of_hardly_anything(name, records):
+def test_of_hardly_anything(name: str, records: Sequence[Recorded]) -> None:
     """A run that has come to nothing has its report as well."""
     assert render(name, summarise(records))
 
@@ -83,7 +91,7 @@ def test_of_hardly_anything(name, records):
 # -- JSON -------------------------------------------------------------------------------------------------------------
 
 
-def test_json_is_as_its_schema_says(mixed, validator):
+def test_json_is_as_its_schema_says(mixed: Summary, validator: Draft202012Validator) -> None:
     """All verdicts."""
     found = json.loads(render("json", mixed))
     validator.validate(found)
@@ -92,10 +100,10 @@ def test_json_is_as_its_schema_says(mixed, validator):
     assert {each["verdict"] for each in found["rules"]} == {*VERDICTS, "waived", "stale"}
 
 
-def test_json_of_a_hostile_device(hostile, validator):
+def test_json_of_a_hostile_device(hostile: Summary, validator: Draft202012Validator) -> None:
     """It stays JSON by the schema; what is text comes back as it was."""
 
-    def refuse(name):
+    def refuse(name: str) -> None:
         raise AssertionError(f"{name} is no JSON")
 
     found = json.loads(render("json", hostile), parse_constant=refuse)
@@ -106,15 +114,16 @@ def test_json_of_a_hostile_device(hostile, validator):
         assert found["rules"][0]["cases"][0]["failure"]["seen"] == said
 
 
-def test_schema_refuses_what_is_not_said(mixed, validator):
+def test_schema_refuses_what_is_not_said(mixed: Summary, validator: Draft202012Validator) -> None:
     """A failure that does not say why, an unknown verdict, a rule without a clause."""
     found = json.loads(render("json", mixed))
-    for change in (
+    changes: list[Callable[[dict[str, Any]], object]] = [
         lambda found: found["rules"][1]["cases"][0].pop("failure"),
         lambda found: found["rules"][0].update(verdict="perhaps"),
         lambda found: found["rules"][0].pop("clause"),
         lambda found: found.update(version=2),
-    ):
+    ]
+    for change in changes:
         damaged = json.loads(json.dumps(found))
         change(damaged)
         assert not validator.is_valid(damaged)
@@ -123,13 +132,13 @@ def test_schema_refuses_what_is_not_said(mixed, validator):
 # -- JUnit ------------------------------------------------------------------------------------------------------------
 
 
-def parsed(text):
+def parsed(text: str) -> JUnitXml:
     """The suites as junitparser has them."""
     junitparser = pytest.importorskip("junitparser")
     return junitparser.JUnitXml.fromstring(text.encode())
 
 
-def test_junit(mixed):
+def test_junit(mixed: Summary) -> None:
     """Rule and clause are in the names; level, kernel and driver are properties; each verdict has its element."""
     junitparser = pytest.importorskip("junitparser")
     suites = [*parsed(render("junit", mixed))]
@@ -164,14 +173,15 @@ def test_junit(mixed):
     assert (suite.tests, suite.failures, suite.errors, suite.skipped) == (10, 3, 3, 3)
 
 
-def test_junit_of_a_hostile_device(hostile):
+def test_junit_of_a_hostile_device(hostile: Summary) -> None:
     """It is well-formed, and has as many tests and failures as there are."""
     suites = [*parsed(render("junit", hostile))]
     others = [*outside(hostile)]
     assert sum(suite.tests for suite in suites) == len(hostile.cases) + len(others)
     assert sum(len([*suite]) for suite in suites) == len(hostile.cases) + len(others)
     told = [type(each).__name__ for suite in suites for test in suite for each in test.result]
-    failures = sum(each.verdict in (Verdict.FAIL, Verdict.KERNEL) for each in [*hostile.cases.values(), *others])
+    verdicts = [*(each.verdict for each in hostile.cases.values()), *(each.verdict for each in others)]
+    failures = sum(verdict in (Verdict.FAIL, Verdict.KERNEL) for verdict in verdicts)
     assert told.count("Failure") == failures
 
 
@@ -180,17 +190,19 @@ def test_junit_of_a_hostile_device(hostile):
 _RESULT = re.compile(r"(ok|not ok) ([0-9]+) ([^#]+?)(?: # (SKIP|XFAIL|ERROR|TIMEOUT)(?: .*)?)?")
 
 
-def results(text):
+def results(text: str) -> list[tuple[str, str, str | None]]:
     """The result lines: ok or not, number, name and directive. Raises where a line is none, and no comment."""
     version, plan, *lines = text.splitlines()
-    found = [_RESULT.fullmatch(line) for line in lines if not line.startswith("# ")]
+    matches = [_RESULT.fullmatch(line) for line in lines if not line.startswith("# ")]
+    found = [each for each in matches if each]
+    assert len(found) == len(matches)
     assert version == "KTAP version 1"
     assert plan == f"1..{len(found)}"
     assert [int(each[2]) for each in found] == [*range(1, len(found) + 1)]
     return [(each[1], each[3], each[4]) for each in found]
 
 
-def test_ktap(mixed):
+def test_ktap(mixed: Summary) -> None:
     """Each verdict by its words; the head says how many are waived, which others count as ok."""
     text = render("ktap", mixed)
     assert text.splitlines()[2] == "# waived: 2 cases broken as waived, each an `ok` with XFAIL below"
@@ -208,14 +220,14 @@ def test_ktap(mixed):
     ]
 
 
-def test_ktap_of_a_hostile_device(hostile):
+def test_ktap_of_a_hostile_device(hostile: Summary) -> None:
     """No line is forged, and no name comes twice."""
     found = results(render("ktap", hostile))
     assert len(found) == len(hostile.cases) + len([*outside(hostile)])
     assert len({name for _, name, _ in found}) == len(found)
 
 
-def test_prove_reads_ktap(mixed, tmp_path):
+def test_prove_reads_ktap(mixed: Summary, tmp_path: Path) -> None:
     """Perl's reader of TAP counts as many, and the same that failed."""
     if not shutil.which("prove"):
         pytest.skip("there is no prove")
@@ -228,17 +240,17 @@ def test_prove_reads_ktap(mixed, tmp_path):
 
 
 @pytest.fixture
-def by_kunit(tmp_path):
+def by_kunit(tmp_path: Path) -> Callable[..., Any]:
     """What the kernel's own parser counts in a text: passed, failed, crashed, skipped, errors."""
     return lambda text: kernel_parser.counts(text, tmp_path)
 
 
-def test_the_kernel_reads_ktap(mixed, by_kunit):
+def test_the_kernel_reads_ktap(mixed: Summary, by_kunit: Callable[..., Any]) -> None:
     """It knows no XFAIL, and takes what is waived for passed, as it is meant."""
     assert by_kunit(render("ktap", mixed)) == [3, 6, 0, 1, 0]
 
 
-def test_the_kernel_reads_ktap_of_a_hostile_device(hostile, by_kunit):
+def test_the_kernel_reads_ktap_of_a_hostile_device(hostile: Summary, by_kunit: Callable[..., Any]) -> None:
     """Each case is a result, and nothing is an error of the form."""
     *results, errors = by_kunit(render("ktap", hostile))
     assert (sum(results), errors) == (len(hostile.cases) + len([*outside(hostile)]), 0)
@@ -247,13 +259,14 @@ def test_the_kernel_reads_ktap_of_a_hostile_device(hostile, by_kunit):
 # -- KCIDB ------------------------------------------------------------------------------------------------------------
 
 
-def valid(text):
+def valid(text: str) -> dict[str, Any]:
     """What KCIDB's own schema takes."""
     schema = pytest.importorskip("kcidb_io.schema.v05_03").Version
-    return schema.validate(json.loads(text))
+    checked: dict[str, Any] = schema.validate(json.loads(text))
+    return checked
 
 
-def test_kcidb(mixed):
+def test_kcidb(mixed: Summary) -> None:
     """A test for each rule, its cases in misc, by the states that KCIDB has."""
     found = valid(render("kcidb", mixed))
     tests = {each["misc"]["rule"]: each for each in found["tests"]}
@@ -274,14 +287,14 @@ def test_kcidb(mixed):
     assert set(_STATUS) == set(Verdict)
 
 
-def test_kcidb_of_a_hostile_device(hostile):
+def test_kcidb_of_a_hostile_device(hostile: Summary) -> None:
     """The schema takes it, and each test belongs to the build that is there."""
     found = valid(render("kcidb", hostile))
     assert {each["build_id"] for each in found["tests"]} == {each["id"] for each in found["builds"]}
     assert len(found["tests"]) == len(hostile.verdicts) + len([*outside(hostile)])
 
 
-def test_kcidb_of_a_rule_with_other_letters():
+def test_kcidb_of_a_rule_with_other_letters() -> None:
     """A path takes few letters."""
     odd = replace(RULE, id="v1..a b/c\n#")
     made = summarise(recorded(first([odd], {"x": odd.id}), Plan((("x", odd.id),)), FINISH))
@@ -299,7 +312,7 @@ HAPPENED = {
 
 
 @pytest.mark.parametrize(("event", "junit", "ktap", "kcidb"), HAPPENED.values(), ids=HAPPENED)
-def test_no_format_is_green_where_the_run_is_not(event, junit, ktap, kcidb):
+def test_no_format_is_green_where_the_run_is_not(event: Event, junit: str, ktap: str, kcidb: str) -> None:
     """What happened outside of any rule is a test of its own, for readers who know nothing else."""
     made = summarise(told(ended("a", "pass"), event))
     assert made.exit_code != 0
@@ -311,7 +324,7 @@ def test_no_format_is_green_where_the_run_is_not(event, junit, ktap, kcidb):
     assert [each["status"] for each in valid(render("kcidb", made))["tests"]] == ["PASS", kcidb]
 
 
-def test_a_rule_that_does_not_block_makes_no_format_red():
+def test_a_rule_that_does_not_block_makes_no_format_red() -> None:
     """It failed, and the run did not."""
     aside = {"v1.a": {}, "v1.b": {"blocking": False, "suite": "other"}}
     made = summarise(told(ended("a", "pass"), ended("b", "fail"), rules=aside))
@@ -327,18 +340,19 @@ def test_a_rule_that_does_not_block_makes_no_format_red():
 # -- Markdown ---------------------------------------------------------------------------------------------------------
 
 
-def tokens(text):
+def tokens(text: str) -> list[Token]:
     """What a reader of CommonMark with tables makes of it."""
     markdown_it = pytest.importorskip("markdown_it")
-    return markdown_it.MarkdownIt("gfm-like", {"linkify": False}).parse(text)
+    parsed: list[Token] = markdown_it.MarkdownIt("gfm-like", {"linkify": False}).parse(text)
+    return parsed
 
 
-def headings(found):
+def headings(found: Sequence[Token]) -> list[str]:
     """The text of each heading."""
     return [after.content for token, after in itertools.pairwise(found) if token.type == "heading_open"]
 
 
-def test_markdown(mixed):
+def test_markdown(mixed: Summary) -> None:
     """The verdict is the head; each failure has its block and its command, waivers and what was not judged a table."""
     found = tokens(render("markdown", mixed))
     heads = headings(found)
@@ -357,7 +371,7 @@ def test_markdown(mixed):
     assert any("expected  1" in each and "seen      2" in each for each in fences)
 
 
-def test_markdown_of_a_hostile_device(hostile):
+def test_markdown_of_a_hostile_device(hostile: Summary) -> None:
     """Nothing that a device says is a head, a link, an image, HTML or the end of a cell."""
     found = tokens(render("markdown", hostile))
     inside = [child for token in found for child in token.children or ()]
@@ -374,14 +388,14 @@ def test_markdown_of_a_hostile_device(hostile):
 
 
 @pytest.mark.parametrize("text", ["", " ", "`", "``a`", "`a", "a`", "a b", " a "])
-def test_code_is_read_as_it_was_written(text):
+def test_code_is_read_as_it_was_written(text: str) -> None:
     """Whatever ticks and blanks are in it."""
     paragraph = next(token for token in tokens(f"x {code(text)} y") if token.type == "inline")
     (shown,) = [child.content for child in paragraph.children if child.type == "code_inline"]
     assert shown.strip() == text.strip()
 
 
-def test_numbers_are_no_more_than_numbers():
+def test_numbers_are_no_more_than_numbers() -> None:
     """A journal with a number that is none has a damaged line, and no report has one."""
     from vfio_compliance.results.journal import Damaged, line, parse
 

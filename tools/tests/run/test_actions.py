@@ -6,7 +6,9 @@ from __future__ import annotations
 import errno
 import os
 import textwrap
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,15 +23,15 @@ UNUSABLE = DeviceError("waiting", "0x1", "0x0")
 class Registers:
     """Does what a file asks for, and takes note of it; a place that holds an error raises it."""
 
-    def __init__(self):
-        self.done = []
-        self.held = {}
+    def __init__(self) -> None:
+        self.done: list[tuple[Any, ...]] = []
+        self.held: dict[str, Any] = {}
 
-    def __getattr__(self, verb):
+    def __getattr__(self, verb: str) -> Callable[..., Any]:
         if verb.startswith("_"):
             raise AttributeError(verb)
 
-        def do(*arguments):
+        def do(*arguments: int | bytes | float | str) -> Any:
             self.done.append((verb, *arguments))
             held = self.held.get(verb)
             if isinstance(held, BaseException):
@@ -40,16 +42,16 @@ class Registers:
 
 
 @pytest.fixture
-def device():
+def device() -> Registers:
     return Registers()
 
 
 @pytest.fixture
-def actions(tmp_path):
+def actions(tmp_path: Path) -> Iterator[Callable[..., Actions]]:
     """Makes the Actions of a file with some text; ends them all."""
     made = []
 
-    def make(text, within=30.0):
+    def make(text: str, within: float = 30.0) -> Actions:
         file = tmp_path / "my-device.py"
         file.write_text(textwrap.dedent(text))
         made.append(Actions(file, within))
@@ -60,14 +62,14 @@ def actions(tmp_path):
         each.close()
 
 
-def failing(actions, device, name="go", **variables):
+def failing(actions: Actions, device: Any, name: str = "go", **variables: Any) -> ActionError:
     """The ActionError of a call."""
     with pytest.raises(ActionError) as caught:
         actions.call(name, device, variables)
     return caught.value
 
 
-def test_variables_are_taken_by_name(actions, device):
+def test_variables_are_taken_by_name(actions: Callable[..., Actions], device: Any) -> None:
     """Parameters get the variables of their names, those with a default may have none; others are not handed over."""
     made = actions(
         """\
@@ -94,7 +96,7 @@ def test_variables_are_taken_by_name(actions, device):
         ("[1] * 4096", [1] * 4096),
     ],
 )
-def test_values(actions, device, given, values):
+def test_values(actions: Callable[..., Actions], device: Any, given: str, values: Sequence[int]) -> None:
     """Numbers are given as they are; of bytes and text that are the same, the same number of 64 bits."""
     found = actions(f"import enum\ndef go(device): return {given}").call("go", device, {})
     assert len(found) == len(values)
@@ -121,7 +123,7 @@ def test_values(actions, device, given, values):
         ("type('N', (), {'__index__': lambda n: 1 / 0})()", "ZeroDivisionError: division by zero"),
     ],
 )
-def test_values_that_are_none(actions, device, given, says):
+def test_values_that_are_none(actions: Callable[..., Actions], device: Any, given: str, says: str) -> None:
     """What cannot be compared is named, at the line of the function, and the file goes on."""
     made = actions(f"n = 0\ndef go(device, bad):\n    if bad: return {given}\n    return 5")
     error = failing(made, device, bad=1)
@@ -156,13 +158,13 @@ GIVEN = {"read": 2**64 - 1, "read_bytes": b"\0\1" * 1000, "read_file": "ü\n", "
 
 
 @pytest.mark.parametrize("call", VERBS)
-def test_verbs(actions, device, call):
+def test_verbs(actions: Callable[..., Actions], device: Any, call: str) -> None:
     """Each access is made as it was asked for, and what it gives comes back."""
     made = actions(f"import pathlib\ndef go(device): return [repr(device.{call})]")
     device.held = GIVEN
     values = made.call("go", device, {})
     assert device.done == [VERBS[call]]
-    expected = GIVEN.get(VERBS[call][0])
+    expected = GIVEN.get(str(VERBS[call][0]))
     check = actions(f"def go(device): return [repr({expected!r})]")
     assert values == check.call("go", device, {})
 
@@ -200,7 +202,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("call", WRONG)
-def test_what_is_no_access(actions, device, call):
+def test_what_is_no_access(actions: Callable[..., Actions], device: Any, call: str) -> None:
     """Nothing is done; the error has the line that asked for it."""
     made = actions(f"def go(device):\n    device.{call}\ndef good(device): return 1")
     error = failing(made, device)
@@ -236,7 +238,7 @@ REFUSING = """\
 
 
 @pytest.mark.parametrize("refusal", [REFUSED, UNUSABLE], ids=["errno", "none"])
-def test_a_refused_access(actions, device, refusal):
+def test_a_refused_access(actions: Callable[..., Actions], device: Any, refusal: DeviceError) -> None:
     """The file may catch it; if it does not, the caller gets the very error of the device, and the file goes on."""
     made = actions(REFUSING)
     device.held = {"read": refusal}
@@ -249,7 +251,7 @@ def test_a_refused_access(actions, device, refusal):
     assert made.call("caught", device, {})[0] == 2
 
 
-def test_a_refusal_that_is_none(actions, device):
+def test_a_refusal_that_is_none(actions: Callable[..., Actions], device: Any) -> None:
     """Another error made of it, one that was kept too long, or one of the file's own are faults of the file."""
     made = actions(REFUSING)
     device.held = {"read": REFUSED}
@@ -261,7 +263,7 @@ def test_a_refusal_that_is_none(actions, device):
 
 
 @pytest.mark.parametrize("raised", [PeerGone("it died", "see why"), KeyboardInterrupt(), ZeroDivisionError()], ids=repr)
-def test_what_else_an_access_raises(actions, device, raised):
+def test_what_else_an_access_raises(actions: Callable[..., Actions], device: Any, raised: BaseException) -> None:
     """It passes unchanged, and the process has ended."""
     made = actions("n = 0\ndef go(device):\n    global n\n    n += 1\n    device.read(0, 0, 4)\n    return n")
     device.held = {"read": 0}
@@ -274,7 +276,7 @@ def test_what_else_an_access_raises(actions, device, raised):
     assert made.call("go", device, {}) == [1]
 
 
-def test_functions_that_cannot_be_called(actions, device):
+def test_functions_that_cannot_be_called(actions: Callable[..., Actions], device: Any) -> None:
     """Each is named with its line, without the file being run."""
     made = actions(
         """\
@@ -293,7 +295,7 @@ def test_functions_that_cannot_be_called(actions, device):
     assert "no parameter for the device" in failing(made, device, "nothing").message
 
 
-def test_a_file_that_is_none(device, tmp_path):
+def test_a_file_that_is_none(device: Any, tmp_path: Path) -> None:
     """It is named as the profile has it."""
     for text, says in ((None, "cannot be read"), ("def", "Python syntax")):
         file = tmp_path / "x.py"
@@ -304,7 +306,7 @@ def test_a_file_that_is_none(device, tmp_path):
         assert error.place == (f"{file}:1" if text else str(file))
 
 
-def test_modules_beside_it(actions, device, tmp_path):
+def test_modules_beside_it(actions: Callable[..., Actions], device: Any, tmp_path: Path) -> None:
     """They are found first; what goes wrong in one has the line of the file that led there; nothing is left beside."""
     (tmp_path / "helper.py").write_text("def double(n):\n    return 2 * n\ndef fail():\n    [][0]\n")
     made = actions(
@@ -325,7 +327,7 @@ def test_modules_beside_it(actions, device, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["ü ÿ.py", "new\nline.py", "json.py", "a" * 200 + ".py"], ids=ascii)
-def test_odd_names(device, tmp_path, name):
+def test_odd_names(device: Any, tmp_path: Path, name: str) -> None:
     """A file of any name; places are printable."""
     file = tmp_path / name
     file.write_text("import json\ndef go(device): return 1\ndef loop(device):\n    while True: pass\n")
@@ -340,7 +342,7 @@ def test_odd_names(device, tmp_path, name):
         made.close()
 
 
-def test_what_it_inherits(actions, device):
+def test_what_it_inherits(actions: Callable[..., Actions], device: Any) -> None:
     """No descriptor but the usual three and two of its own, no input, a session of its own."""
     made = actions(
         """\
@@ -359,7 +361,7 @@ def test_what_it_inherits(actions, device):
     assert read == actions("def go(device): return ''").call("go", device, {})[0]
 
 
-def test_a_wait_is_no_longer_than_the_call(actions, device):
+def test_a_wait_is_no_longer_than_the_call(actions: Callable[..., Actions], device: Any) -> None:
     """A wait that the end of the action cuts short is a fault of the file, not of the device."""
     made = actions("def go(device):\n    device.wait(0, 0, 4, 1, 1000)", within=0.3)
     device.held = {"wait": UNUSABLE}
@@ -369,7 +371,7 @@ def test_a_wait_is_no_longer_than_the_call(actions, device):
     assert 0 < within <= 0.3
 
     class Patient(Registers):
-        def wait(self, region, offset, width, equals, within, mask):
+        def wait(self, region: int, offset: int, width: int, equals: int, within: float, mask: int) -> None:
             import time
 
             time.sleep(within)
@@ -380,7 +382,7 @@ def test_a_wait_is_no_longer_than_the_call(actions, device):
     assert error.place.endswith("my-device.py:2")
 
 
-def test_output_is_shown_with_errors(actions, device):
+def test_output_is_shown_with_errors(actions: Callable[..., Actions], device: Any) -> None:
     """The last 4 KiB of what the call printed, and nothing of earlier ones."""
     made = actions(
         """\
@@ -397,7 +399,7 @@ def test_output_is_shown_with_errors(actions, device):
     assert failing(made, device, "say", n=1).output == "x \\x1b[31m\nend\n"
 
 
-def test_child_knows_nothing_of_the_project():
+def test_child_knows_nothing_of_the_project() -> None:
     """The other side is started as a script of its own, with the standard library alone."""
     import ast
     import sys

@@ -12,8 +12,11 @@ import sys
 import textwrap
 import time
 import uuid
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from signal import Signals
+from typing import Any
 
 import pytest
 from descriptors import same_descriptors
@@ -186,19 +189,22 @@ GOOD = "def good(device, n):\n    return [device.read(0, 0, 4), n]\n"
 class Register:
     """A device of one register."""
 
-    def read(self, region, offset, width):
+    def read(self, region: int, offset: int, width: int) -> int:
         return 42
 
 
+REGISTER: Any = Register()
+
+
 @pytest.fixture
-def mark(monkeypatch):
+def mark(monkeypatch: pytest.MonkeyPatch) -> str:
     """All that is started from now on carries a word in its environment."""
     word = uuid.uuid4().hex
     monkeypatch.setenv("ACTIONS_MARK", word)
     return word
 
 
-def marked(word):
+def marked(word: str) -> list[Any]:
     """Processes that carry it, zombies not among them."""
     found = []
     for name in filter(str.isdecimal, os.listdir("/proc")):
@@ -210,7 +216,7 @@ def marked(word):
     return found
 
 
-def left(word, seconds=10.0):
+def left(word: str, seconds: float = 10.0) -> list[Any]:
     """Those that are still there after so many seconds."""
     end = time.monotonic() + seconds
     while (found := marked(word)) and time.monotonic() < end:
@@ -218,13 +224,13 @@ def left(word, seconds=10.0):
     return found
 
 
-def children():
+def children() -> list[Any]:
     """Processes that were started here and not waited for."""
     return Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
 
 
 @pytest.fixture
-def clean(mark, tmp_path, monkeypatch):
+def clean(mark: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A folder; at the end no process, descriptor or file is left."""
     temporary, folder = tmp_path / "tmp", tmp_path / "profile"
     temporary.mkdir()
@@ -239,7 +245,7 @@ def clean(mark, tmp_path, monkeypatch):
     assert {*os.listdir(folder)} <= {"my-device.py", "once"}
 
 
-def written(folder, place, deed):
+def written(folder: Path, place: str, deed: str) -> Path:
     """The file that does a deed in some place; at import once only, or nothing would ever come of it."""
     deed = textwrap.dedent(deed).strip()
     inside = textwrap.indent(deed, "    ")
@@ -256,7 +262,7 @@ def written(folder, place, deed):
 
 @pytest.mark.parametrize("place", [place for place in PLACES if place != "between calls"])
 @pytest.mark.parametrize("deed", DEEDS)
-def test_harm(clean, deed, place):
+def test_harm(clean: Path, deed: str, place: str) -> None:
     """It ends as documented, in time, and the next call is served."""
     does, says = DEEDS[deed]
     late = says == LATE
@@ -267,14 +273,14 @@ def test_harm(clean, deed, place):
             for name in ("go", "good"):
                 spoiled(actions, name)
         elif says is None:
-            assert actions.call("go", Register(), {"n": 5}) == [5]
+            assert actions.call("go", REGISTER, {"n": 5}) == [5]
         else:
             with pytest.raises(ActionError) as caught:
-                actions.call("go", Register(), {"n": 5})
+                actions.call("go", REGISTER, {"n": 5})
             check(caught.value, says, place)
         assert time.monotonic() - begin < 10
         allow(actions, 20)
-        assert actions.call("good", Register(), {"n": 6}) == [42, 6]
+        assert actions.call("good", REGISTER, {"n": 6}) == [42, 6]
     finally:
         actions.close()
     assert time.monotonic() - begin < 15
@@ -284,20 +290,20 @@ def test_harm(clean, deed, place):
 SPOILS = {"keeps all memory", "forgets modules"}
 
 
-def spoiled(actions, name):
+def spoiled(actions: Actions, name: str) -> None:
     """A call that may go well or not."""
     try:
-        actions.call(name, Register(), {"n": 6})
+        actions.call(name, REGISTER, {"n": 6})
     except ActionError as error:
         check(error, r"ended its process|Error", "")
 
 
-def allow(actions, seconds):
+def allow(actions: Actions, seconds: float) -> None:
     """What is to be late has little time; what is to go well on a busy machine has more, with the same object."""
     actions._within = seconds
 
 
-def check(error, says, place):
+def check(error: ActionError, says: str, place: str) -> None:
     """Whether an error says so, in words fit for a report."""
     assert re.search(says, error.message), error.message
     assert re.fullmatch(r".*/my-device\.py:[0-9]+", error.place), error.place
@@ -309,36 +315,36 @@ def check(error, says, place):
 
 
 @pytest.mark.parametrize("deed", DEEDS)
-def test_harm_between_two_calls(clean, deed):
+def test_harm_between_two_calls(clean: Path, deed: str) -> None:
     """The call that did it has ended well; the next one does, or says what became of the process; then all is well."""
     does, _ = DEEDS[deed]
     actions = Actions(written(clean, "between calls", does), 20)
     begin = time.monotonic()
     try:
-        assert actions.call("go", Register(), {"n": 5}) == [5]
+        assert actions.call("go", REGISTER, {"n": 5}) == [5]
         allow(actions, 0.5)
         time.sleep(0.1)  # for the deed, which nobody waits for
         for _ in range(2):
             try:
-                assert actions.call("good", Register(), {"n": 6}) == [42, 6]
+                assert actions.call("good", REGISTER, {"n": 6}) == [42, 6]
             except ActionError as error:
                 check(error, r"ended|did not end|closed|sent|Error", "")
                 actions.close()
         allow(actions, 20)
-        assert actions.call("good", Register(), {"n": 7}) == [42, 7]
+        assert actions.call("good", REGISTER, {"n": 7}) == [42, 7]
     finally:
         actions.close()
     assert time.monotonic() - begin < 20
 
 
 @pytest.mark.parametrize("deed", ["1 / 0", "while True: pass", "sum(range(10 ** 13))", "inner()", "os.listdir(5.5)"])
-def test_the_line_is_the_innermost_of_the_file(clean, deed):
+def test_the_line_is_the_innermost_of_the_file(clean: Path, deed: str) -> None:
     """Of an error and of a loop, wherever else the file has led."""
     file = clean / "my-device.py"
     file.write_text(f"import os\ndef inner():\n    x = 1\n    {deed}\ndef go(device):\n    inner()\n")
     actions = Actions(file, 0.4)
     with pytest.raises(ActionError) as caught:
-        actions.call("go", Register(), {})
+        actions.call("go", REGISTER, {})
     actions.close()
     assert caught.value.place.endswith("my-device.py:4")
 
@@ -369,7 +375,9 @@ sys.stdin.read()
     ],
     ids=["idle", "in the file", "in an access"],
 )
-def test_nothing_outlives_the_test_process(clean, mark, number, there, does, last):
+def test_nothing_outlives_the_test_process(
+    clean: Path, mark: str, number: Signals, there: str, does: str, last: str
+) -> None:
     """However it ends, and wherever what the file started has gone."""
     file = clean / "my-device.py"
     file.write_text(
@@ -381,6 +389,8 @@ def test_nothing_outlives_the_test_process(clean, mark, number, there, does, las
     command = [sys.executable, "-c", HOST.format(there=there), str(file)]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment) as host:
+        assert host.stdin is not None
+        assert host.stdout is not None
         while (line := host.stdout.readline().decode().strip()) != last:
             assert line
         end = time.monotonic() + 10
@@ -394,7 +404,7 @@ def test_nothing_outlives_the_test_process(clean, mark, number, there, does, las
     assert left(mark) == []
 
 
-def test_nothing_outlives_it_where_a_fork_of_the_test_process_stays(clean, mark):
+def test_nothing_outlives_it_where_a_fork_of_the_test_process_stays(clean: Path, mark: str) -> None:
     """The fork keeps open what the test process had open, and is left alone."""
     file = clean / "my-device.py"
     file.write_text("def go(device): device.read(0, 0, 4)\n")
@@ -404,6 +414,8 @@ def test_nothing_outlives_it_where_a_fork_of_the_test_process_stays(clean, mark)
     command = [sys.executable, "-c", script, str(file)]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment) as host:
+        assert host.stdin is not None
+        assert host.stdout is not None
         assert host.stdout.readline() == b"reading\n"
         fork = int(host.stdout.readline())
         assert len(marked(mark)) == 4
@@ -417,7 +429,7 @@ def test_nothing_outlives_it_where_a_fork_of_the_test_process_stays(clean, mark)
     assert not still
 
 
-def test_it_does_not_outlive_a_test_process_that_cannot_see_to_it(clean, mark):
+def test_it_does_not_outlive_a_test_process_that_cannot_see_to_it(clean: Path, mark: str) -> None:
     """The file kills what watches it, while the test process is stopped."""
     file = clean / "my-device.py"
     file.write_text(
@@ -434,6 +446,8 @@ def test_it_does_not_outlive_a_test_process_that_cannot_see_to_it(clean, mark):
     command = [sys.executable, "-c", HOST.format(there="pass"), str(file)]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment) as host:
+        assert host.stdin is not None
+        assert host.stdout is not None
         assert host.stdout.readline() == b"reading\n"
         while not (clean / "once").exists():  # the file has its answer, and waits for nothing of the host's
             time.sleep(0.01)
@@ -447,40 +461,40 @@ def test_it_does_not_outlive_a_test_process_that_cannot_see_to_it(clean, mark):
     assert not still
 
 
-def test_a_fork_of_the_test_process_that_ends(clean):
+def test_a_fork_of_the_test_process_that_ends(clean: Path) -> None:
     """It does not take the process along."""
     file = clean / "my-device.py"
     file.write_text("n = 0\ndef go(device):\n    global n\n    n += 1\n    return n\n")
     actions = Actions(file, 5)
-    assert actions.call("go", Register(), {}) == [1]
+    assert actions.call("go", REGISTER, {}) == [1]
     if not (fork := os.fork()):
         try:
             actions.close()
         finally:
             os._exit(0)
     os.waitpid(fork, 0)
-    assert actions.call("go", Register(), {}) == [2]
+    assert actions.call("go", REGISTER, {}) == [2]
     actions.close()
 
 
 @pytest.mark.parametrize("call", ["socketpair", "pipe2", "memfd_create", "pidfd_open"])
-def test_a_machine_that_is_short_of_something(clean, monkeypatch, call):
+def test_a_machine_that_is_short_of_something(clean: Path, monkeypatch: pytest.MonkeyPatch, call: str) -> None:
     """It is said, and nothing stays of what was there already."""
     file = clean / "my-device.py"
     file.write_text(GOOD)
     actions = Actions(file, 5)
 
-    def short(*arguments):
+    def short(*arguments: object) -> None:
         monkeypatch.undo()
         raise OSError(24, "Too many open files")
 
     before = children()
     monkeypatch.setattr(socket if call == "socketpair" else os, call, short)
     with same_descriptors(), pytest.raises(ActionError) as caught:
-        actions.call("good", Register(), {"n": 1})
+        actions.call("good", REGISTER, {"n": 1})
     assert caught.value.message == "no process can be started for it: Too many open files"
     assert children() == before
-    assert actions.call("good", Register(), {"n": 1}) == [42, 1]
+    assert actions.call("good", REGISTER, {"n": 1}) == [42, 1]
     actions.close()
 
 
@@ -524,7 +538,7 @@ HEADS = [
 ]
 
 
-def test_requests_that_are_none(clean):
+def test_requests_that_are_none(clean: Path) -> None:
     """Each is told from a request, whatever number of a call it has."""
     heads = [f"[1{',' * bool(head)}{head}]" for head in HEADS]
     heads += [f'[{number},"done",[7]]' for number in ("0", "2", "-1", "1.0", "true", "null", "[]", '"1"')]
@@ -533,12 +547,12 @@ def test_requests_that_are_none(clean):
     for which in range(len(heads)):
         actions = Actions(file, 5)
         with pytest.raises(ActionError) as caught:
-            actions.call("send", Register(), {"which": which})
+            actions.call("send", REGISTER, {"which": which})
         assert re.search(SENT, caught.value.message), heads[which]
         actions.close()
 
 
-def test_threads_of_the_file_take_turns(clean):
+def test_threads_of_the_file_take_turns(clean: Path) -> None:
     """Accesses of several threads do not mix, and one that is left over does not disturb later calls."""
     file = clean / "my-device.py"
     file.write_text(
@@ -557,18 +571,20 @@ def test_threads_of_the_file_take_turns(clean):
     )
 
     class Echo:
-        def read(self, region, offset, width):
+        def read(self, region: int, offset: int, width: int) -> int:
             return offset
 
+    echo: Any = Echo()
+
     actions = Actions(file, 30)
-    assert actions.call("go", Echo(), {}) == [1] * 4
-    actions.call("start", Echo(), {})
-    assert [actions.call("good", Echo(), {"n": n}) for n in range(50)] == [[n, n] for n in range(50)]
+    assert actions.call("go", echo, {}) == [1] * 4
+    actions.call("start", echo, {})
+    assert [actions.call("good", echo, {"n": n}) for n in range(50)] == [[n, n] for n in range(50)]
     actions.close()
 
 
 @pytest.mark.parametrize("catches", [True, False], ids=["caught", "not caught"])
-def test_an_access_that_a_signal_handler_breaks_off(clean, catches):
+def test_an_access_that_a_signal_handler_breaks_off(clean: Path, catches: bool) -> None:
     """Its answer is never taken for that of the next access."""
     file = clean / "my-device.py"
     file.write_text(
@@ -581,59 +597,61 @@ def test_an_access_that_a_signal_handler_breaks_off(clean, catches):
     )
 
     class Slow:
-        def read(self, region, offset, width):
+        def read(self, region: int, offset: int, width: int) -> int:
             time.sleep(0.3 * (offset == 1))
             return offset
 
+    slow: Any = Slow()
+
     actions = Actions(file, 5)
     with pytest.raises(ActionError) as caught:
-        actions.call("go", Slow(), {})
+        actions.call("go", slow, {})
     assert "exit status 1; the last line that it printed: an exception, such as" in caught.value.message
-    assert actions.call("good", Slow(), {"n": 1}) == [0, 1]
+    assert actions.call("good", slow, {"n": 1}) == [0, 1]
     actions.close()
 
 
-def test_threads_of_the_run_take_turns(clean):
+def test_threads_of_the_run_take_turns(clean: Path) -> None:
     """Each gets the answer to its own call."""
     file = clean / "my-device.py"
     file.write_text(GOOD)
     actions = Actions(file, 30)
     with ThreadPoolExecutor(4) as pool:
-        given = [*pool.map(lambda n: actions.call("good", Register(), {"n": n}), range(200))]
+        given = [*pool.map(lambda n: actions.call("good", REGISTER, {"n": n}), range(200))]
     assert given == [[42, n] for n in range(200)]
     actions.close()
 
 
-def test_it_is_ended_with_its_object(clean, mark):
+def test_it_is_ended_with_its_object(clean: Path, mark: str) -> None:
     """Also where nobody calls close()."""
     file = clean / "my-device.py"
     file.write_text(GOOD)
     actions = Actions(file, 5)
-    assert actions.call("good", Register(), {"n": 1}) == [42, 1]
+    assert actions.call("good", REGISTER, {"n": 1}) == [42, 1]
     assert len(marked(mark)) == 2
     del actions
     assert left(mark) == []
 
 
-def test_a_process_that_has_ended_between_two_calls(clean, mark):
+def test_a_process_that_has_ended_between_two_calls(clean: Path, mark: str) -> None:
     """The next call is served by another, without a word."""
     file = clean / "my-device.py"
     file.write_text(HEAD + "def go(device): threading.Timer(0.02, lambda: os._exit(3)).start()\n" + GOOD)
     actions = Actions(file, 5)
-    actions.call("go", Register(), {})
+    actions.call("go", REGISTER, {})
     assert left(mark) == []
-    assert actions.call("good", Register(), {"n": 1}) == [42, 1]
+    assert actions.call("good", REGISTER, {"n": 1}) == [42, 1]
     actions.close()
 
 
-def test_a_fork_that_comes_back_ends(clean, mark):
+def test_a_fork_that_comes_back_ends(clean: Path, mark: str) -> None:
     """It gives no answer of its own."""
     file = clean / "my-device.py"
     file.write_text(HEAD + "def go(device): os.fork()\n" + GOOD)
     actions = Actions(file, 5)
     for n in range(5):
-        actions.call("go", Register(), {})
-        assert actions.call("good", Register(), {"n": n}) == [42, n]
+        actions.call("go", REGISTER, {})
+        assert actions.call("good", REGISTER, {"n": n}) == [42, n]
     end = time.monotonic() + 10
     while len(marked(mark)) > 2 and time.monotonic() < end:
         time.sleep(0.01)
@@ -641,13 +659,13 @@ def test_a_fork_that_comes_back_ends(clean, mark):
     actions.close()
 
 
-def test_closing_twice_and_before_the_first_call(clean):
+def test_closing_twice_and_before_the_first_call(clean: Path) -> None:
     """Does nothing; a call after it is served."""
     file = clean / "my-device.py"
     file.write_text(GOOD)
     actions = Actions(file, 5)
     actions.close()
     for _ in range(3):
-        assert actions.call("good", Register(), {"n": 1}) == [42, 1]
+        assert actions.call("good", REGISTER, {"n": 1}) == [42, 1]
         actions.close()
         actions.close()

@@ -3,45 +3,54 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from hashlib import sha256
 from itertools import pairwise
 from operator import attrgetter
+from pathlib import Path
+from typing import TypeAlias
 
 import pytest
 import yaml
 
-from vfio_compliance.results import journal
+from vfio_compliance.results import journal, summary
 from vfio_compliance.results.calls import describe
+from vfio_compliance.results.case import Case
 from vfio_compliance.results.events import End
 from vfio_compliance.results.registers import registers_of
+from vfio_compliance.results.summary import Summary
 from vfio_compliance.results.verdict import Verdict
 from vfio_compliance.results.writers import terminal
 
+Judging: TypeAlias = Callable[..., Summary]
+
 
 @pytest.fixture
-def judge(judge_in_process, project, tmp_path):
+def judge(judge_in_process: Callable[..., summary.Summary], project: Path, tmp_path: Path) -> Judging:
     """A run of some cases on the reference driver."""
 
-    def run(*options):
+    def run(*options: str) -> Summary:
         return judge_in_process(project / "profiles/reference.yaml", tmp_path, *options)
 
     return run
 
 
-def case(name, suite="migration_v1"):
+def case(name: str, suite: str = "migration_v1") -> str:
     return f"suites/{suite}/{name}"
 
 
-def failing(result, name):
+def failing(result: Summary, name: str) -> tuple[Case, str]:
     """A case that failed, and the call that shows it, in words."""
     found = next(each for each in result.cases.values() if each.id.endswith(name))
     assert found.verdict is Verdict.FAIL
+    assert found.failed_call is not None
+    assert result.target is not None
     calls = [call for each in result.cases.values() for call in each.calls]
     shown = next(call for call in calls if call.serial <= found.failed_call <= call.last)
     return found, describe(shown, registers_of(result.target.regions))
 
 
-def test_from_the_opening_on(judge, project):
+def test_from_the_opening_on(judge: Judging, project: Path) -> None:
     """Every call has its number; those of the opening stand by themselves, the others by case and part."""
     result = judge(str(project / case("test_registers.py::test_reserved_reads_zero")), "--defect=reserved-garbage")
     assert {"version", "open", "ioctl"} <= {call.verb for call in result.opening}
@@ -56,7 +65,7 @@ def test_from_the_opening_on(judge, project):
     assert ">" in terminal.render(result)
 
 
-def test_whose_the_time_was(judge_in_process, project, tmp_path):
+def test_whose_the_time_was(judge_in_process: Callable[..., summary.Summary], project: Path, tmp_path: Path) -> None:
     """The time in calls is that of all recorded calls, within the run; most of it is in resets where they are slow."""
     document = yaml.safe_load((project / "profiles/reference.yaml").read_text())
     document["device"]["command"] += ["--slow-reset=300000"]
@@ -75,7 +84,7 @@ def test_whose_the_time_was(judge_in_process, project, tmp_path):
     assert " s in resets)" in terminal.render(result, 200)
 
 
-def test_a_flow_is_shown_in_the_case_that_drove_it(judge, project):
+def test_a_flow_is_shown_in_the_case_that_drove_it(judge: Judging, project: Path) -> None:
     """The call that showed the state, not the last one; the case that only looks names the calls."""
     cases = [str(project / case(f"test_resume.py::test_{name}[once]")) for name in ("takes_data", "data_is_used")]
     result = judge(*cases, "--defect=resuming-data-ignored")
@@ -87,7 +96,7 @@ def test_a_flow_is_shown_in_the_case_that_drove_it(judge, project):
     assert "in test_resume.py::test_takes_data[once]:" in terminal.render(result)
 
 
-def test_a_control_run_is_not_the_failure(judge, project):
+def test_a_control_run_is_not_the_failure(judge: Judging, project: Path) -> None:
     """The refused write is shown, not what was done afterwards to see that it works without the cause."""
     name = "test_errors.py::test_usable_amid_data_after_refusal[pre-copy-invalid 101b]"
     result = judge(str(project / case(name)), "--defect=state-latched-in-pre-copy")
@@ -96,7 +105,7 @@ def test_a_control_run_is_not_the_failure(judge, project):
     assert any(call.serial > found.failed_call and call.part == "body" for call in found.calls)
 
 
-def test_a_bitmap_is_shown_with_what_it_held(judge, project):
+def test_a_bitmap_is_shown_with_what_it_held(judge: Judging, project: Path) -> None:
     """Its request is the one that shows a missing page, though the bitmap is judged later."""
     name = "test_bitmap.py::test_bit_per_page[129]"
     result = judge(str(project / case(name, "dirty_type1")), "--defect=bitmap-loses-last-page")
@@ -105,7 +114,7 @@ def test_a_bitmap_is_shown_with_what_it_held(judge, project):
     assert "-> ok, 0 of 192 bits set" in shown
 
 
-def test_data_is_kept_on_demand(judge, project, tmp_path):
+def test_data_is_kept_on_demand(judge: Judging, project: Path, tmp_path: Path) -> None:
     """Each digest of the journal names a file that holds just that."""
     result = judge(str(project / case("test_resume.py::test_takes_data[once]")), "--keep-data")
     (found,) = result.cases.values()

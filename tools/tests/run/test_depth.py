@@ -7,13 +7,15 @@ import itertools
 import re
 import subprocess
 import sys
+from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 
 from vfio_compliance.migration_v1.sessions import ALPHABET
 
 
-def collected(project, suite, *options):
+def collected(project: Path, suite: str, *options: str) -> list[str]:
     """The cases of a run, in order, by name."""
     arguments = ["--collect-only", "-q", "-p", "no:cacheprovider", "--profile=profiles/reference.yaml", *options]
     done = subprocess.run(
@@ -33,7 +35,7 @@ SESSION = re.compile("|".join(sorted((re.escape(str(each)) for each in ALPHABET)
         pytest.param(["--plan=certification"], len(ALPHABET) ** 2, id="certification"),
     ],
 )
-def test_pairs_of_sessions(project, options, number):
+def test_pairs_of_sessions(project: Path, options: Sequence[str], number: int) -> None:
     """A run without a plan has each session first and second, a certificate each one behind each other one."""
     cases = collected(project, "suites/migration_v1/test_sessions.py", *options)
     found = [line for line in cases if "_after_two[" in line or "_after_a_row[" in line]
@@ -43,7 +45,7 @@ def test_pairs_of_sessions(project, options, number):
     assert {first for first, _ in pairs} == {second for _, second in pairs} == set(map(str, ALPHABET))
 
 
-def test_a_shallow_run_lacks_only_what_is_deep(project):
+def test_a_shallow_run_lacks_only_what_is_deep(project: Path) -> None:
     """That deep cases are not even made leaves out no other, and changes neither names nor order."""
     every, shallow = (collected(project, "suites", *only) for only in (["--plan=certification"], ["-m", "not deep"]))
     marked = collected(project, "suites", "--plan=certification", "-m", "not deep")

@@ -3,7 +3,11 @@
 
 from __future__ import annotations
 
+import mmap
 import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,7 +17,7 @@ from vfio_compliance.profiles import steps
 from vfio_compliance.run import program
 from vfio_compliance.run.errors import ProfileFault
 from vfio_compliance.sections import PROFILE
-from vfio_compliance.transport import Outcome, Transport
+from vfio_compliance.transport import Outcome, Target, Transport
 from vfio_compliance.transport.base import argument_view
 from vfio_compliance.uapi.vfio import VFIO_DEVICE_GET_INFO, VFIO_DEVICE_GET_REGION_INFO, ffi
 
@@ -27,57 +31,62 @@ class Registers(Transport):
     takes_pointers = True
     kernel = True
 
-    def __init__(self, folder):
+    def __init__(self, folder: Path) -> None:
         super().__init__()
-        self.memory = bytearray(SIZE)
+        self.held = bytearray(SIZE)
         self.folder = folder
 
-    def places(self):
+    def places(self) -> dict[str, str]:
         return {"sysfs": str(self.folder), "name": "it"}
 
-    def identity(self):
+    def identity(self) -> dict[str, str]:
         return {}
 
-    def _open(self):
+    def _open(self) -> None:
         pass
 
-    def _close(self):
+    def _close(self) -> None:
         pass
 
-    def _ioctl(self, target, request, argument):
+    def _ioctl(self, target: Target, request: int, argument: Any) -> Outcome:
+        view = argument_view(argument)
+        assert view is not None
         if request == VFIO_DEVICE_GET_INFO:
-            ffi.from_buffer("struct vfio_device_info *", argument_view(argument)).num_regions = 1
+            info: Any = ffi.from_buffer("struct vfio_device_info *", view)
+            info.num_regions = 1
         elif request == VFIO_DEVICE_GET_REGION_INFO:
-            ffi.from_buffer("struct vfio_region_info *", argument_view(argument)).size = SIZE
+            info = ffi.from_buffer("struct vfio_region_info *", view)
+            info.size = SIZE
         return Outcome(0, 0)
 
-    def _read(self, region, offset, length):
+    def _read(self, region: int, offset: int, length: int) -> tuple[Outcome, bytes]:
         if offset + length > SIZE:
             return Outcome(-1, 5), b""
-        return Outcome(length, 0), bytes(self.memory[offset : offset + length])
+        return Outcome(length, 0), bytes(self.held[offset : offset + length])
 
-    def _write(self, region, offset, data):
+    def _write(self, region: int, offset: int, data: bytes) -> Outcome:
         if offset + len(data) > SIZE:
             return Outcome(-1, 5)
-        self.memory[offset : offset + len(data)] = data
+        self.held[offset : offset + len(data)] = data
         return Outcome(len(data), 0)
 
-    _map = None
+    def _map(self, region: int, offset: int, length: int) -> mmap.mmap:
+        raise NotImplementedError
 
 
 @pytest.fixture
-def transport(tmp_path):
+def transport(tmp_path: Path) -> Registers:
     """The device's registers."""
     return Registers(tmp_path)
 
 
 @pytest.fixture
-def perform(transport, tmp_path):
+def perform(transport: Registers, tmp_path: Path) -> Callable[..., list[int]]:
     """Does a list of steps, as written in a profile; their values."""
     device = Device(transport)
     device.open()
 
-    def do(written, place="stimulus.visible_state.set", times=1):
+    def do(written: str, place: str = "stimulus.visible_state.set", times: int = 1) -> list[int]:
         path = tmp_path / "profile.yaml"
         path.write_text(
             "format: 1\nname: a\ninterfaces: [migration_v1]\n"
@@ -85,6 +94,7 @@ def perform(transport, tmp_path):
             f"    observe: [read: {{region: 0, offset: 0, width: 4}}]\n    set: [{written}]\n"
         )
         profile = profiles.load(path, PROFILE)
+        assert profile.stimulus.visible_state is not None
         for _ in range(times):
             values = program.Programs(device, profile).run(place, profile.stimulus.visible_state.set, VARIABLES)
         return values
@@ -92,56 +102,56 @@ def perform(transport, tmp_path):
     return do
 
 
-def test_what_is_computed_is_written(perform, transport):
+def test_what_is_computed_is_written(perform: Callable[..., list[int]], transport: Registers) -> None:
     perform(
         "{write: {region: 0, offset: 0, width: 4, value: $value >> 32}},"
         "{write: {region: 0, offset: 4, width: 4, value: $value}}"
     )
-    assert transport.memory[:8] == bytes.fromhex("44332211 88776655")
+    assert transport.held[:8] == bytes.fromhex("44332211 88776655")
 
 
-def test_what_was_read_is_used_later(perform, transport):
-    transport.memory[8] = 3
+def test_what_was_read_is_used_later(perform: Callable[..., list[int]], transport: Registers) -> None:
+    transport.held[8] = 3
     values = perform(
         "{read: {region: 0, offset: 8, width: 1, into: $tail}},"
         '{write: {region: 0, offset: "0x100 + $tail * 8", width: 8, value: $tail + 1}},'
         "{wait: {region: 0, offset: 0x118, width: 8, equals: $tail + 1, within: 1s}}"
     )
     assert values == [3]
-    assert transport.memory[0x118] == 4
+    assert transport.held[0x118] == 4
 
 
-def test_the_time_is_that_of_the_step(perform, transport):
+def test_the_time_is_that_of_the_step(perform: Callable[..., list[int]], transport: Registers) -> None:
     before = int(time.time())
     perform("{write: {region: 0, offset: 0, width: 8, value: $now + 5}}")
-    assert before + 5 <= int.from_bytes(transport.memory[:8], "little") <= time.time() + 5
+    assert before + 5 <= int.from_bytes(transport.held[:8], "little") <= time.time() + 5
 
 
-def test_a_list_counts_how_often_it_was_begun(perform, transport):
+def test_a_list_counts_how_often_it_was_begun(perform: Callable[..., list[int]], transport: Registers) -> None:
     perform("{write: {region: 0, offset: 0, width: 1, value: $count}}", times=3)
-    assert transport.memory[0] == 3
+    assert transport.held[0] == 3
 
 
-def test_a_mask_leaves_bits_out(perform, transport):
-    transport.memory[0:2] = b"\xff\x12"
+def test_a_mask_leaves_bits_out(perform: Callable[..., list[int]], transport: Registers) -> None:
+    transport.held[0:2] = b"\xff\x12"
     assert perform("{read: {region: 0, offset: 0, width: 2, mask: 0xf00}}") == [0x200]
 
 
-def test_a_range_is_filled_and_its_digest_tells(perform, transport):
+def test_a_range_is_filled_and_its_digest_tells(perform: Callable[..., list[int]], transport: Registers) -> None:
     """Another value is another pattern, and a single byte makes another digest."""
     fill = "{fill: {region: 0, offset: 16, size: 5000, at_once: 512, value: $value + %d}},"
     digest = "{digest: {region: 0, offset: 16, size: 5000}}"
     (one,) = perform(fill % 0 + digest)
-    assert (transport.memory[15], transport.memory[5016]) == (0, 0)
-    assert transport.memory[16:5016].count(0) < 100
+    assert (transport.held[15], transport.held[5016]) == (0, 0)
+    assert transport.held[16:5016].count(0) < 100
     (two,) = perform(fill % 1 + digest)
-    transport.memory[5015] ^= 1
+    transport.held[5015] ^= 1
     (three,) = perform(digest)
     assert len({one, two, three}) == 3
     assert perform(fill % 0 + digest) == [one]
 
 
-def test_files_are_written_and_read(perform, tmp_path, transport):
+def test_files_are_written_and_read(perform: Callable[..., list[int]], tmp_path: Path, transport: Registers) -> None:
     (tmp_path / "pin").write_text("old and longer than what comes")
     values = perform(
         '{write_file: {path: "{sysfs}/pin", text: "{$value >> 32:#x} 7"}},'
@@ -172,7 +182,7 @@ def test_files_are_written_and_read(perform, tmp_path, transport):
         ('{wait_file: {path: "/proc/version", text: a, within: 10ms}}', "waiting on the file /proc/version"),
     ],
 )
-def test_what_the_device_does_not_do_is_not_its_rule(perform, step, said):
+def test_what_the_device_does_not_do_is_not_its_rule(perform: Callable[..., list[int]], step: str, said: str) -> None:
     """The message says which list of the profile did it."""
     with pytest.raises(Unreachable, match=said) as caught:
         perform(step)
@@ -187,13 +197,13 @@ def test_what_the_device_does_not_do_is_not_its_rule(perform, step, said):
         ("{read: {region: 0, offset: 1 - $value, width: 4}}", "the offset `1 - .value` is -"),
     ],
 )
-def test_what_no_device_could_do_is_the_profiles_fault(perform, step, said):
+def test_what_no_device_could_do_is_the_profiles_fault(perform: Callable[..., list[int]], step: str, said: str) -> None:
     with pytest.raises(ProfileFault, match=said) as caught:
         perform(step)
     assert "profile.yaml:8:" in str(caught.value)
 
 
-def test_every_step_is_carried_out():
+def test_every_step_is_carried_out() -> None:
     """Each word of the format has somebody who does it."""
     kinds = {getattr(kind, "cls", steps.CallAction) for kind in steps._STEPS.values()}
     assert kinds == set(program._DOERS)

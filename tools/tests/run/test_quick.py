@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import yaml
 
-from vfio_compliance.results import journal
+from vfio_compliance.results import journal, summary
 from vfio_compliance.results.reading import summarise
 from vfio_compliance.results.verdict import Verdict
 
@@ -56,7 +57,7 @@ def test_what_needs_a_stimulus_is_marked(silent: Path, project: Path, tmp_path: 
     assert silenced
 
 
-def test_smoke(judge_in_process, silent: Path, tmp_path: Path) -> None:
+def test_smoke(judge_in_process: Callable[..., summary.Summary], silent: Path, tmp_path: Path) -> None:
     """It judges at most one case of each rule, whatever the profile says of a stimulus, and leaves nothing open."""
     summary = judge_in_process(silent, tmp_path, "--plan=smoke")
     rules = [case.rule for case in summary.cases.values()]

@@ -4,15 +4,20 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 import yaml
 
 from vfio_compliance.migration_v1.region import MigrationRegion
+from vfio_compliance.results import summary
 from vfio_compliance.results.calls import describe
 from vfio_compliance.results.registers import registers_of
+from vfio_compliance.results.summary import Summary
 from vfio_compliance.results.verdict import EXIT_BROKEN, Verdict
 from vfio_compliance.results.writers import terminal
+from vfio_compliance.transport import Outcome
 from vfio_compliance.transport.vfio_user.process import ServerProcess
 from vfio_compliance.uapi.migration_v1 import DeviceState
 
@@ -22,11 +27,13 @@ SERVER = ("{python}", "-m", "refdriver", "--socket-path={socket}")
 
 
 @pytest.fixture
-def two(project, tmp_path, judge_in_process):
+def two(
+    project: Path, tmp_path: Path, judge_in_process: Callable[..., summary.Summary]
+) -> Iterator[Callable[..., Summary]]:
     """Judges with a good server as the device and one with other options, unless they are None, as the second one."""
     servers = []
 
-    def judge(options, *cases):
+    def judge(options: tuple[str, ...] | None, *cases: str) -> Summary:
         paths = [str(tmp_path / "first"), str(tmp_path / "second")]
         servers.append(ServerProcess(SERVER, paths[0]))
         if options is not None:
@@ -45,7 +52,7 @@ def two(project, tmp_path, judge_in_process):
         server.stop()
 
 
-def stop_of(result):
+def stop_of(result: Summary) -> tuple[str, str]:
     """Why nothing could be judged."""
     assert result.exit_code == EXIT_BROKEN
     assert [case.verdict for case in result.cases.values()] == [Verdict.BROKEN]
@@ -53,7 +60,7 @@ def stop_of(result):
     return stop.message, stop.remedy
 
 
-def test_both_devices_are_used(two, tmp_path):
+def test_both_devices_are_used(two: Callable[..., Summary], tmp_path: Path) -> None:
     """The state goes from one to the other; the totals have the calls of both, and the report says where it went."""
     result = two((), RESTORES)
     assert result.verdicts == {"v1.resuming.data-is-used": Verdict.PASS}
@@ -65,7 +72,7 @@ def test_both_devices_are_used(two, tmp_path):
 
 
 @pytest.mark.parametrize("defect", ["resuming-data-ignored", "resume-last-buffer-only", "resume-drops-a-buffer"])
-def test_what_the_second_device_breaks_is_seen(two, defect):
+def test_what_the_second_device_breaks_is_seen(two: Callable[..., Summary], defect: str) -> None:
     """The first device is good."""
     result = two((f"--defect={defect}",), RESTORES, LOST_BUFFERS)
     assert result.verdicts == dict.fromkeys(
@@ -78,11 +85,11 @@ def test_what_the_second_device_breaks_is_seen(two, defect):
     assert "read second device's device_state" in told
 
 
-def test_a_byte_that_differs_is_seen(two, monkeypatch):
+def test_a_byte_that_differs_is_seen(two: Callable[..., Summary], monkeypatch: pytest.MonkeyPatch) -> None:
     """One byte of the restored device's memory is another one."""
     try_set_state = MigrationRegion.try_set_state
 
-    def spoil(region, state):
+    def spoil(region: MigrationRegion, state: int) -> Outcome:
         outcome = try_set_state(region, state)
         if state == DeviceState.RUNNING:
             assert region.region._transport.write(2, 0x8003, b"\x01").ok
@@ -93,7 +100,7 @@ def test_a_byte_that_differs_is_seen(two, monkeypatch):
     assert result.verdicts == {"v1.resuming.data-is-used": Verdict.FAIL}
 
 
-def test_a_device_of_another_kind(two, tmp_path):
+def test_a_device_of_another_kind(two: Callable[..., Summary], tmp_path: Path) -> None:
     """It would not be judged fairly."""
     message, remedy = stop_of(two(("--memory=131072",), RESTORES))
     assert f"{tmp_path / 'profile.yaml'}:" in message
@@ -101,7 +108,7 @@ def test_a_device_of_another_kind(two, tmp_path):
     assert remedy == "name a device of the same kind"
 
 
-def test_no_second_device(two, tmp_path):
+def test_no_second_device(two: Callable[..., Summary], tmp_path: Path) -> None:
     """Nobody listens at its socket."""
     message, remedy = stop_of(two(None, RESTORES))
     assert f"{tmp_path / 'profile.yaml'}:" in message
@@ -109,7 +116,7 @@ def test_no_second_device(two, tmp_path):
     assert "correct device.second.socket in the profile" in remedy
 
 
-def test_a_second_device_that_is_busy(two, tmp_path):
+def test_a_second_device_that_is_busy(two: Callable[..., Summary], tmp_path: Path) -> None:
     """Its server has another client."""
     with socket.socket(socket.AF_UNIX) as client, socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(tmp_path / "second"))

@@ -4,6 +4,10 @@
 from __future__ import annotations
 
 import errno
+import mmap
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,8 +16,10 @@ from vfio_compliance.device import Device, DeviceError, Unreachable
 from vfio_compliance.interfaces import INTERFACES
 from vfio_compliance.migration_v1.migration import Migration
 from vfio_compliance.results import events
+from vfio_compliance.results.events import Event
 from vfio_compliance.run import session
 from vfio_compliance.run.errors import Broken
+from vfio_compliance.run.session import Session
 from vfio_compliance.sections import PROFILE
 from vfio_compliance.transport import Outcome, Target, Transport
 from vfio_compliance.transport.base import argument_view
@@ -28,28 +34,29 @@ class PciDevice(Transport):
     takes_pointers = True
     kernel = True
 
-    def __init__(self, flags, refuses=8, code=errno.EINVAL):
+    def __init__(self, flags: int, refuses: int = 8, code: int = errno.EINVAL) -> None:
         super().__init__()
         self.flags = flags
         self.refuses = refuses
         self.code = code
 
-    def identity(self):
+    def identity(self) -> dict[Any, Any]:
         return {}
 
-    def _open(self):
+    def _open(self) -> None:
         pass
 
-    def _close(self):
+    def _close(self) -> None:
         pass
 
-    def _ioctl(self, target, request, argument):
+    def _ioctl(self, target: Target, request: int, argument: Any) -> Outcome:
         assert target is Target.DEVICE
+        view: Any = argument_view(argument)
         if request == VFIO_DEVICE_GET_INFO:
-            info = ffi.from_buffer("struct vfio_device_info *", argument_view(argument))
+            info: Any = ffi.from_buffer("struct vfio_device_info *", view)
             info.flags, info.num_regions = self.flags, 9
         elif request == VFIO_DEVICE_GET_REGION_INFO:
-            info = ffi.from_buffer("struct vfio_region_info *", argument_view(argument))
+            info = ffi.from_buffer("struct vfio_region_info *", view)
             if info.index == self.refuses:
                 return Outcome(-1, self.code)
             info.size = {0: 4096, 7: 256}.get(info.index, 0)
@@ -58,17 +65,24 @@ class PciDevice(Transport):
             assert self.flags & RESET
         return Outcome(0, 0)
 
-    _read = _write = _map = None
+    def _read(self, region: int, offset: int, length: int) -> tuple[Outcome, bytes]:
+        raise NotImplementedError
+
+    def _write(self, region: int, offset: int, data: bytes) -> Outcome:
+        raise NotImplementedError
+
+    def _map(self, region: int, offset: int, length: int) -> mmap.mmap:
+        raise NotImplementedError
 
 
 @pytest.fixture
-def begin(monkeypatch, project):
+def begin(monkeypatch: pytest.MonkeyPatch, project: Path) -> Callable[..., tuple[Session, list[Event]]]:
     """Starts a session with a device, by the profile of one that has nothing to migrate; what it told, too."""
 
-    def start(transport):
+    def start(transport: PciDevice) -> tuple[Session, list[Event]]:
         monkeypatch.setattr("vfio_compliance.run.opened.way_to", lambda profile, where, defects, beside=None: transport)
         opened = session.Session(profiles.load(project / "profiles/qemu-edu.yaml", PROFILE), [], INTERFACES)
-        told = []
+        told: list[Event] = []
         opened.tell = told.append
         opened.start()
         return opened, told
@@ -76,7 +90,7 @@ def begin(monkeypatch, project):
     return start
 
 
-def test_device_that_announces_no_reset_is_not_asked_for_it(begin):
+def test_device_that_announces_no_reset_is_not_asked_for_it(begin: Callable[..., tuple[Session, list[Event]]]) -> None:
     """And there is not a word about it before each case."""
     device = PciDevice(PCI)
     opened, told = begin(device)
@@ -85,7 +99,7 @@ def test_device_that_announces_no_reset_is_not_asked_for_it(begin):
     assert told == [events.Target({})]
 
 
-def test_device_that_announces_reset_is_asked_for_it(begin):
+def test_device_that_announces_reset_is_asked_for_it(begin: Callable[..., tuple[Session, list[Event]]]) -> None:
     """Where something was done to it, or nothing is known of it yet; it stays open."""
     device = PciDevice(PCI | RESET)
     opened, told = begin(device)
@@ -99,7 +113,7 @@ def test_device_that_announces_reset_is_asked_for_it(begin):
     assert told == [events.Target({})]
 
 
-def test_device_without_migration_is_a_target(begin):
+def test_device_without_migration_is_a_target(begin: Callable[..., tuple[Session, list[Event]]]) -> None:
     """Nothing is missed until a case asks for the migration region."""
     opened, told = begin(PciDevice(PCI))
     assert told == [events.Target({})]
@@ -107,7 +121,9 @@ def test_device_without_migration_is_a_target(begin):
         opened.of(Migration).region()
 
 
-def test_stimulus_that_does_not_fit_is_found_without_migration_too(begin, monkeypatch):
+def test_stimulus_that_does_not_fit_is_found_without_migration_too(
+    begin: Callable[..., tuple[Session, list[Event]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The place in the profile is named."""
     profile = profiles.load
     monkeypatch.setattr(profiles, "load", lambda path, kind: profile(path.with_name("refdriver-kernel.yaml"), kind))
@@ -119,7 +135,7 @@ def test_stimulus_that_does_not_fit_is_found_without_migration_too(begin, monkey
         begin(small)
 
 
-def test_region_that_the_driver_refuses_with_einval_has_no_size():
+def test_region_that_the_driver_refuses_with_einval_has_no_size() -> None:
     """So does vfio-pci with the index for VGA on all other devices."""
     device = Device(PciDevice(PCI))
     device.open()
@@ -127,7 +143,7 @@ def test_region_that_the_driver_refuses_with_einval_has_no_size():
     assert device.region(8).size == 0
 
 
-def test_region_that_the_driver_refuses_otherwise_is_an_error():
+def test_region_that_the_driver_refuses_otherwise_is_an_error() -> None:
     """It is no answer."""
     device = Device(PciDevice(PCI, refuses=3, code=errno.EIO))
     device.open()
@@ -136,7 +152,9 @@ def test_region_that_the_driver_refuses_otherwise_is_an_error():
 
 
 @pytest.mark.parametrize(("interface", "opens"), [("dirty_type1", 2), ("migration_v1", 1)])
-def test_what_outlives_a_reset_is_made_anew_after_a_failure(begin, interface, opens):
+def test_what_outlives_a_reset_is_made_anew_after_a_failure(
+    begin: Callable[..., tuple[Session, list[Event]]], interface: str, opens: int
+) -> None:
     """The device is opened again, once, and is reset then as before any case."""
     device = PciDevice(PCI | RESET)
     opened, _ = begin(device)
@@ -147,7 +165,9 @@ def test_what_outlives_a_reset_is_made_anew_after_a_failure(begin, interface, op
     assert (device.tracer.counts.opens, device.tracer.counts.resets) == (opens, 2)
 
 
-def test_device_that_reads_otherwise_is_reset(begin, monkeypatch):
+def test_device_that_reads_otherwise_is_reset(
+    begin: Callable[..., tuple[Session, list[Event]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Nothing was done to it, and yet it is not as it was."""
     device = PciDevice(PCI | RESET)
     opened, _ = begin(device)
@@ -157,7 +177,7 @@ def test_device_that_reads_otherwise_is_reset(begin, monkeypatch):
     assert device.tracer.counts.resets == 2
 
 
-def resets_of_a_row(opened, *cases):
+def resets_of_a_row(opened: Session, *cases: tuple[str, str]) -> list[int]:
     """How often the device is reset before each of these cases: their rules, and what each does to the transport."""
     counts = []
     for rule, mark in cases:
@@ -174,14 +194,18 @@ def resets_of_a_row(opened, *cases):
     ("left", "same", "other"),
     [("", 0, 0), ("questioned", 0, 1), ("touched", 0, 1), ("touched lasting", 1, 1), ("touched questioned", 0, 1)],
 )
-def test_what_a_case_left_is_reset_before_the_next_rule(begin, left, same, other):
+def test_what_a_case_left_is_reset_before_the_next_rule(
+    begin: Callable[..., tuple[Session, list[Event]]], left: str, same: int, other: int
+) -> None:
     """Within a rule only what outlives a return to where a user begins is; the first case of all finds it reset."""
     opened, _ = begin(PciDevice(PCI | RESET))
     assert resets_of_a_row(opened, ("one", left), ("one", left), ("other", "")) == [1, same, other]
 
 
 @pytest.mark.parametrize(("interface", "within"), [("migration_v1", 1), ("dirty_type1", 0)])
-def test_what_is_left_open_is_followed_by_a_reset(begin, interface, within):
+def test_what_is_left_open_is_followed_by_a_reset(
+    begin: Callable[..., tuple[Session, list[Event]]], interface: str, within: int
+) -> None:
     """At once where it is asked of the device; of a container, before the next rule."""
     opened, _ = begin(PciDevice(PCI | RESET))
     assert resets_of_a_row(opened, ("one", "")) == [1]
@@ -191,7 +215,9 @@ def test_what_is_left_open_is_followed_by_a_reset(begin, interface, within):
     assert resets_of_a_row(opened, ("other", "")) == [1]
 
 
-def test_a_device_that_cannot_be_brought_back_is_reset(begin, monkeypatch):
+def test_a_device_that_cannot_be_brought_back_is_reset(
+    begin: Callable[..., tuple[Session, list[Event]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Within a rule, too."""
     opened, _ = begin(PciDevice(PCI | RESET))
     assert resets_of_a_row(opened, ("one", "touched")) == [1]
@@ -199,22 +225,27 @@ def test_a_device_that_cannot_be_brought_back_is_reset(begin, monkeypatch):
     assert resets_of_a_row(opened, ("one", "")) == [1]
 
 
-def test_a_device_that_has_failed_is_reset_twice(begin, monkeypatch):
+def test_a_device_that_has_failed_is_reset_twice(
+    begin: Callable[..., tuple[Session, list[Event]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What the first reset leaves of the fault is not the next rule's matter."""
     opened, _ = begin(PciDevice(PCI | RESET))
     monkeypatch.setattr(opened.attachments[0], "has_failed", lambda: True)
     assert resets_of_a_row(opened, ("one", "")) == [2]
 
 
-def test_the_second_device_stays_open_within_a_rule(begin, monkeypatch):
+def test_the_second_device_stays_open_within_a_rule(
+    begin: Callable[..., tuple[Session, list[Event]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """If it is to be kept; it is opened anew for the next rule, and after a block that went wrong."""
     opened, _ = begin(PciDevice(PCI | RESET))
     second = PciDevice(PCI | RESET)
     opened.judges("one")
     monkeypatch.setattr(opened._second, "_device", Device(second))
 
-    def use(*, keep=True):
+    def use(*, keep: bool = True) -> tuple[int, bool]:
         with opened.second(keep=keep) as device:
+            assert device is not None
             assert device.transport.is_open
         return second.openings, second.is_open
 

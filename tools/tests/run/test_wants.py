@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 import yaml
 
 from vfio_compliance import rules
+from vfio_compliance.results import summary
 
 CATALOGUE = rules.load(Path(__file__).parents[3] / "suites")
 
@@ -20,7 +22,7 @@ KEYS = sorted({key for rule in CATALOGUE for key in rule.wants} - OF_KERNELS)
 
 
 @pytest.fixture
-def lacking(project: Path, tmp_path: Path):
+def lacking(project: Path, tmp_path: Path) -> Callable[..., Path]:
     """The profile of the reference device without one key."""
 
     def made(key: str) -> Path:
@@ -41,7 +43,13 @@ def lacking(project: Path, tmp_path: Path):
 
 @pytest.mark.proof
 @pytest.mark.parametrize("key", KEYS)
-def test_a_run_without_it(judge_in_process, lacking, pytestconfig, tmp_path, key):
+def test_a_run_without_it(
+    judge_in_process: Callable[..., summary.Summary],
+    lacking: Callable[..., Path],
+    pytestconfig: pytest.Config,
+    tmp_path: Path,
+    key: str,
+) -> None:
     """All cases of the rules that want it are run, and of others one; all of those as well with --whole."""
     wanting = {rule.id for rule in CATALOGUE if key in rule.wants}
     most = None if pytestconfig.getoption("--whole") else 1

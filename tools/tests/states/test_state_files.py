@@ -12,6 +12,9 @@ import stat
 import subprocess
 import tarfile
 import zipfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,13 +25,13 @@ DATA = [bytes(range(256)) * 2, b"x" * 77]
 LARGEST = 1 << 20
 
 
-def manifest_of(data):
+def manifest_of(data: Sequence[bytes]) -> Manifest:
     buffers = [Buffer(len(each), hashlib.sha256(each).hexdigest(), 4096, "stop-and-copy") for each in data]
     return Manifest("an_interface", {"name": "a device"}, tuple(buffers), Shown.of("0" * 64, [1, 1 << 200]))
 
 
 @pytest.fixture
-def kept(tmp_path):
+def kept(tmp_path: Path) -> Path:
     """A good one."""
     path = tmp_path / "good.state"
     with new_file(path) as file:
@@ -36,13 +39,13 @@ def kept(tmp_path):
     return path
 
 
-def reads(path, largest=LARGEST):
+def reads(path: Path, largest: int = LARGEST) -> tuple[Manifest, list[bytes]]:
     """All that can be read of it."""
     with StateFile(path, largest) as state:
         return state.manifest, [b"".join(state.pieces(index)) for index in range(len(state.manifest.buffers))]
 
 
-def refused(path, largest=LARGEST):
+def refused(path: Path, largest: int = LARGEST) -> str:
     """The message, which is one line that names the file."""
     with pytest.raises(StateError) as caught:
         reads(path, largest)
@@ -53,7 +56,7 @@ def refused(path, largest=LARGEST):
     return message
 
 
-def forged(path, manifest, data, size=None):
+def forged(path: Path, manifest: Mapping[str, Any] | bytes, data: bytes, size: int | None = None) -> Path:
     """A file whose digests are right, of a manifest of any kind."""
     text = manifest if isinstance(manifest, bytes) else json.dumps(manifest).encode()
     sums = "".join(
@@ -70,23 +73,26 @@ def forged(path, manifest, data, size=None):
     return path
 
 
-def plain(data=DATA):
-    return json.loads(manifest_of(data).to_bytes())
+def plain(data: Sequence[bytes] = DATA) -> dict[str, Any]:
+    made: dict[str, Any] = json.loads(manifest_of(data).to_bytes())
+    return made
 
 
-def test_comes_back(kept):
+def test_comes_back(kept: Path) -> None:
     """What was written is what is read."""
     assert reads(kept)[1] == DATA
     assert reads(kept)[0].buffers == manifest_of(DATA).buffers
-    assert reads(kept)[0].shown.numbers() == [1, 1 << 200]
+    shown = reads(kept)[0].shown
+    assert shown is not None
+    assert shown.numbers() == [1, 1 << 200]
 
 
-def test_a_forgery_without_a_lie_is_read(tmp_path):
+def test_a_forgery_without_a_lie_is_read(tmp_path: Path) -> None:
     """The forged files below are refused for their lies, and for nothing else."""
     assert reads(forged(tmp_path / "f", plain(), b"".join(DATA)))[1] == DATA
 
 
-def test_a_stranger_can_open_it(kept, tmp_path):
+def test_a_stranger_can_open_it(kept: Path, tmp_path: Path) -> None:
     """tar lists it, and sha256sum agrees with it."""
     with tarfile.open(kept) as archive:
         assert archive.getnames() == ["manifest.json", "data", "SHA256SUMS"]
@@ -96,11 +102,11 @@ def test_a_stranger_can_open_it(kept, tmp_path):
     assert checked.stdout.count(": OK") == 2
 
 
-def test_its_owner_alone_may_read_it(kept):
+def test_its_owner_alone_may_read_it(kept: Path) -> None:
     assert stat.S_IMODE(kept.stat().st_mode) == 0o600
 
 
-def test_cut_anywhere(kept, tmp_path):
+def test_cut_anywhere(kept: Path, tmp_path: Path) -> None:
     """No beginning of it is taken for it."""
     whole, cut = kept.read_bytes(), tmp_path / "cut"
     cut.write_bytes(whole)
@@ -109,7 +115,7 @@ def test_cut_anywhere(kept, tmp_path):
         refused(cut)
 
 
-def test_any_byte_edited(kept, tmp_path):
+def test_any_byte_edited(kept: Path, tmp_path: Path) -> None:
     """No byte can be another one: each is changed, in one bit or in all."""
     whole, edited = bytearray(kept.read_bytes()), tmp_path / "edited"
     edited.write_bytes(whole)
@@ -121,13 +127,13 @@ def test_any_byte_edited(kept, tmp_path):
     assert reads(edited)[1] == DATA
 
 
-def test_more_behind_it(kept):
+def test_more_behind_it(kept: Path) -> None:
     with kept.open("ab") as file:
         file.write(b"\0")
     assert "followed by something else" in refused(kept)
 
 
-def test_swapped_buffers(tmp_path):
+def test_swapped_buffers(tmp_path: Path) -> None:
     """Data that is all there in another order."""
     assert "buffer 1 was changed" in refused(forged(tmp_path / "f", plain(), DATA[1] + DATA[0]))
 
@@ -159,7 +165,7 @@ LIES = {
 
 
 @pytest.mark.parametrize("lie", LIES)
-def test_a_manifest_that_lies(tmp_path, lie):
+def test_a_manifest_that_lies(tmp_path: Path, lie: str) -> None:
     """Digests alone make no state."""
     fields = plain()
     LIES[lie](fields)
@@ -169,28 +175,28 @@ def test_a_manifest_that_lies(tmp_path, lie):
 @pytest.mark.parametrize(
     "text", [b"", b"[]", b"null", b"\xff\xfe", b"[" * 100_000, b'{"a":' * 50_000, b"1" * 10_000], ids=len
 )
-def test_a_manifest_that_is_none(tmp_path, text):
+def test_a_manifest_that_is_none(tmp_path: Path, text: bytes) -> None:
     refused(forged(tmp_path / "f", text, b""))
 
 
-def test_the_other_version_is_named(tmp_path):
+def test_the_other_version_is_named(tmp_path: Path) -> None:
     """With what to do about it."""
     message = refused(forged(tmp_path / "f", plain() | {"version": 2}, b"".join(DATA)))
     assert "version 2" in message
     assert "reads version 1" in message
 
 
-def test_a_larger_state_than_the_device_has(kept):
+def test_a_larger_state_than_the_device_has(kept: Path) -> None:
     assert "limits.largest_state" in refused(kept, largest=100)
 
 
 @pytest.mark.parametrize("size", [0, 588, 590, 1 << 20, 1 << 40, (1 << 63) - 1])
-def test_data_of_another_size(tmp_path, size):
+def test_data_of_another_size(tmp_path: Path, size: int) -> None:
     """The header of the data lies."""
     refused(forged(tmp_path / "f", plain(), b"".join(DATA), size))
 
 
-def test_nothing_but_holes(tmp_path):
+def test_nothing_but_holes(tmp_path: Path) -> None:
     """A file of a TiB that takes no room on the disk costs no time."""
     path = tmp_path / "sparse"
     with path.open("wb") as file:
@@ -198,17 +204,17 @@ def test_nothing_but_holes(tmp_path):
     refused(path)
 
 
-def compressed(path, whole):
+def compressed(path: Path, whole: bytes) -> None:
     path.write_bytes(gzip.compress(whole))
 
 
-def zipped(path, whole):
+def zipped(path: Path, whole: bytes) -> None:
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("manifest.json", bytes(10 << 20))
 
 
-def tarred(**changes):
-    def make(path, whole):
+def tarred(**changes: Any) -> Callable[..., None]:
+    def make(path: Path, whole: bytes) -> None:
         info = tarfile.TarInfo("manifest.json")
         info.mode, info.uname, info.gname = 0o600, "root", "root"
         for name, value in changes.items():
@@ -218,7 +224,7 @@ def tarred(**changes):
     return make
 
 
-FOREIGN = {
+FOREIGN: dict[str, Callable[[Path, bytes], object]] = {
     "empty": lambda path, whole: path.write_bytes(b""),
     "text": lambda path, whole: path.write_text("a state\n" * 400),
     "zeros": lambda path, whole: path.write_bytes(bytes(10240)),
@@ -240,14 +246,14 @@ FOREIGN = {
 
 
 @pytest.mark.parametrize("kind", FOREIGN)
-def test_something_else(kept, tmp_path, kind):
+def test_something_else(kept: Path, tmp_path: Path, kind: str) -> None:
     """What is no state file at all."""
     path = tmp_path / "other"
     FOREIGN[kind](path, kept.read_bytes())
     refused(path)
 
 
-def test_changed_while_it_is_read(kept):
+def test_changed_while_it_is_read(kept: Path) -> None:
     """What was checked is what the device is given."""
     with StateFile(kept, LARGEST) as state:
         place = kept.read_bytes().index(DATA[1])
@@ -259,7 +265,7 @@ def test_changed_while_it_is_read(kept):
 
 
 @pytest.mark.parametrize("link", [False, True])
-def test_nothing_is_replaced(tmp_path, link):
+def test_nothing_is_replaced(tmp_path: Path, link: bool) -> None:
     """Not even a link that leads nowhere."""
     path = tmp_path / "there"
     path.symlink_to("nowhere") if link else path.write_text("precious")
@@ -268,10 +274,10 @@ def test_nothing_is_replaced(tmp_path, link):
     assert link or path.read_text() == "precious"
 
 
-def test_a_name_that_is_taken_meanwhile(tmp_path):
+def test_a_name_that_is_taken_meanwhile(tmp_path: Path) -> None:
     path = tmp_path / "there"
 
-    def write_late():
+    def write_late() -> None:
         with new_file(path) as file:
             file.write(b"new")
             path.write_text("precious")
@@ -283,10 +289,10 @@ def test_a_name_that_is_taken_meanwhile(tmp_path):
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, OSError(28, "No space left on device"), ValueError])
-def test_no_half_file(tmp_path, error):
+def test_no_half_file(tmp_path: Path, error: type[BaseException] | OSError) -> None:
     """Whatever ends the writing, nothing is left."""
 
-    def write_half():
+    def write_half() -> None:
         with new_file(tmp_path / "new") as file:
             file.write(b"half")
             raise error
@@ -297,25 +303,25 @@ def test_no_half_file(tmp_path, error):
 
 
 @pytest.mark.parametrize("path", ["nowhere/new", "a\0b", "n" * 300])
-def test_a_place_where_no_file_can_be(tmp_path, path):
+def test_a_place_where_no_file_can_be(tmp_path: Path, path: str) -> None:
     with pytest.raises(StateError), new_file(tmp_path / path):
         pass
     assert list(tmp_path.iterdir()) == []
 
 
-def test_more_in_the_manifest_than_any_state_has(tmp_path, monkeypatch):
+def test_more_in_the_manifest_than_any_state_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is not made into objects, which take thirty times the room."""
     monkeypatch.setattr(json, "loads", lambda *_: pytest.fail("it was read"))
     assert "too large for a state" in refused(forged(tmp_path / "f", b"[" + b"[]," * (8 << 20) + b"[]]", b""))
 
 
 @pytest.mark.parametrize("fact", ["two\nlines", "\x1b[31mred", "x" * 4097], ids=["lines", "escape", "long"])
-def test_a_fact_that_steers_the_terminal(tmp_path, fact):
+def test_a_fact_that_steers_the_terminal(tmp_path: Path, fact: str) -> None:
     for facts in ({"driver": fact}, {fact: "a driver"}):
         assert "a fact is one line" in refused(forged(tmp_path / "f", plain() | {"identity": facts}, b"".join(DATA)))
 
 
-def test_a_state_is_as_large_as_what_one_step_gives(tmp_path):
+def test_a_state_is_as_large_as_what_one_step_gives(tmp_path: Path) -> None:
     """What pre-copy gave comes again after it: both together may be more than a state."""
     fields = plain([b"x" * 600, b"y" * 700])
     assert "more than limits.largest_state" in refused(forged(tmp_path / "f", fields, b"x" * 600 + b"y" * 700), 1000)
@@ -323,7 +329,7 @@ def test_a_state_is_as_large_as_what_one_step_gives(tmp_path):
     assert reads(forged(tmp_path / "f", fields, b"x" * 600 + b"y" * 700), 1000)
 
 
-def test_what_could_not_be_read_again_is_not_written(tmp_path):
+def test_what_could_not_be_read_again_is_not_written(tmp_path: Path) -> None:
     """A state of more buffers than a file may have."""
     manifest = manifest_of([b"x"])
     whole = Manifest(manifest.interface, manifest.identity, manifest.buffers * ((1 << 18) + 1))
@@ -333,11 +339,11 @@ def test_what_could_not_be_read_again_is_not_written(tmp_path):
 
 
 @pytest.mark.parametrize("taken", [False, True])
-def test_a_file_system_without_links(tmp_path, monkeypatch, taken):
+def test_a_file_system_without_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, taken: bool) -> None:
     """The file gets its name in another way, and still replaces none."""
     path = tmp_path / "new"
 
-    def link(*_):
+    def link(*_: str | Path) -> None:
         if taken:
             path.write_text("precious")
         raise OSError(errno.EOPNOTSUPP, "Operation not supported")

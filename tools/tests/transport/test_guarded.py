@@ -12,7 +12,7 @@ from vfio_compliance.transport import GuardedBuffer, libc
 
 
 @pytest.mark.parametrize("length", [1, 24, mmap.PAGESIZE, mmap.PAGESIZE + 8])
-def test_it_ends_at_the_guard(length):
+def test_it_ends_at_the_guard(length: int) -> None:
     """The last byte can be written, the one behind it neither written nor read; a write across stops there."""
     with GuardedBuffer(length) as memory:
         assert memory.address + memory.length == memory.end
@@ -25,7 +25,7 @@ def test_it_ends_at_the_guard(length):
         assert _readable(memory.end - 1)
 
 
-def test_it_can_be_made_read_only():
+def test_it_can_be_made_read_only() -> None:
     """What was written stays to be read; a write is a fault."""
     with GuardedBuffer(48) as memory:
         memory.view[:4] = b"kept"
@@ -35,7 +35,7 @@ def test_it_can_be_made_read_only():
         assert bytes(memory.view[:4]) == b"kept"
 
 
-def test_a_large_one_costs_what_is_written():
+def test_a_large_one_costs_what_is_written() -> None:
     """A gigabyte of which eight bytes are used takes a few pages."""
     with GuardedBuffer(1 << 30) as memory:
         before = _resident()
@@ -44,7 +44,7 @@ def test_a_large_one_costs_what_is_written():
         assert _resident() - before < 64
 
 
-def test_no_memory_has_no_bytes():
+def test_no_memory_has_no_bytes() -> None:
     """A length that is not positive is a mistake of the caller."""
     with pytest.raises(ValueError, match="0 bytes"):
         GuardedBuffer(0)
@@ -65,7 +65,7 @@ def _resident() -> int:
         return int(numbers.read().split()[1])
 
 
-def test_what_is_written_in_front_is_seen():
+def test_what_is_written_in_front_is_seen() -> None:
     """Memory that does not begin where its page does shows whether somebody wrote before it."""
     with GuardedBuffer(24) as buffer:
         assert libc.store(buffer.address, b"\xff" * 24)

@@ -15,7 +15,7 @@ from scripted_server import COMMAND, ERROR, REPLY, Connect, Peer, Request
 
 from vfio_compliance.common.words import counted
 from vfio_compliance.device import Container, Device, DeviceError
-from vfio_compliance.transport import CallTimeout, ProtocolViolation, Target, VfioUser
+from vfio_compliance.transport import CallTimeout, Outcome, ProtocolViolation, Target, VfioUser
 from vfio_compliance.transport.vfio_user.wire import describe
 from vfio_compliance.uapi.type1 import VFIO_IOMMU_DIRTY_PAGES, VFIO_IOMMU_MAP_DMA, VFIO_IOMMU_UNMAP_DMA
 from vfio_compliance.uapi.vfio import VFIO_DEVICE_GET_REGION_INFO, VFIO_DEVICE_RESET
@@ -44,7 +44,7 @@ def _good(peer: Peer, request: Request) -> None:
     peer.reply(request, ACCESS + b"good" if request.command == 9 else b"")
 
 
-def _read(client: VfioUser) -> tuple[tuple[int, int], bytes]:
+def _read(client: VfioUser) -> tuple[Outcome, bytes]:
     return client.read(9, 0x10, 4)
 
 

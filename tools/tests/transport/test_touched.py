@@ -3,10 +3,14 @@
 
 from __future__ import annotations
 
+import mmap
+from collections.abc import Callable, Iterable
+from typing import Any
+
 import pytest
 
 from vfio_compliance.device import Container
-from vfio_compliance.transport import Outcome, Target, Transport
+from vfio_compliance.transport import Argument, Outcome, Target, Transport
 from vfio_compliance.uapi.type1 import VFIO_IOMMU_DIRTY_PAGES, DirtyPagesFlags
 from vfio_compliance.uapi.vfio import VFIO_DEVICE_GET_INFO, VFIO_DEVICE_RESET, VFIO_DEVICE_SET_IRQS
 
@@ -19,29 +23,33 @@ class Answering(Transport):
     takes_pointers = True
     kernel = True
 
-    def __init__(self, errno=0):
+    def __init__(self, errno: int = 0) -> None:
         super().__init__()
         self._said = Outcome(-1 if errno else 0, errno)
 
-    def identity(self):
+    def identity(self) -> dict[str, str]:
         return {}
 
-    def _open(self):
+    def _open(self) -> None:
         pass
 
-    def _close(self):
+    def _close(self) -> None:
         pass
 
-    def _ioctl(self, target, request, argument):
+    def _ioctl(self, target: Target, request: int, argument: Argument) -> Outcome:
         return self._said
 
-    def _write(self, region, offset, data):
+    def _write(self, region: int, offset: int, data: bytes) -> Outcome:
         return self._said
 
-    _read = _map = None
+    def _read(self, region: int, offset: int, length: int) -> tuple[Outcome, bytes]:
+        raise NotImplementedError
+
+    def _map(self, region: int, offset: int, length: int) -> mmap.mmap:
+        raise NotImplementedError
 
 
-def asked(flags, errno):
+def asked(flags: Iterable[int], errno: int) -> Answering:
     """An open transport after dirty page requests with these flags, all answered alike."""
     transport = Answering(errno)
     transport.open()
@@ -64,7 +72,7 @@ def asked(flags, errno):
     ],
     ids=str,
 )
-def test_whether_pages_may_be_tracked(flags, errno, may):
+def test_whether_pages_may_be_tracked(flags: tuple[DirtyPagesFlags, ...], errno: int, may: bool) -> None:
     """After anything but a STOP that succeeded last, where something else than a bitmap was ever asked for."""
     assert asked(flags, errno).may_track == may
 
@@ -88,7 +96,7 @@ MIGRATION, OWN = 9, 0
     ids=["a question", "a look", "interrupts", "a reset", "a write", "its own", "through a mapping", "its own mapped"],
 )
 @pytest.mark.parametrize("errno", [0, 22], ids=["taken", "refused"])
-def test_what_a_reset_is_needed_after(touch, touched, lasting, errno):
+def test_what_a_reset_is_needed_after(touch: Callable[..., Any], touched: bool, lasting: bool, errno: int) -> None:
     """What may have changed the device, whatever it answered, and what may outlive a return to running."""
     with Answering(errno) as transport:
         transport.touched, transport.resting = False, frozenset({MIGRATION})
@@ -96,7 +104,7 @@ def test_what_a_reset_is_needed_after(touch, touched, lasting, errno):
         assert (transport.touched, transport.lasting) == (touched, lasting)
 
 
-def test_an_open_touches_the_device():
+def test_an_open_touches_the_device() -> None:
     """What a case has done by itself, an open or a reset, is judged: what it leaves is not known."""
     with Answering() as transport:
         assert transport.touched
@@ -116,6 +124,6 @@ def test_an_open_touches_the_device():
     ],
     ids=str,
 )
-def test_which_requests_to_the_container_leave_a_doubt(flags, errno, questioned):
+def test_which_requests_to_the_container_leave_a_doubt(flags: tuple[int, ...], errno: int, questioned: bool) -> None:
     """Those that were refused, and those of which the specification does not say what they do."""
     assert asked(flags, errno).questioned == questioned

@@ -6,6 +6,7 @@ from __future__ import annotations
 import errno
 import mmap
 import threading
+from collections.abc import Callable
 from hashlib import sha256
 from typing import Any
 
@@ -224,8 +225,14 @@ def test_what_is_shared_names_its_calls() -> None:
     tracer = device.tracer
     first = tracer.shared(lambda name: device.read(9, 0, 4)[0].value)
     second = tracer.shared(lambda: first("x") + device.read(9, 0, 4)[0].value)
-    seen = {}
-    for case, ask in (("one", lambda: first("x")), ("two", second), ("three", second), ("four", lambda: first("y"))):
+    seen: dict[str, list[Span]] = {}
+    asks: dict[str, Callable[[], int]] = {
+        "one": lambda: first("x"),
+        "two": second,
+        "three": second,
+        "four": lambda: first("y"),
+    }
+    for case, ask in asks.items():
         tracer.begin(case)
         ask()
         seen[case] = list(tracer.spans)

@@ -9,6 +9,7 @@ QEMU's teaching device has INTx, which is level-triggered, and MSI. Not for this
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -31,7 +32,7 @@ BUS_MASTER = 0x0006
 
 
 @pytest.fixture
-def device(target: Path, project: Path):
+def device(target: Path, project: Path) -> Iterator[Device]:
     """The device, open and able to send messages; no descriptor of it is left in the end."""
     profile = profiles.load(target, PROFILE)
     if profile.name != "qemu-edu":

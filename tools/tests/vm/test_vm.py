@@ -116,7 +116,7 @@ def find(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., kerne
 
     def find(series: str, complaints: dict[str, str], *cached: str) -> kernels.Found:
         monkeypatch.setattr(kernels, "Apt", type("Apt", (_Apt,), {"complaints": complaints}))
-        monkeypatch.setattr(kernels.Mirror, "of_host", lambda: Mirror("http://archive", None, "bookworm"))
+        monkeypatch.setattr(Mirror, "of_host", lambda: Mirror("http://archive", None, "bookworm"))
         cache = Cache(tmp_path)
         for release in cached:
             cache.entry("kernels", release, lambda folder: folder.mkdir(exist_ok=True))

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -276,7 +277,7 @@ def machine_words(tmp_path: Path) -> Callable[[bool], list[str]]:
     return words
 
 
-def _ask(words: list[str]) -> tuple[int, str, list[object]]:
+def _ask(words: list[str]) -> tuple[int, str, list[Any]]:
     """Starts QEMU with its processors stopped, asks what it is; gives its exit code, complaint and answers."""
     questions = [
         {"execute": "qmp_capabilities"},

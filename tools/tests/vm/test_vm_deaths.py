@@ -70,7 +70,7 @@ class Machines:
 
     folder: Path
     left: Path
-    commands: list[list[str]] = field(default_factory=list)
+    commands: list[list[list[str]]] = field(default_factory=list)
 
     def boot(
         self,
@@ -166,8 +166,9 @@ def test_a_guest_that_hangs_is_told_at_the_case_within_seconds_of_its_deadline(m
     events = [line.event for line in journal.read(machines.left) if isinstance(line, journal.Recorded)]
     machines.left.unlink()
     with journal.Journal(machines.left, offset=journal.clock_offset() - 3600) as opened:  # silent for an hour
-        for event in filter(None, events):
-            opened.write(event)
+        for event in events:
+            if event:
+                opened.write(event)
     assert machines.left.read_bytes() != old
     start = time.monotonic()
     judged = machines.boot("die(); time.sleep(600)", options=["--deadline", "8s", "--continue", "0"])

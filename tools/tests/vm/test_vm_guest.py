@@ -15,7 +15,7 @@ from descriptors import same_descriptors
 
 from vfio_compliance.vm import boot
 from vfio_compliance.vm.console import Console
-from vfio_compliance.vm.guest import modules, programs, root
+from vfio_compliance.vm.guest import programs, root
 from vfio_compliance.vm.guest.modules import Loader, Own
 from vfio_compliance.vm.guest.telling import MARK
 from vfio_compliance.vm.life import Life
@@ -58,7 +58,7 @@ def test_guest_hands_on_all_output(monkeypatch: pytest.MonkeyPatch) -> None:
         shown.extend(data[:1000])
         return len(data[:1000])
 
-    monkeypatch.setattr(programs.os, "write", write)
+    monkeypatch.setattr(os, "write", write)
     assert programs.run([sys.executable, "-u", "-c", "print('x' * 70000); raise SystemExit(3)"], "/") == 3
     assert shown == b"x" * 70000 + b"\n"
 
@@ -87,11 +87,11 @@ def test_guest_makes_each_mount_point_before_it_mounts(monkeypatch: pytest.Monke
         mounted.append(program[-1])
         return "" if program[-1] in made else "mount point does not exist"
 
-    monkeypatch.setattr(root.os, "makedirs", lambda path, exist_ok: made.append(path))
-    monkeypatch.setattr(root.os.path, "isdir", lambda path: modules or path != "/lib/modules")
-    monkeypatch.setattr(root.os.path, "realpath", lambda path: path.replace("/lib/", "/usr/lib/"))
-    monkeypatch.setattr(root.os, "chroot", lambda _: None)
-    monkeypatch.setattr(root.os, "chdir", lambda _: None)
+    monkeypatch.setattr(os, "makedirs", lambda path, exist_ok: made.append(path))
+    monkeypatch.setattr(os.path, "isdir", lambda path: modules or path != "/lib/modules")
+    monkeypatch.setattr(os.path, "realpath", lambda path: path.replace("/lib/", "/usr/lib/"))
+    monkeypatch.setattr(os, "chroot", lambda _: None)
+    monkeypatch.setattr(os, "chdir", lambda _: None)
     monkeypatch.setattr(root, "do", mount)
     assert root.enter_cached("/keep") == ""
     assert ("/run/vm/root/usr/lib/modules" in mounted) == modules
@@ -145,7 +145,7 @@ def loading(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> tuple[_Loader, l
         loaded.append(" ".join([Path(program[0]).name, *program[1:]]))
         return ""
 
-    monkeypatch.setattr(modules.programs, "do", do)
+    monkeypatch.setattr(programs, "do", do)
     loader = _Loader({}, "6.12")
     loader.folder = tmp_path
     return loader, loaded

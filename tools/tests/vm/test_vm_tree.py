@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from vfio_compliance.common import processes
 from vfio_compliance.common.project import KMOD, PACKAGE, PROJECT
 from vfio_compliance.vm import bytecode, reference
 from vfio_compliance.vm.plan import Plan
@@ -36,7 +37,7 @@ def test_only_a_checkout_is_compiled_in_its_place(
         return subprocess.Popen(["true"])
 
     monkeypatch.setattr(bytecode, "INSTALLED", installed)
-    monkeypatch.setattr(bytecode.processes, "start", start)
+    monkeypatch.setattr(processes, "start", start)
     with bytecode.compiling():
         pass
     assert [command[3:] for command in started] == [folders]

@@ -15,6 +15,7 @@ import os
 import sys
 from errno import EINVAL
 from pathlib import Path
+from typing import Any
 
 from frozen import FIFREEZE
 
@@ -65,12 +66,12 @@ class FreezingRegion(MigrationRegion):
             os.close(folder)
 
 
-def made(kind):
+def made(kind: type[Any]) -> type[Any]:
     """The class in place of ``kind``."""
     return {DataSection: SectionInFile, MigrationRegion: FreezingRegion}.get(kind, kind)
 
 
 if __name__ == "__main__":
     build = driver.build
-    driver.build = lambda options, _: build(options, made)
+    setattr(driver, "build", lambda options, _: build(options, made))  # noqa: B010
     sys.exit(server.main(sys.argv[3:]))

@@ -8,20 +8,25 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Callable
+from pathlib import Path
+from signal import Signals
+from typing import Any
 
 import pytest
 
+from vfio_compliance.results.inflight import Inflight
 from vfio_compliance.watch.alone import Hung, alone
 
 
-def gone(process):
+def gone(process: int) -> bool:
     with contextlib.suppress(ProcessLookupError):
         os.kill(process, 0)
         return False
     return True
 
 
-def test_an_answer():
+def test_an_answer() -> None:
     """All of it, however long, of another process."""
     answer = alone(lambda calls: str(os.getpid()).encode().ljust(1 << 20), 5)
     assert len(answer) == 1 << 20
@@ -29,25 +34,26 @@ def test_an_answer():
     assert gone(int(answer))
 
 
-def test_a_call_that_does_not_return(tmp_path):
+def test_a_call_that_does_not_return(tmp_path: Path) -> None:
     """It is named, and the process is ended even though it takes no other signal."""
     note = tmp_path / "process"
 
-    def work(calls):
+    def work(calls: Inflight) -> bytes:
         note.write_text(str(os.getpid()))
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         calls.begin("write", "region 9", 0x18, 8)
         time.sleep(600)
+        return b""
 
     with pytest.raises(Hung, match=r"write of 8 bytes at 0x18 of region 9: it did not return within 0\.5 s"):
         alone(work, 0.5)
     assert gone(int(note.read_text()))
 
 
-def test_long_work_without_a_call():
+def test_long_work_without_a_call() -> None:
     """Once the device is closed nothing is waited for that could hang."""
 
-    def work(calls):
+    def work(calls: Inflight) -> bytes:
         calls.begin("close", "device", 0, 0)
         calls.none()
         time.sleep(1.2)
@@ -57,30 +63,31 @@ def test_long_work_without_a_call():
 
 
 @pytest.mark.parametrize("end", [lambda calls: os._exit(3), lambda calls: 1 // 0], ids=["exit", "error"])
-def test_no_answer(end):
+def test_no_answer(end: Callable[..., Any]) -> None:
     with pytest.raises(RuntimeError, match="without an answer"):
         alone(end, 5)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_a_signal(tmp_path, number):
+def test_a_signal(tmp_path: Path, number: Signals) -> None:
     """The process puts away what it has, and then this one is interrupted."""
     note = tmp_path / "undone"
 
-    def work(calls):
+    def work(calls: Inflight) -> bytes:
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         try:
             os.kill(os.getppid(), number)
             time.sleep(600)
         finally:
             note.write_text("undone")
+        return b""
 
     with pytest.raises(KeyboardInterrupt):
         alone(work, 60)
     assert note.read_text() == "undone"
 
 
-def test_a_signal_at_once(tmp_path, monkeypatch):
+def test_a_signal_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It comes as soon as there are two processes, and another thread takes it, which blocks none: it is not lost."""
     note = tmp_path / "undone"
     over = threading.Event()
@@ -88,18 +95,19 @@ def test_a_signal_at_once(tmp_path, monkeypatch):
     other.start()
     fork = os.fork
 
-    def forked():
+    def forked() -> int:
         if child := fork():
             os.kill(os.getpid(), signal.SIGINT)
             time.sleep(0.1)
         return child
 
-    def work(calls):
+    def work(calls: Inflight) -> bytes:
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         try:
             time.sleep(600)
         finally:
             note.write_text("undone")
+        return b""
 
     monkeypatch.setattr(os, "fork", forked)
     with pytest.raises(KeyboardInterrupt):

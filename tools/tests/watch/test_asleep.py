@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
+
 import pytest
 
 from vfio_compliance.watch.asleep import seen, words
@@ -26,12 +29,12 @@ NAMED = "in state D (disk sleep), in the kernel at wait_a < b.part.0 < c < d < e
         ({}, ""),
     ],
 )
-def test_words(process, expected):
+def test_words(process: Mapping[str, str], expected: str) -> None:
     """What is not known is left out."""
     assert words(process) == expected
 
 
-def test_files(tmp_path):
+def test_files(tmp_path: Path) -> None:
     """What cannot be read says so."""
     (tmp_path / "12").mkdir()
     (tmp_path / "12/status").write_text(STATUS)

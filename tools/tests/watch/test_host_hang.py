@@ -12,7 +12,9 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -33,13 +35,13 @@ LIMIT, SOON = 4.0, 5.0
 ONLY = ("v1.reserved", "v1.resuming.takes-data", "v1.resuming.data-is-used", "v1.state")
 
 
-def mounted(folder):
+def mounted(folder: Path) -> bool:
     """Whether a folder is a place where something is mounted."""
     return f" {folder} " in Path("/proc/self/mounts").read_text()
 
 
 @pytest.fixture
-def frozen(tmp_path):
+def frozen(tmp_path: Path) -> Iterator[Path]:
     """A folder that can be frozen, on a file system of its own."""
     if os.geteuid() != 0:
         pytest.skip("only root mounts and freezes a file system")
@@ -53,7 +55,7 @@ def frozen(tmp_path):
 
 
 @pytest.fixture
-def profile(tmp_path, frozen, project):
+def profile(tmp_path: Path, frozen: Path, project: Path) -> Path:
     """The reference device, which freezes that folder once."""
     document = yaml.safe_load((project / "profiles/reference.yaml").read_text())
     command = ["{python}", str(HERE / "frozen_server.py"), str(frozen), str(tmp_path / "mark")]
@@ -66,7 +68,7 @@ def profile(tmp_path, frozen, project):
     return path
 
 
-def sleeping(name):
+def sleeping(name: str) -> list[Any]:
     """The processes in uninterruptible sleep whose command names a path."""
     found = []
     for process in Path("/proc").glob("[0-9]*"):
@@ -80,13 +82,13 @@ def sleeping(name):
 
 
 @pytest.fixture
-def scratch():
+def scratch() -> Iterator[str]:
     """The folder for temporary files, empty in the end. Its name is short, for sockets' paths must be."""
     with tempfile.TemporaryDirectory() as folder:
         yield folder
 
 
-def test_the_run_goes_on(tmp_path, profile, project, scratch):
+def test_the_run_goes_on(tmp_path: Path, profile: Path, project: Path, scratch: str) -> None:
     """The hang is told in time, with its call and the kernel's stack; all other cases are judged, and nothing waits."""
     out = tmp_path / "out"
     command = [sys.executable, "-m", "vfio_compliance", "run", str(profile), "--out", str(out)]
@@ -96,20 +98,21 @@ def test_the_run_goes_on(tmp_path, profile, project, scratch):
         command, cwd=project, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=100
     )
     left_behind = sleeping(str(profile))
-    lines = list(journal.read(out / journal.NAME))
+    lines = [line for line in journal.read(out / journal.NAME) if isinstance(line, journal.Recorded)]
     result = summarise(lines)
 
-    (hang,) = [line for line in lines if isinstance(line.event, Hang)]
-    (began,) = [line for line in lines if isinstance(line.event, Start) and line.event.case == hang.event.case]
-    assert LIMIT <= hang.time - began.time < LIMIT + SOON
-    assert hang.event.process["status"].find("State:\tD (disk sleep)") > 0
-    assert "ext4_page_mkwrite" in hang.event.process["stack"]
-    assert re.search(r"in state D \(disk sleep\), in the kernel at .*ext4_page_mkwrite.*mapped", hang.event.message)
+    ((hung_at, hang),) = [(line.time, line.event) for line in lines if isinstance(line.event, Hang)]
+    (began,) = [line.time for line in lines if isinstance(line.event, Start) and line.event.case == hang.case]
+    assert LIMIT <= hung_at - began < LIMIT + SOON
+    assert hang.process is not None
+    assert hang.process["status"].find("State:\tD (disk sleep)") > 0
+    assert "ext4_page_mkwrite" in hang.process["stack"]
+    assert re.search(r"in state D \(disk sleep\), in the kernel at .*ext4_page_mkwrite.*mapped", hang.message)
     (left,) = left_behind
     assert any(note.startswith(f"process {left} sleeps in the kernel") for note in result.notes)
 
     struck = {case.id: case.verdict for case in result.cases.values() if case.verdict is not Verdict.PASS}
-    assert struck == {hang.event.case: Verdict.HANG}
+    assert struck == {hang.case: Verdict.HANG}
     assert [line.event.number for line in lines if isinstance(line.event, Process)] == [2]
     assert not result.stops
     assert (ended.returncode, result.exit_code) == (3, 3)
@@ -119,7 +122,7 @@ def test_the_run_goes_on(tmp_path, profile, project, scratch):
     assert time.time() - lines[-1].time < SOON
 
 
-def test_undone_when_the_tests_are_killed(tmp_path):
+def test_undone_when_the_tests_are_killed(tmp_path: Path) -> None:
     """The file system is thawed, unmounted and its device given back by a process of its own."""
     if os.geteuid() != 0:
         pytest.skip("only root mounts and freezes a file system")
@@ -140,6 +143,7 @@ except CannotMount as error:
 """
     command = [sys.executable, "-c", script]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as killed:
+        assert killed.stdout is not None
         answer = killed.stdout.readline().strip()
         if answer != "frozen":
             killed.communicate()

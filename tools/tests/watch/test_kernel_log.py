@@ -4,6 +4,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 from descriptors import same_descriptors
@@ -11,12 +14,11 @@ from descriptors import same_descriptors
 from vfio_compliance.results.events import Kernel
 from vfio_compliance.results.inflight import LastCall
 from vfio_compliance.results.kernel_log import Mark, written
-from vfio_compliance.watch import kernel_log
 from vfio_compliance.watch.kernel_log import KernelLog
 
 
 @pytest.fixture
-def log(tmp_path):
+def log(tmp_path: Path) -> Iterator[KernelLog]:
     """A log with an old complaint in it, an untainted kernel, and the watcher of both."""
     (tmp_path / "kmsg").write_text("4,1,1,-;BUG: long ago\n")
     (tmp_path / "tainted").write_text("0\n")
@@ -25,22 +27,22 @@ def log(tmp_path):
     watched.close()
 
 
-def lines(log):
+def lines(log: KernelLog) -> list[str]:
     """What the kernel complains of."""
     return [line for each in log.over(None, never) for line in each.lines]
 
 
-def say(tmp_path, *lines, micros=3):
+def say(tmp_path: Path, *lines: str, micros: int = 3) -> None:
     """The kernel says something."""
     with (tmp_path / "kmsg").open("a") as kmsg:
         kmsg.writelines(f"4,2,{micros},-;{line}\n" for line in lines)
 
 
-def never(moment):
+def never(moment: int | None) -> None:
     """No call was made."""
 
 
-def test_quiet(log, tmp_path):
+def test_quiet(log: KernelLog, tmp_path: Path) -> None:
     """What was there before, and what is no complaint, does not count."""
     say(tmp_path, "usb 1-1: new device", "vfio-pci 0000:00:01.0: enabling device")
     assert lines(log) == []
@@ -61,14 +63,14 @@ def test_quiet(log, tmp_path):
         "Kernel panic - not syncing: Fatal exception",
     ],
 )
-def test_complaint(log, tmp_path, line):
+def test_complaint(log: KernelLog, tmp_path: Path, line: str) -> None:
     """A fault in the kernel is told once."""
     say(tmp_path, "all is well", line)
     assert lines(log) == [line]
     assert lines(log) == []
 
 
-def test_taint(log, tmp_path):
+def test_taint(log: KernelLog, tmp_path: Path) -> None:
     """A new taint is told by its letters, once; one that was there is not."""
     (tmp_path / "tainted").write_text(f"{1 << 9 | 1 << 7}\n")
     assert lines(log) == ["the kernel got tainted: DW"]
@@ -77,16 +79,18 @@ def test_taint(log, tmp_path):
     assert lines(log) == []
 
 
-def test_bytes_that_are_no_text(log, tmp_path):
+def test_bytes_that_are_no_text(log: KernelLog, tmp_path: Path) -> None:
     """A driver may log anything."""
     with (tmp_path / "kmsg").open("ab") as kmsg:
         kmsg.write(b"4,2,3,-;BUG: \xff\xfe\n")
     assert lines(log) == ["BUG: \ufffd\ufffd"]
 
 
-def test_one_record_at_a_time(tmp_path, monkeypatch, log):
+def test_one_record_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, log: KernelLog) -> None:
     """As the kernel gives it: a record for each read, a broken pipe where some were overwritten, then nothing yet."""
-    answers = iter([b"4,1,1,-;BUG: one\n", BrokenPipeError, b"6,3,1,-;fine\n SUBSYSTEM=pci\n", BlockingIOError])
+    answers: Iterator[bytes | type[OSError]] = iter(
+        [b"4,1,1,-;BUG: one\n", BrokenPipeError, b"6,3,1,-;fine\n SUBSYSTEM=pci\n", BlockingIOError]
+    )
 
     def read(descriptor: int, most: int) -> bytes:
         answer = next(answers)
@@ -94,12 +98,12 @@ def test_one_record_at_a_time(tmp_path, monkeypatch, log):
             return answer
         raise answer
 
-    monkeypatch.setattr(kernel_log.os, "read", read)
+    monkeypatch.setattr(os, "read", read)
     assert lines(log) == ["BUG: one"]
 
 
 @pytest.mark.parametrize("missing", ["kmsg", "tainted"])
-def test_unreadable(tmp_path, missing):
+def test_unreadable(tmp_path: Path, missing: str) -> None:
     """Who may not look is told so at once, and nothing stays open."""
     for name in {"kmsg", "tainted"} - {missing}:
         (tmp_path / name).write_text("0\n")
@@ -113,19 +117,19 @@ CALL, LATER = LastCall("write", "region 9", 0, 4, 0.0), LastCall("ioctl", "devic
 OURS, OTHERS = 4711, 4712
 
 
-def marks(tmp_path, case, process=OURS, gravity=14, micros=9, moment=9):
+def marks(tmp_path: Path, case: str, process: int = OURS, gravity: int = 14, micros: int = 9, moment: int = 9) -> None:
     """A test process marks a case. The kernel gives a line of a process the number of its facility."""
     with (tmp_path / "kmsg").open("ab") as kmsg:
         line = written(Mark(process, moment, case)).removeprefix(b"<6>")
         kmsg.write(f"{gravity},9,{micros},-;".encode() + line)
 
 
-def now(call):
+def now(call: LastCall) -> Callable[..., Any]:
     """A call was made, whatever the time."""
     return lambda moment: call
 
 
-def test_marked_case(log, tmp_path):
+def test_marked_case(log: KernelLog, tmp_path: Path) -> None:
     """What is logged after a mark is of that case, though the watcher has not heard of it; what comes before is not."""
     log.follow(OURS)
     marks(tmp_path, "one")
@@ -142,7 +146,7 @@ def test_marked_case(log, tmp_path):
     assert log.over(None, never) == [Kernel(("BUG: later",), None, LATER)]
 
 
-def test_no_marks(log, tmp_path):
+def test_no_marks(log: KernelLog, tmp_path: Path) -> None:
     """Where nothing can be marked, a complaint is of the case that the watcher knows."""
     log.follow(OURS)
     say(tmp_path, "BUG: one")
@@ -153,7 +157,7 @@ def test_no_marks(log, tmp_path):
 @pytest.mark.parametrize(
     ("process", "gravity"), [(OTHERS, 14), (OURS, 4)], ids=["another run marks", "a driver logs what looks like a mark"]
 )
-def test_foreign_mark(log, tmp_path, process, gravity):
+def test_foreign_mark(log: KernelLog, tmp_path: Path, process: int, gravity: int) -> None:
     """Marks of other runs on this machine, and of the kernel's drivers, count for nothing."""
     log.follow(OURS)
     marks(tmp_path, "one")
@@ -163,7 +167,7 @@ def test_foreign_mark(log, tmp_path, process, gravity):
     assert log.over("one", never) == [Kernel(("BUG: here",), "one")]
 
 
-def test_next_process(log, tmp_path):
+def test_next_process(log: KernelLog, tmp_path: Path) -> None:
     """A mark is over with its process."""
     log.follow(OURS)
     marks(tmp_path, "one")
@@ -174,7 +178,7 @@ def test_next_process(log, tmp_path):
     assert log.over("two", never) == [Kernel(("BUG: here",), "two", CALL)]
 
 
-def test_process_that_complains(log, tmp_path):
+def test_process_that_complains(log: KernelLog, tmp_path: Path) -> None:
     """What a process writes into the log is no complaint of the kernel."""
     marks(tmp_path, "BUG: WARNING: ")
     with (tmp_path / "kmsg").open("a") as kmsg:
@@ -182,7 +186,7 @@ def test_process_that_complains(log, tmp_path):
     assert lines(log) == []
 
 
-def test_call_when_it_is_seen(log, tmp_path):
+def test_call_when_it_is_seen(log: KernelLog, tmp_path: Path) -> None:
     """Each complaint has the last call before it was seen; the lines that tell where the kernel was go with it."""
     say(tmp_path, "BUG: one")
     log.look("case", now(CALL))
@@ -195,17 +199,17 @@ def test_call_when_it_is_seen(log, tmp_path):
 
 
 @pytest.fixture
-def records(monkeypatch):
+def records(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Gives a function by which the kernel says lines, one for each read as it does."""
 
-    def say_them(lines):
+    def say_them(lines: Iterable[str]) -> None:
         answers = iter([*(f"4,2,3,-;{line}\n".encode() for line in lines), b""])
-        monkeypatch.setattr(kernel_log.os, "read", lambda descriptor, most: next(answers))
+        monkeypatch.setattr(os, "read", lambda descriptor, most: next(answers))
 
     return say_them
 
 
-def test_again_and_again(log, records):
+def test_again_and_again(log: KernelLog, records: Callable[..., None]) -> None:
     """A warning that comes at each call of a case is noted once, with how often it came; in the next case anew."""
     warning = "WARNING: CPU: 0 PID: {} at drivers/a.c:77 do+0x1f/0x40 [a]"
     records([*map(warning.format, range(1000)), "BUG: it", "BUG: it"])
@@ -222,7 +226,7 @@ def test_again_and_again(log, records):
     assert log.over("next", never) == [Kernel((warning.format(1),), "next", CALL)]
 
 
-def test_more_than_anybody_reads(log, records):
+def test_more_than_anybody_reads(log: KernelLog, records: Callable[..., None]) -> None:
     """Complaints that all differ are counted, and those that are not noted count as complaints."""
     records(f"BUG: at {number}" for number in range(100_000))
     log.look("case", now(CALL))
@@ -233,9 +237,9 @@ def test_more_than_anybody_reads(log, records):
 
 
 @pytest.mark.parametrize("ahead", [0, 5_000_000, -5_000_000], ids=["as one", "ahead", "behind"])
-def test_call_when_it_was_logged(log, tmp_path, ahead):
+def test_call_when_it_was_logged(log: KernelLog, tmp_path: Path, ahead: int) -> None:
     """The log's clock is compared with that of the calls by the marks: one that was written fast comes nearest."""
-    asked = []
+    asked: list[Any] = []
     log.follow(OURS)
     say(tmp_path, "BUG: before any mark", micros=10_000_000)
     for slow in (700, 20, 300):
@@ -246,13 +250,13 @@ def test_call_when_it_was_logged(log, tmp_path, ahead):
     assert asked == [None, (11_000_000 + ahead - 20) * 1000]
 
 
-def test_taint_is_of_the_case_that_ends(log, tmp_path):
+def test_taint_is_of_the_case_that_ends(log: KernelLog, tmp_path: Path) -> None:
     """It shows in no line of the log."""
     (tmp_path / "tainted").write_text("512\n")
     assert log.over("case", never) == [Kernel(("the kernel got tainted: W",), "case")]
 
 
-def test_taint_is_of_the_complaint(log, tmp_path):
+def test_taint_is_of_the_complaint(log: KernelLog, tmp_path: Path) -> None:
     """Where something was logged, the taint comes of that: the next case may have begun, and the watcher not know."""
     log.follow(OURS)
     marks(tmp_path, "two")
@@ -274,7 +278,7 @@ WARNED = "WARNING: CPU: 0 PID: 9 at drivers/x.c:48 struck+0x33/0x50 [x]"
         ("INFO: task python3:7 blocked for more than 120 seconds.", "O", 1 << 12),
     ],
 )
-def test_taints_of_two_cases(log, tmp_path, complaint, letters, mask):
+def test_taints_of_two_cases(log: KernelLog, tmp_path: Path, complaint: str, letters: str, mask: int) -> None:
     """Each belongs to the case with the complaint that brought it, when both are looked at together."""
     log.follow(OURS)
     for case, said in (("one", WARNED), ("two", complaint)):
@@ -286,7 +290,7 @@ def test_taints_of_two_cases(log, tmp_path, complaint, letters, mask):
     assert tainted == {"the kernel got tainted: W": "one", f"the kernel got tainted: {letters}": "two"}
 
 
-def test_taint_after_its_complaint(log, tmp_path):
+def test_taint_after_its_complaint(log: KernelLog, tmp_path: Path) -> None:
     """The complaint was noted, and the next case has one of its own, before the taint is seen."""
     log.follow(OURS)
     marks(tmp_path, "one")
@@ -298,7 +302,7 @@ def test_taint_after_its_complaint(log, tmp_path):
     assert log.over("one", now(CALL))[-1] == Kernel(("the kernel got tainted: W",), "one")
 
 
-def test_waited_for(log, tmp_path):
+def test_waited_for(log: KernelLog, tmp_path: Path) -> None:
     """The descriptor to wait for is that of the log."""
     assert os.path.samestat(os.fstat(log.fileno()), os.stat(tmp_path / "kmsg"))
 
@@ -307,7 +311,9 @@ ASLEEP = "INFO: task python3:{} blocked for more than 120 seconds."
 
 
 @pytest.mark.parametrize(("process", "case"), [(224, "hung"), (225, "now")])
-def test_a_process_that_was_left_asleep_is_told_of_at_its_own_case(log, tmp_path, process, case):
+def test_a_process_that_was_left_asleep_is_told_of_at_its_own_case(
+    log: KernelLog, tmp_path: Path, process: int, case: str
+) -> None:
     """The kernel says so two minutes later, in the middle of another case; of another process it is that case's."""
     log.leave(224, "hung")
     say(tmp_path, ASLEEP.format(process), "Call Trace:", " driver_write+0x1/0x2 [driver]")
@@ -324,7 +330,9 @@ def test_a_process_that_was_left_asleep_is_told_of_at_its_own_case(log, tmp_path
         ("watchdog: BUG: soft lockup - CPU#0 stuck for {}s! [python3:7]", (22, 45, 68)),
     ],
 )
-def test_what_a_watchdog_says_again_is_told_once(log, tmp_path, words, times):
+def test_what_a_watchdog_says_again_is_told_once(
+    log: KernelLog, tmp_path: Path, words: str, times: tuple[int, int, int]
+) -> None:
     """It only lasts longer; how often it was said is told. Another task is another complaint."""
     for seconds in times:
         say(tmp_path, words.format(seconds), "Call Trace:", " driver_write+0x1/0x2 [driver]")

@@ -7,6 +7,7 @@ import io
 import os
 import re
 from datetime import date
+from io import StringIO
 
 import pytest
 from stories import RULE, first
@@ -25,7 +26,7 @@ CASES = tuple((f"suites/s/test_it.py::test_it[{number}]", "v1.one") for number i
 TARGET = Target({})
 
 
-def ended(case, verdict):
+def ended(case: str, verdict: str) -> End:
     """A case of rule v1.one is over."""
     return End(case, "v1.one", Verdict(verdict), 0.5, None if verdict == "pass" else Failure("doing it"), {}, ())
 
@@ -37,7 +38,7 @@ class Terminal(io.StringIO):
         return True
 
 
-def play(out, width, *verdicts):
+def play(out: StringIO | Terminal, width: int, *verdicts: str) -> str:
     """A run with these verdicts."""
     shown = Progress(out, width)
     shown.show(Plan(CASES))
@@ -49,13 +50,13 @@ def play(out, width, *verdicts):
     return out.getvalue()
 
 
-def test_log():
+def test_log() -> None:
     """A log says how much there is to do and what has failed; it has no control characters."""
     text = play(io.StringIO(), 100, "pass", "fail", "pass")
     assert text.splitlines() == ["3 cases to run", "the device is open", "FAIL    v1.one  test_it.py::test_it[1]"]
 
 
-def test_log_of_a_long_run(monkeypatch):
+def test_log_of_a_long_run(monkeypatch: pytest.MonkeyPatch) -> None:
     """Now and then a log says how far the run is."""
     monkeypatch.setattr(progress, "_LOG_EVERY", 0)
     text = play(io.StringIO(), 100, "hang", "pass", "pass")
@@ -67,7 +68,7 @@ STEERING = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\r(?!\n)")
 
 
 @pytest.fixture
-def terminal(monkeypatch):
+def terminal(monkeypatch: pytest.MonkeyPatch) -> Terminal:
     """One that has colours."""
     monkeypatch.setenv("TERM", "xterm-256color")
     monkeypatch.delenv("NO_COLOR", raising=False)
@@ -75,7 +76,7 @@ def terminal(monkeypatch):
     return Terminal()
 
 
-def test_terminal(terminal):
+def test_terminal(terminal: Terminal) -> None:
     """A terminal shows the case that runs, in a line that is gone in the end; trouble stays, in its colour."""
     text = play(terminal, 100, "pass", "fail", "pass")
     assert "2/3" in text
@@ -88,7 +89,7 @@ def test_terminal(terminal):
 
 
 @pytest.mark.parametrize(("name", "value"), [("NO_COLOR", "1"), ("TERM", "dumb")])
-def test_without_colours(terminal, monkeypatch, name, value):
+def test_without_colours(terminal: Terminal, monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
     """Who wants none gets none; a terminal that cannot change its lines gets those of a log."""
     monkeypatch.setenv(name, value)
     text = play(terminal, 100, "pass", "fail", "pass")
@@ -97,7 +98,7 @@ def test_without_colours(terminal, monkeypatch, name, value):
     assert ("\x1b" in text) == (name == "NO_COLOR")
 
 
-def test_what_is_waived():
+def test_what_is_waived() -> None:
     """It is never shown as a failure: not where the waiver holds."""
     out = io.StringIO()
     shown = Progress(out, 100)
@@ -109,7 +110,7 @@ def test_what_is_waived():
     assert [line.split()[0] for line in out.getvalue().splitlines()[1:]] == ["waived", "FAIL", "FAIL"]
 
 
-def test_what_steers_a_terminal():
+def test_what_steers_a_terminal() -> None:
     """What a device says is shown by its escapes."""
     out = io.StringIO()
     shown = Progress(out, 100)
@@ -118,7 +119,7 @@ def test_what_steers_a_terminal():
     assert out.getvalue().splitlines()[1] == "DIED    the server said \\x1b[2J"
 
 
-def test_what_goes_wrong_outside_of_cases():
+def test_what_goes_wrong_outside_of_cases() -> None:
     """Hangs, ends of processes and of servers are shown at once, each in a line; a case counts once."""
     out = io.StringIO()
     shown = Progress(out, 100)
@@ -149,7 +150,7 @@ def test_what_goes_wrong_outside_of_cases():
 
 
 @pytest.mark.parametrize("width", [60, 100, 200])
-def test_the_changing_line_is_one_line(terminal, width):
+def test_the_changing_line_is_one_line(terminal: Terminal, width: int) -> None:
     """It is not wider than the terminal, whatever runs; a line that stays is whole."""
     text = play(terminal, width, "fail", "fail", "fail")
     pictures = [STEERING.sub("", part) for line in text.split("\n") for part in line.split("\x1b[2K")]
@@ -158,7 +159,7 @@ def test_the_changing_line_is_one_line(terminal, width):
     assert max(map(len, changing)) <= width
 
 
-def test_nobody_reads():
+def test_nobody_reads() -> None:
     """A reader who has gone is not missed."""
     reading, writing = os.pipe()
     os.close(reading)
@@ -167,7 +168,7 @@ def test_nobody_reads():
             screen.show(out, "hello\n")
 
 
-def test_no_room(capsys):
+def test_no_room(capsys: pytest.CaptureFixture[str]) -> None:
     """Who wants to read it is told once why it is not there."""
     with open("/dev/full", "w") as out:
         for _ in range(3):

@@ -4,16 +4,20 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from stories import case, ended, told
 
-from vfio_compliance.results.events import End
+from vfio_compliance.results.events import End, Rerun
 from vfio_compliance.results.reading import summarise
+from vfio_compliance.results.rerun import rerun
 from vfio_compliance.results.setting import ChosenPlan
+from vfio_compliance.results.summary import Summary
 from vfio_compliance.results.verdict import Verdict
-from vfio_compliance.results.writers.terminal import faults, render
+from vfio_compliance.results.writers.terminal import render
 from vfio_compliance.watch import reruns
 from vfio_compliance.watch.reruns import Reruns
 
@@ -26,7 +30,7 @@ SECONDS = 1.0
 ORDER = [f"a[{number}]" for number in range(30)] + ["b[0]"] + [f"a[{number}]" for number in range(31, 40)]
 
 
-def judged(play, **run):
+def judged(play: Callable[..., Verdict | None], **run: Any) -> tuple[Summary, list[Rerun]]:
     """A run in which ``b[0]`` failed, with what came of it when it was run once more, and all reruns."""
     summary = summarise(told(*(ended(name, "fail" if name == "b[0]" else "pass") for name in ORDER), **run))
     summary.seconds = SECONDS
@@ -35,28 +39,28 @@ def judged(play, **run):
     return summary, made
 
 
-def remembering(*names):
+def remembering(*names: str) -> Callable[..., Verdict]:
     """A device on which ``b[0]`` fails once all of these cases were run, in this order."""
     needed = [case(name) for name in names]
 
-    def play(cases):
+    def play(cases: Sequence[str]) -> Verdict:
         return FAIL if [each for each in cases if each in needed] == needed else PASS
 
     return play
 
 
-def command(summary):
+def command(summary: Summary) -> tuple[str, list[str]]:
     """What is said of the case, and the words of its rerun."""
     text = " ".join(render(summary, 100).split())
-    return text, shlex.split(faults.rerun(summary, summary.cases[case("b[0]")]))
+    return text, shlex.split(rerun(summary, summary.cases[case("b[0]")]))
 
 
-def only(*names):
+def only(*names: str) -> list[str]:
     """The options that name these cases."""
     return [word for name in names for word in ("--only", case(name))]
 
 
-def test_fails_alone():
+def test_fails_alone() -> None:
     """What fails alone is run once, and nothing is said of it."""
     summary, made = judged(remembering())
     assert [(rerun.after, rerun.verdict) for rerun in made] == [((), FAIL)]
@@ -66,7 +70,7 @@ def test_fails_alone():
 
 
 @pytest.mark.parametrize("earlier", ["a[29]", "a[28]", "a[17]", "a[0]"])
-def test_earlier_case_is_named(earlier):
+def test_earlier_case_is_named(earlier: str) -> None:
     """The one that it takes is found, wherever it was, and the command runs both in this order."""
     summary, made = judged(remembering(earlier))
     assert len(made) <= 16
@@ -75,13 +79,13 @@ def test_earlier_case_is_named(earlier):
     assert words[3:] == only(earlier, "b[0]")
 
 
-def test_two_earlier_cases():
+def test_two_earlier_cases() -> None:
     """Where it takes several that stand close together, all of them are run."""
     summary, _ = judged(remembering("a[28]", "a[29]"))
     assert command(summary)[1][3:] == only("a[28]", "a[29]", "b[0]")
 
 
-def test_many_earlier_cases():
+def test_many_earlier_cases() -> None:
     """Where it takes more than can be named, the command is that of the run."""
     summary, _ = judged(remembering("a[3]", "a[25]"), seed=7, shuffled=True)
     text, words = command(summary)
@@ -89,14 +93,14 @@ def test_many_earlier_cases():
     assert words[3:] == ["--shuffle", "--seed", "7"]
 
 
-def test_never_again():
+def test_never_again() -> None:
     """What does not fail again at all is said so."""
     text, words = command(judged(lambda cases: PASS, seed=7)[0])
     assert "it did not fail again when run alone, nor after 30 cases before it" in text
     assert words[3:] == ["--seed", "7"]
 
 
-def test_time(monkeypatch):
+def test_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is begun that would take longer than there is time for."""
     monkeypatch.setattr(reruns, "_LOOKING", 0.5)
     summary, made = judged(remembering("a[0]"))
@@ -105,14 +109,14 @@ def test_time(monkeypatch):
 
 
 @pytest.mark.parametrize("verdict", [None, Verdict.BROKEN])
-def test_no_device(verdict):
+def test_no_device(verdict: Verdict | None) -> None:
     """Where nothing can be run any more that is all."""
     summary, made = judged(lambda cases: verdict)
     assert not made
     assert " again " not in command(summary)[0]
 
 
-def test_hang_is_not_repeated():
+def test_hang_is_not_repeated() -> None:
     """A case that hung is not run once more, neither for itself nor before another."""
     events = [ended("a[0]", "pass"), ended("a[1]", "hang"), ended("b[0]", "fail"), ended("c[0]", "hang")]
     ran = []
@@ -120,13 +124,13 @@ def test_hang_is_not_repeated():
     assert ran == [[case("b[0]")], [case("a[0]"), case("b[0]")]]
 
 
-def test_first_case():
+def test_first_case() -> None:
     """The first case of a run had none before it: its command is known to run the same."""
     assert not list(Reruns(summarise(told(ended("b[0]", "fail"), ended("a[0]", "pass"))), lambda cases: PASS))
 
 
 @pytest.mark.parametrize("seeded", [True, False])
-def test_seed(seeded):
+def test_seed(seeded: bool) -> None:
     """What came from the seed is drawn again as it was."""
     lines = told(ended("b[0]", "fail"), seed=7)
     lines = [
@@ -136,7 +140,7 @@ def test_seed(seeded):
     assert ("--seed" in command(summarise(lines))[1]) == seeded
 
 
-def test_plan():
+def test_plan() -> None:
     """What is only in another plan than the usual one is run by that plan."""
     summary = summarise(told(ended("b[0]", "fail"), plan=ChosenPlan("lab", "plans/lab.yaml", ())))
     assert command(summary)[1][3:] == ["--plan", "plans/lab.yaml", *only("b[0]")]

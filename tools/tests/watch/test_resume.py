@@ -10,8 +10,10 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from stories import FINISH, RULE, first
@@ -56,7 +58,7 @@ def path(tmp_path: Path) -> Path:
 # -- what is left -----------------------------------------------------------------------------------------------------
 
 
-def test_what_has_a_verdict_is_done(path):
+def test_what_has_a_verdict_is_done(path: Path) -> None:
     """A case is done when it ended, hung or ended its process; one that was under way when all stopped is not."""
     hung = Hang("no answer", "wait", TWO)
     written(path, *passed(ONE), Start(TWO, "v1.one"), hung, Process(2, "a hang"), Start(THREE, "v1.one"), closed=False)
@@ -68,7 +70,7 @@ def test_what_has_a_verdict_is_done(path):
     assert (handover.number, handover.way, rest.cases_left) == (3, 0, 2)
 
 
-def test_a_resumed_run_has_the_result_of_one_that_never_stopped(path):
+def test_a_resumed_run_has_the_result_of_one_that_never_stopped(path: Path) -> None:
     """Why it had ended early is a note; its time is the time in which it ran."""
     stop = Broken("interrupted by SIGTERM", "go on", None)
     written(
@@ -80,7 +82,7 @@ def test_a_resumed_run_has_the_result_of_one_that_never_stopped(path):
     assert "the run had ended early, and was resumed: interrupted by SIGTERM" in result.notes
 
 
-def test_time_between_does_not_count(path):
+def test_time_between_does_not_count(path: Path) -> None:
     """A run that is resumed the next day has not taken a day."""
     lines = [first([RULE], CASES), Plan(tuple(CASES.items())), *passed(ONE), Resumed(3), *passed(TWO), FINISH]
     times = [0, 1, 2, 3, 90_000, 90_001, 90_002, 90_003]
@@ -95,7 +97,7 @@ def test_time_between_does_not_count(path):
     ],
     ids=["whole", "no plan"],
 )
-def test_nothing_to_go_on_with(path, events, closed, words):
+def test_nothing_to_go_on_with(path: Path, events: Sequence[Event] | None, closed: bool, words: str) -> None:
     """A run that is over, and one that never began."""
     if events is None:
         with Journal(path) as opened:
@@ -106,7 +108,7 @@ def test_nothing_to_go_on_with(path, events, closed, words):
         begun(path)
 
 
-def test_nothing_is_judged_on_top_of_damage(path):
+def test_nothing_is_judged_on_top_of_damage(path: Path) -> None:
     """The line is named."""
     written(path, *passed(ONE))
     path.write_bytes(path.read_bytes().replace(b'"pass"', b'"fail"', 1))
@@ -114,7 +116,7 @@ def test_nothing_is_judged_on_top_of_damage(path):
         begun(path)
 
 
-def test_what_it_was_made_with(path):
+def test_what_it_was_made_with(path: Path) -> None:
     """The last one counts; without any, the run cannot be gone on with."""
     later = replace(ENVIRONMENT, facts={"kernel": "6.13"})
     assert made_with(written(path, later))[1] == later
@@ -126,7 +128,7 @@ def test_what_it_was_made_with(path):
 
 
 @pytest.mark.parametrize("name", ["kernel", "suite digest", "driver srcversion", "server digest", "rule set"])
-def test_changes(name):
+def test_changes(name: str) -> None:
     """Whatever a verdict may depend on is told when it is another one, gone or new."""
     assert changes({name: "a", "host name": "x"}, {name: "b", "host name": "y"}) == [f"{name}: a; now b"]
     assert changes({name: "a"}, {}) == [f"{name}: a; now unknown"]
@@ -137,7 +139,7 @@ def test_changes(name):
 # -- folders ----------------------------------------------------------------------------------------------------------
 
 
-def test_two_runs_into_one_folder(tmp_path):
+def test_two_runs_into_one_folder(tmp_path: Path) -> None:
     """The second is told; after the first, the folder is free."""
     with folders.claimed(tmp_path / "out"), pytest.raises(folders.FolderError, match="another run uses it"):
         folders.claimed(tmp_path / "out").__enter__()
@@ -145,14 +147,14 @@ def test_two_runs_into_one_folder(tmp_path):
         pass
 
 
-def test_a_folder_that_cannot_be(tmp_path):
+def test_a_folder_that_cannot_be(tmp_path: Path) -> None:
     """A file is no folder."""
     (tmp_path / "out").touch()
     with pytest.raises(folders.FolderError, match=r"out: File exists; name another folder with --out"):
         folders.claimed(tmp_path / "out").__enter__()
 
 
-def test_leftovers(tmp_path, monkeypatch):
+def test_leftovers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Folders of killed runs are removed, those of living ones and what only looks like one are not."""
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     killed, other, target = tmp_path / f"{folders.PREFIX}killed", tmp_path / "other", tmp_path / "target"
@@ -178,19 +180,21 @@ def test_leftovers(tmp_path, monkeypatch):
     [(["p.yaml"], "profile"), (["--seed=1"], "--seed"), (["--keep-data"], "--keep-data")],
     ids=str,
 )
-def test_a_run_is_resumed_as_it_began(tmp_path, capsys, words, left_out):
+def test_a_run_is_resumed_as_it_began(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], words: Sequence[str], left_out: str
+) -> None:
     """Nothing can be added."""
     assert main(["run", *words, "--resume", str(tmp_path)]) == 2
     assert f"leave out {left_out}" in capsys.readouterr().err
 
 
-def test_no_run(tmp_path, capsys):
+def test_no_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A folder without a run."""
     assert main(["run", "--resume", str(tmp_path)]) == 2
     assert "journal.jsonl: No such file or directory" in capsys.readouterr().err
 
 
-def test_elsewhere(tmp_path, path, capsys):
+def test_elsewhere(tmp_path: Path, path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Paths in a run count from where it was started."""
     written(path, *passed(ONE), closed=False)
     assert main(["run", "--resume", str(tmp_path)]) == 2
@@ -198,18 +202,18 @@ def test_elsewhere(tmp_path, path, capsys):
 
 
 @pytest.fixture
-def short():
+def short() -> Iterator[Path]:
     """A folder for temporary files, in which the path of a socket is not too long."""
     with tempfile.TemporaryDirectory() as folder:
         yield Path(folder)
 
 
 @pytest.mark.parametrize(("records", "rounds"), [(25, 1), (55, 3)])
-def test_killed(tmp_path, project, short, records, rounds):
+def test_killed(tmp_path: Path, project: Path, short: Path, records: int, rounds: int) -> None:
     """kill -9 of the watching process leaves a journal that says so; resumed, each round has each verdict once."""
     out = tmp_path / "out"
     command = [sys.executable, "-m", "vfio_compliance", "run"]
-    keys = {"cwd": project, "stdout": subprocess.DEVNULL, "env": {**os.environ, "TMPDIR": str(short)}}
+    keys: dict[str, Any] = {"cwd": project, "stdout": subprocess.DEVNULL, "env": {**os.environ, "TMPDIR": str(short)}}
     only = ["--only=v1.reserved", "--only=v1.reset.accepted", f"--repeat={rounds}"]
     with subprocess.Popen([*command, "profiles/reference.yaml", f"--out={out}", *only], **keys) as killed:
         deadline = time.monotonic() + 100
@@ -228,7 +232,8 @@ def test_killed(tmp_path, project, short, records, rounds):
     result = summarise(journal.read(out / journal.NAME))
     assert result.stops[0].remedy == journal.GO_ON
     assert subprocess.run([*command, "--resume", str(out)], **keys, check=False).returncode == 0
-    ends = Counter(line.event.case for line in journal.read(out / journal.NAME) if isinstance(line.event, End))
+    lines = [line for line in journal.read(out / journal.NAME) if isinstance(line, journal.Recorded)]
+    ends = Counter(line.event.case for line in lines if isinstance(line.event, End))
     result = summarise(journal.read(out / journal.NAME))
     assert ends == dict.fromkeys((case.id for case in result.cases.values()), rounds)
     assert {case.round for case in result.cases.values()} == {*range(1, rounds + 1)}

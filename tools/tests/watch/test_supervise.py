@@ -8,6 +8,7 @@ import io
 import os
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from vfio_compliance import profiles
 from vfio_compliance.results import inflight, journal, reports
 from vfio_compliance.results.events import Restored
 from vfio_compliance.results.reading import summarise
+from vfio_compliance.results.summary import Summary
 from vfio_compliance.sections import PROFILE
 from vfio_compliance.watch import attempt, supervise
 from vfio_compliance.watch.supervise import RunError
@@ -53,7 +55,7 @@ BRIEF = profiles.Limits(largest_state=1, call=0.1, test=0.1, run=0.1)
 
 
 @pytest.fixture
-def run(tmp_path: Path, project: Path):
+def run(tmp_path: Path, project: Path) -> Callable[..., tuple[int, str]]:
     """Gives a function that watches a test process which runs these lines."""
 
     def start(*lines: str) -> tuple[int, str]:
@@ -70,12 +72,12 @@ def run(tmp_path: Path, project: Path):
     return start
 
 
-def result(tmp_path):
+def result(tmp_path: Path) -> Summary:
     """What the journal says."""
     return summarise(journal.read(tmp_path / "out" / journal.NAME))
 
 
-def test_host_is_put_back(run, tmp_path):
+def test_host_is_put_back(run: Callable[..., tuple[int, str]], tmp_path: Path) -> None:
     """What the test process changed and could not put back is put back, and the journal says so."""
     parameter = tmp_path / "parameter"
     parameter.write_text("as it was\n")
@@ -85,38 +87,39 @@ def test_host_is_put_back(run, tmp_path):
         "os.kill(os.getpid(), signal.SIGKILL)",
     )
     assert parameter.read_text() == "as it was\n"
-    assert Restored(str(parameter)) in [line.event for line in journal.read(tmp_path / "out" / journal.NAME)]
+    lines = [line for line in journal.read(tmp_path / "out" / journal.NAME) if isinstance(line, journal.Recorded)]
+    assert Restored(str(parameter)) in [line.event for line in lines]
     assert "the test process ended early, by signal SIGKILL, in no case, before any call" in " ".join(text.split())
     assert code == 2
 
 
-def test_host_that_cannot_be_put_back(run, tmp_path):
+def test_host_that_cannot_be_put_back(run: Callable[..., tuple[int, str]], tmp_path: Path) -> None:
     """What cannot be put back is told, with what it was."""
     gone = tmp_path / "folder" / "parameter"
     run(f'begin(config).write(Changed("{gone}", "old"))', "os._exit(9)")
     assert f"{gone} could not be restored to 'old': No such file or directory" in result(tmp_path).notes
 
 
-def test_complaint_of_pytest(run):
+def test_complaint_of_pytest(run: Callable[..., tuple[int, str]]) -> None:
     """A run that pytest refuses does not begin, and its complaint is all that is shown."""
     with pytest.raises(RunError, match=r"^do not do that$"):
         run("import pytest", 'raise pytest.UsageError("do not do that")')
 
 
-def test_no_complaint(run):
+def test_no_complaint(run: Callable[..., tuple[int, str]]) -> None:
     """Without one, what was written last is shown."""
     with pytest.raises(RunError, match=r"pytest did not start; the end of .*pytest.log:\nfarewell"):
         run('os.write(2, b"farewell\\n")', "os._exit(1)")
 
 
-def test_what_is_found_is_the_owners(run, tmp_path):
+def test_what_is_found_is_the_owners(run: Callable[..., tuple[int, str]], tmp_path: Path) -> None:
     """Nobody else reads it: a saved state can hold a guest's secrets."""
     run("begin(config).write(FINISH)", "os._exit(0)")
     modes = {path.name: path.stat().st_mode & 0o777 for path in [tmp_path / "out", *(tmp_path / "out").iterdir()]}
     assert modes == {"out": 0o700, journal.NAME: 0o600, supervise.LOG: 0o600, reports.NAME: 0o600}
 
 
-def test_lingering(run, tmp_path, monkeypatch):
+def test_lingering(run: Callable[..., tuple[int, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A test process that has finished but does not go is ended, with all that it started; the result counts."""
     monkeypatch.setattr(attempt, "_ENDING", 0.5)
     code, _ = run(
@@ -134,7 +137,7 @@ def test_lingering(run, tmp_path, monkeypatch):
         time.sleep(0.01)
 
 
-def test_nothing_happens(run, monkeypatch):
+def test_nothing_happens(run: Callable[..., tuple[int, str]], monkeypatch: pytest.MonkeyPatch) -> None:
     """Between two cases, too, a test process has only so much time."""
     monkeypatch.setattr(attempt, "_BETWEEN", 5.0)  # a busy machine needs some of it to begin
     load = profiles.load
@@ -148,26 +151,26 @@ def test_nothing_happens(run, monkeypatch):
 class Chatter:
     """A log of the kernel in which something new always stands."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._file = os.eventfd(1)
 
-    def fileno(self):
+    def fileno(self) -> int:
         return self._file
 
-    def follow(self, process):
+    def follow(self, process: object) -> None:
         pass
 
-    def look(self, case, last):
+    def look(self, case: object, last: object) -> None:
         pass
 
-    def over(self, case, last):
+    def over(self, case: object, last: object) -> list[str]:
         return []
 
-    def close(self):
+    def close(self) -> None:
         os.close(self._file)
 
 
-def test_a_driver_that_logs_without_end(run, monkeypatch):
+def test_a_driver_that_logs_without_end(run: Callable[..., tuple[int, str]], monkeypatch: pytest.MonkeyPatch) -> None:
     """It does not put off the deadline."""
     monkeypatch.setattr(supervise, "_kernel_log", lambda profile: (Chatter(), ""))
     monkeypatch.setattr(attempt, "_BETWEEN", 5.0)
@@ -178,7 +181,7 @@ def test_a_driver_that_logs_without_end(run, monkeypatch):
     assert code == 3
 
 
-def test_folder_for_temporary_files(run, tmp_path):
+def test_folder_for_temporary_files(run: Callable[..., tuple[int, str]], tmp_path: Path) -> None:
     """The test process gets one of its own, which is gone in the end with what was left in it."""
     run(
         "import tempfile",
@@ -190,7 +193,9 @@ def test_folder_for_temporary_files(run, tmp_path):
     assert not Path((tmp_path / "folder").read_text()).parent.exists()
 
 
-def test_options_for_other_runs_of_pytest(run, tmp_path, monkeypatch):
+def test_options_for_other_runs_of_pytest(
+    run: Callable[..., tuple[int, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What the user sets for pytest in general does not reach the suites."""
     monkeypatch.setenv("PYTEST_ADDOPTS", "--no-such-option")
     code, _ = run("begin(config).write(FINISH)", "os._exit(0)")
@@ -210,20 +215,22 @@ GIVING = (
 
 
 @pytest.fixture
-def giving(run, tmp_path: Path, monkeypatch):
+def giving(
+    run: Callable[..., tuple[int, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., Summary]:
     """What comes of a run whose test process runs these lines while the device is given a state."""
     load = profiles.load
     monkeypatch.setattr(profiles, "load", lambda path, kind: dataclasses.replace(load(path, kind), limits=MOVING))
     monkeypatch.setattr(attempt, "_BETWEEN", 1.0)
 
-    def start(*lines: str):
+    def start(*lines: str) -> Summary:
         run(*GIVING, *lines)
         return result(tmp_path)
 
     return start
 
 
-def test_a_call_that_does_not_return(giving):
+def test_a_call_that_does_not_return(giving: Callable[..., Summary]) -> None:
     """It is the answer on the state, and names the call."""
     summary = giving("time.sleep(600)")
     (state,) = summary.states.values()
@@ -232,7 +239,7 @@ def test_a_call_that_does_not_return(giving):
     assert not summary.stops
 
 
-def test_a_process_that_dies_of_it(giving):
+def test_a_process_that_dies_of_it(giving: Callable[..., Summary]) -> None:
     summary = giving("os.kill(os.getpid(), signal.SIGKILL)")
     (state,) = summary.states.values()
     assert state.answer == "no: the test process ended in it"
@@ -240,7 +247,7 @@ def test_a_process_that_dies_of_it(giving):
     assert not summary.stops
 
 
-def test_a_large_state(giving):
+def test_a_large_state(giving: Callable[..., Summary]) -> None:
     """It is no hang as long as calls return, however long it is moved."""
     summary = giving(
         "for _ in range(30): time.sleep(0.1); calls.begin('write', 'region 9', 24, 8)",
@@ -249,7 +256,7 @@ def test_a_large_state(giving):
     assert [state.answer for state in summary.states.values()] == ["yes, the same state"]
 
 
-def test_calls_without_end():
+def test_calls_without_end() -> None:
     """limits.run bounds it all the same."""
     descriptor = inflight.create()
     try:

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import os
 import subprocess
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import pytest
 
@@ -28,7 +30,7 @@ static const struct { unsigned sizes[3]; char name[8], content[4]; } note = {{6,
 TWIN = "static __attribute__((noinline, used)) int twin(volatile int *place) { return *place; }"
 
 
-def build(folder, name, source):
+def build(folder: Path, name: str, source: Sequence[str]) -> Path:
     """A relocatable object with debug information and the identity of its build; gives its path."""
     parts = []
     for number, text in enumerate(source):
@@ -41,10 +43,10 @@ def build(folder, name, source):
 
 
 @pytest.fixture
-def loaded(tmp_path):
+def loaded(tmp_path: Path) -> Callable[[Path, str], None]:
     """Gives a function that stands in for loading a module."""
 
-    def load(path, module):
+    def load(path: Path, module: str) -> None:
         notes = tmp_path / "sys/module" / module / "notes"
         notes.mkdir(parents=True)
         subprocess.run(
@@ -56,24 +58,24 @@ def loaded(tmp_path):
 
 
 @pytest.fixture
-def module(tmp_path, loaded):
+def module(tmp_path: Path, loaded: Callable[[Path, str], None]) -> Path:
     """A module whose name has a dash where the kernel has an underscore, and which is loaded."""
     path = build(tmp_path, "my-driver.ko", [SOURCE, TWIN, f"\n{TWIN}"])
     loaded(path, "my_driver")
     return path
 
 
-def symbols(tmp_path, *places):
+def symbols(tmp_path: Path, *places: Path) -> Symbols:
     return Symbols(places, tmp_path / "sys")
 
 
-def size_of(path, function):
+def size_of(path: Path, function: str) -> int:
     told = subprocess.run(["objdump", "--syms", path], capture_output=True, text=True, check=True).stdout
     return int(next(line.split()[4] for line in told.splitlines() if line.endswith(f" {function}")), 16)
 
 
 @pytest.fixture
-def kernel(tmp_path):
+def kernel(tmp_path: Path) -> Path:
     """A program that stands in for the kernel that runs: it has addresses, and a note before that of its build."""
     (tmp_path / "kernel.c").write_text(f"{SOURCE}\n{NOTE}\nint main(void) {{ int a[2]; return cold(a) + other(1); }}")
     command = ["gcc", "-g", "-O1", "-static", "-no-pie", "-Wl,--build-id=sha1", "kernel.c", "-o", "vmlinux"]
@@ -91,7 +93,7 @@ def kernel(tmp_path):
     return tmp_path / "vmlinux"
 
 
-def test_the_kernel_itself(tmp_path, kernel):
+def test_the_kernel_itself(tmp_path: Path, kernel: Path) -> None:
     """A place that names no module, in a kernel named by its folder, by itself, or as distributions name it."""
     line = f"  in cold+0x0/{size_of(kernel, 'cold'):#x}"
     named = tmp_path / "debug" / f"vmlinux-{os.uname().release}"
@@ -102,7 +104,7 @@ def test_the_kernel_itself(tmp_path, kernel):
 
 
 @pytest.mark.parametrize("notes", [None, b"", b"\0" * 11, b"\xff" * 64, bytes(64)], ids=str)
-def test_another_kernel(tmp_path, kernel, notes):
+def test_another_kernel(tmp_path: Path, kernel: Path, notes: bytes | None) -> None:
     """Notes that are of another build, cut short or absurd, or missing: nothing is said."""
     (tmp_path / "sys/kernel/notes").unlink()
     if notes is not None:
@@ -111,7 +113,7 @@ def test_another_kernel(tmp_path, kernel, notes):
     assert symbols(tmp_path, kernel).decoded(line) == line
 
 
-def test_place(tmp_path, module):
+def test_place(tmp_path: Path, module: Path) -> None:
     """A place in a section of its own, in a module named by its folder or by itself; also where it is seen again."""
     line = f"  in cold+0x0/{size_of(module, 'cold'):#x} [my_driver]"
     for place in (tmp_path, module):
@@ -119,13 +121,13 @@ def test_place(tmp_path, module):
         assert [known.decoded(line) for _ in range(2)] == [f"{line} {tmp_path}/part0.c:5"] * 2
 
 
-def test_identity_in_the_line(tmp_path, module):
+def test_identity_in_the_line(tmp_path: Path, module: Path) -> None:
     """Some kernels print the identity of the build; what fills the gap to the next function counts as its size."""
     line = f"  in cold+0x0/{size_of(module, 'cold') + 8:#x} [my_driver 0123456789abcdef]"
     assert symbols(tmp_path, module).decoded(line) == f"{line} {tmp_path}/part0.c:5"
 
 
-def test_caller(tmp_path, module):
+def test_caller(tmp_path: Path, module: Path) -> None:
     """A caller is named by the call, which is before the place that it goes on at."""
     size = size_of(module, "cold")
     offsets = [
@@ -150,12 +152,12 @@ def test_caller(tmp_path, module):
         "  in cold+0x0/0x100 [../../my_driver]",
     ],
 )
-def test_not_known(tmp_path, module, line):
+def test_not_known(tmp_path: Path, module: Path, line: str) -> None:
     """What is in no module, in none that is there, or may be in two places, is left as it is."""
     assert symbols(tmp_path, module).decoded(line) == line
 
 
-def test_another_build(tmp_path, module):
+def test_another_build(tmp_path: Path, module: Path) -> None:
     """A file of the same name that is another build would tell a wrong line."""
     (tmp_path / "other").mkdir()
     other = build(tmp_path / "other", "my-driver.ko", [SOURCE.replace("* 3", "* 5")])
@@ -164,7 +166,7 @@ def test_another_build(tmp_path, module):
     assert symbols(tmp_path, other, module).decoded(line) != line
 
 
-def test_no_debug_information(tmp_path, module):
+def test_no_debug_information(tmp_path: Path, module: Path) -> None:
     """A stripped module has its functions, but no lines."""
     line = f"  in cold+0x0/{size_of(module, 'cold'):#x} [my_driver]"
     subprocess.run(["strip", "--strip-debug", module], check=True)
@@ -172,7 +174,7 @@ def test_no_debug_information(tmp_path, module):
 
 
 @pytest.mark.parametrize("trouble", ["missing", "failing", "garbage", "slow"])
-def test_tools(tmp_path, module, monkeypatch, trouble):
+def test_tools(tmp_path: Path, module: Path, monkeypatch: pytest.MonkeyPatch, trouble: str) -> None:
     """Tools that are missing, fail, print nonsense or never end cost the line number, and little time."""
     monkeypatch.setattr("vfio_compliance.watch.symbols._PATIENCE", 0.2)
     line = f"  in cold+0x0/{size_of(module, 'cold'):#x} [my_driver]"
@@ -188,7 +190,7 @@ def test_tools(tmp_path, module, monkeypatch, trouble):
     assert symbols(tmp_path, module).decoded(line) == line
 
 
-def test_bounded(tmp_path, module, monkeypatch):
+def test_bounded(tmp_path: Path, module: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A driver that complains without end costs so much time at most: then its places stay as they are."""
     size = size_of(module, "cold")
     known = symbols(tmp_path, module)
@@ -198,7 +200,7 @@ def test_bounded(tmp_path, module, monkeypatch):
     assert known.decoded(lines[1]) == lines[1]
 
 
-def test_named_by_the_user(tmp_path, module, monkeypatch):
+def test_named_by_the_user(tmp_path: Path, module: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The environment names places."""
     monkeypatch.setenv(VARIABLE, f"/nowhere:{module}")
     line = f"  in cold+0x0/{size_of(module, 'cold'):#x} [my_driver]"

@@ -172,9 +172,10 @@ def one_of(what: str, seen: T, allowed: Collection[T], show: Callable[[T], str] 
         raise RuleBroken(what, words, show(seen), compared=_compared(ONE_OF, seen, allowed))
 
 
-def shows(when: str, seen: Iterable[int], expected: Iterable[int]) -> None:
-    """The device shows ``when`` exactly what it must show."""
-    equal(f"observing the device {when}".rstrip(), seen, expected, hexes)
+def shows(when: str, seen: Iterable[int] | None, expected: Iterable[int] | None) -> None:
+    """The device shows ``when`` exactly what it must show; the caller knows that something is expected."""
+    assert expected is not None
+    equal(f"observing the device {when}".rstrip(), [] if seen is None else seen, expected, hexes)
 
 
 def flawless(failure: DeviceError | None) -> None:
