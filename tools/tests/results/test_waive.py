@@ -25,7 +25,7 @@ EVENTS = [
     ended("b[two]", "fail", expected="0", seen="0x2"),
     ended("c[only]", "fail", expected="0", seen=HOSTILE),
     ended("d", "pass"),
-    Death("the server", "was killed by SIGSEGV, without a word", "during read", True, case("d")),
+    Death("the server", "was killed by SIGSEGV, without output", "during read", True, case("d")),
 ]
 GRAVE = [
     ended("e", "fail", expected="0", seen="0x1"),
@@ -61,7 +61,7 @@ def test_the_waivers_are_as_narrow_as_the_failures(tmp_path):
         ("v1.b", "0x1", "test_it.py::test_b[one]"),
         ("v1.b", "0x2", "test_it.py::test_b[two]"),
         ("v1.c", None, "test_it.py::test_c[only]"),
-        ("v1.d", "during read, the server was killed by SIGSEGV, without a word", "test_it.py::test_d"),
+        ("v1.d", "during read, the server was killed by SIGSEGV, without output", "test_it.py::test_d"),
     ]
     assert {(each.kernel, each.driver) for each in found} == {("==6.12.*", "==1.1")}
 

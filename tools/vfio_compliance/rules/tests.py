@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Which test judges which rule: read from the source of the suites, so that nothing has to be imported."""
+"""Which test judges which rule: read from the source of the suites, without importing anything."""
 
 from __future__ import annotations
 

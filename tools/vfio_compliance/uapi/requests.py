@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The numbers of VFIO's requests, without the structures: whoever reads recorded calls need not load cffi for them."""
+"""The numbers of VFIO's requests, without the structures: reading recorded calls does not require cffi."""
 
 from __future__ import annotations
 
