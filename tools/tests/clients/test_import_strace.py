@@ -390,7 +390,7 @@ def test_the_region_that_is_used_as_one(imported):
     ]
     made, records = imported(written([*opened(), *bar, *session()[3:]]))
     assert [each.about for each in records if each.about] == [(9, 0, (), True)]
-    assert any("region 9 of device 0 is taken for the migration region" in note for note in made.notes)
+    assert any("region 9 of device 0 is used as the migration region" in note for note in made.notes)
 
 
 def test_two_regions_may_be_it(imported, tmp_path):
@@ -417,7 +417,7 @@ def test_a_region_at_another_place(imported):
 def test_a_region_that_was_not_used(imported):
     """One that the user names and the client left alone is probably the wrong one."""
     made, _ = imported(written([*opened(), *state(2)]), region=5)
-    assert made.notes == ["region 5 of device 0 was not used in the way a migration region is"]
+    assert made.notes == ["region 5 of device 0 was not used as a migration region is used"]
 
 
 def test_reasons_of_gaps(imported):
@@ -464,7 +464,7 @@ def test_files_of_threads_without_times(tmp_path):
     [
         (b"", "strace: the file is empty"),
         (b"\x7fELF\2\1\1\0\0\0", "strace:1: not a text file: 6 control characters at its beginning"),
-        (b"hello\nworld\n", "strace:1: not written by strace: 0 lines in all that tell of a system call"),
+        (b"hello\nworld\n", "strace:1: not written by strace: only 0 lines with a system call"),
         (b'{"trace":"vfio-compliance"}\n', "strace:1: not written by strace"),
     ],
 )
@@ -476,14 +476,14 @@ def test_files_of_other_programs(imported, text, complaint):
 
 def test_a_file_that_is_not_there(tmp_path):
     """Nor one of a thread."""
-    with pytest.raises(TraceError, match="No such file, nor one with the number of a thread"):
+    with pytest.raises(TraceError, match="no such file, nor one with a thread"):
         import_strace(tmp_path / "nothing", tmp_path / "trace")
 
 
 def test_a_pipe(tmp_path):
     """It would be waited for without end."""
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(TraceError, match="pipe: a pipe, and this has to be read twice; write it to a file first"):
+    with pytest.raises(TraceError, match="pipe: a pipe, but this has to be read twice; write it to a file first"):
         import_strace(tmp_path / "pipe", tmp_path / "trace")
 
 

@@ -59,7 +59,7 @@ def test_every_key_arrives(tmp_path: Path) -> None:
         ("    reason: known\n", "", "3:5: the key `reason` is missing"),
         ("owner: Ann", "owned: Ann", "6:5: unknown key `owned`; did you mean `owner`?"),
         ("format: 1", "format: 1\nname: a", "2:1: unknown key `name`; it belongs to a profile"),
-        ("2999-01-31", "2999-02-31", "7:14: `2999-02-31` is no day of the calendar"),
+        ("2999-01-31", "2999-02-31", "7:14: `2999-02-31` is not a day of the calendar"),
         ('">=6.1, <6.13"', '">=6.13, <6.1"', "10:13: expected a range of versions such as"),
         ('">=6.1, <6.13"', '">=6.13, <6.1"', "found `>=6.13, <6.1`: no version lies in it"),
         ('">=6.1, <6.13"', '"6.1"', "found `6.1`: Invalid specifier: '6.1'"),

@@ -200,7 +200,9 @@ def test_a_sham_kvm_is_left_for_emulation_and_both_consoles_are_kept(
     judged = _boot(tmp_path)
     assert (judged.ending, judged.code) == ("", 0)
     (note,) = [line for line in capsys.readouterr().out.splitlines() if " note " in line]
-    assert "software emulation, because no kernel runs on KVM here: QEMU stopped the machine: KVM internal error" in note
+    assert (
+        "software emulation, because no kernel runs on KVM here: QEMU stopped the machine: KVM internal error" in note
+    )
     folder = tmp_path / "out" / "6.12"
     assert "KVM internal error" in (folder / "console-kvm.log").read_text()
     assert FIRST_LINE in (folder / "console.log").read_text()

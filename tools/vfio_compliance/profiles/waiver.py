@@ -46,7 +46,7 @@ class Waiver:
     )
 
     def same_failure(self, other: Waiver) -> bool:
-        """Whether a failure can be meant by both: nobody could tell then which of them excuses it."""
+        """Whether a failure can match both: then it is unclear which of them excuses it."""
         if self.rule != other.rule:
             return False
         for mine, its in ((self.case, other.case), (self.shows, other.shows)):
@@ -64,7 +64,7 @@ WAIVERS = ListOf(Record(Waiver), "a list of waivers")
 
 
 def conflicts(listed: Sequence[Waiver]) -> Iterator[tuple[int, int]]:
-    """The place of each waiver that is for the same failure as an earlier one, and the place of the first such."""
+    """The place of each waiver that matches the same failure as an earlier one, and the earlier one's place."""
     for index, waiver in enumerate(listed):
         for earlier, other in enumerate(listed[:index]):
             if waiver.same_failure(other):
@@ -78,5 +78,5 @@ def problems(listed: Sequence[Waiver]) -> Iterator[tuple[str, str]]:
         yield f"waivers.{index}.rule", f"`{listed[index].rule}` is waived already; {TELL_APART}"
 
 
-#: What is to be done about it.
-TELL_APART = "`case`, `shows`, `kernel` or `driver` of both has to tell them apart"
+#: What to do about it.
+TELL_APART = "make them differ in `case`, `shows`, `kernel` or `driver`"

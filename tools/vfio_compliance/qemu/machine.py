@@ -74,8 +74,8 @@ class Machine:
     ) -> None:
         """``sysfs`` is the device's folder there, ``name`` this QEMU's name in messages.
 
-        Its firmware is in ``folder``; its trace events go to the file ``log``. ``patience`` is the number of seconds that each
-        step may take. ``strace`` is a command that records the command after it, in the folder of ``log``.
+        Its firmware is in ``folder``; its trace events go to the file ``log``. ``patience`` is the number of seconds
+        that each step may take. ``strace`` is a command that records the command after it, in the folder of ``log``.
         """
         self._program, self._sysfs, self._folder, self.log = program, sysfs, folder, log
         self._strace = strace

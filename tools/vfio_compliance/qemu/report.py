@@ -94,7 +94,7 @@ def _conduct(all_of_them: Sequence[Conduct], folder: Path, width: int) -> Iterat
         "kept": kept - in_part - broken,
         "BROKEN": broken,
         "in part": in_part - broken,
-        "not told": not_told - in_part - broken,
+        "unclear": not_told - in_part - broken,
     }
     yield f"QEMU as a client, by {all_of_them[0].by}"
     for label, clauses in rows.items():

@@ -110,7 +110,7 @@ class Catalogue:
     def hint(self, pattern: str) -> str:
         """The end of a message about a pattern that matches nothing: which names it may have meant.
 
-        Names that contain it, in upper or lower case, at the beginning of a word first; if there are none, similar names,
+        Names that contain it, in any case, at the beginning of a word first; if there are none, names that are similar
         as a whole or in their last part.
         """
         beginnings = sorted({rule.id.rpartition(".")[0] for rule in self})
