@@ -109,10 +109,10 @@ class SecondServer:
 
 
 _SECOND = (
-    "Another device of the same kind, on which a saved state is restored. Left out: it is on the device itself, and "
-    "the rules on two devices are not-run; `none`: there is no other one."
+    "Another device of the same kind, on which a saved state is restored. Left out: on the device itself, and the "
+    "rules on two devices are not-run; `none`: there is no second device."
 )
-_SPARES = "Devices of the same kind that take the device's place, in this order, when it does not come back."
+_SPARES = "Devices of the same kind that replace the device, in this order, if it does not come back."
 _GROUP = ("group", "sysfs")
 
 

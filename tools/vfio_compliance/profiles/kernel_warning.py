@@ -22,7 +22,7 @@ class KernelWarning:
 
     file: str = key(
         Text(f"the path of a source file as the warning has it; {_ONLY}", r"[A-Za-z0-9_+,./-]+\.[chS]"),
-        "The source file as the warning names it, or the end of that: vfio/vfio_main.c.",
+        "The source file as the warning names it, or the end of its path: vfio/vfio_main.c.",
     )
     function: str = key(
         Text(f"the name of a function as the warning has it; {_ONLY}", r"[A-Za-z_][A-Za-z0-9_.]*"),
@@ -31,10 +31,10 @@ class KernelWarning:
     reason: str = key(Prose(), "Why this is accepted for now.")
     expires: datetime.date = key(Date(), "Last day on which it holds; later it is stale.")
     link: str | None = key(Text(), "Where it is tracked.", default=None)
-    owner: str | None = key(Text(), "Who sees to it that it ends.", default=None)
-    kernel: str | None = key(VersionRange(), "Kernels that it holds for, all unless given; in quotes.", default=None)
+    owner: str | None = key(Text(), "Who is responsible for ending it.", default=None)
+    kernel: str | None = key(VersionRange(), "Kernels for which it holds, by default all; in quotes.", default=None)
     sometimes: bool = key(
-        Boolean(), "It does not show in every run: one without it is not reported as stale.", default=False
+        Boolean(), "It does not show in every run: a run without it does not make it stale.", default=False
     )
 
     def problems(self) -> Iterator[tuple[str, str]]:
@@ -49,7 +49,7 @@ class KernelWarning:
         return ends and self.function == other.function and not apart
 
 
-KERNEL_WARNINGS = ListOf(Record(KernelWarning), "a list of warnings of the kernel")
+KERNEL_WARNINGS = ListOf(Record(KernelWarning), "a list of kernel warnings")
 
 
 def conflicts(listed: Sequence[KernelWarning]) -> Iterator[tuple[int, int]]:

@@ -38,7 +38,9 @@ class LeftOut:
 
     rule: str = key(_RULES, "Id of a rule, or its beginning up to the end of a word.")
     reason: str = key(Prose(), "Why they are left out.")
-    kernel: str | None = key(VersionRange(), "Kernels on which they are, all unless given; in quotes.", default=None)
+    kernel: str | None = key(
+        VersionRange(), "Kernels on which they are left out, by default all; in quotes.", default=None
+    )
 
     def covers(self, rule_id: str) -> bool:
         """Whether a rule is among them."""

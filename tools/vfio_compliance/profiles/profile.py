@@ -41,14 +41,14 @@ def _interfaces(names: Sequence[str]) -> ListOf:
 class Limits:
     """Bounds beyond which the suite gives up."""
 
-    largest_state: int = key(Size("1", "1024TiB"), "Bytes of a saved state at most.", default="1GiB")
+    largest_state: int = key(Size("1", "1024TiB"), "The most bytes of a saved state.", default="1GiB")
     call: float = key(Duration("1ms", "24h"), "Longest time one call may take.", default="5s")
     test: float = key(Duration("1ms", "24h"), "Longest time one test may take.", default="30s")
     run: float = key(Duration("1ms", "720h"), "Longest time the whole run may take.", default="10min")
 
     passes: int = key(
         Integer(1, 1 << 20),
-        "How many times a state of more than 1 MiB is saved whole at most; what that does not suffice for is not run.",
+        "The most times that a state of more than 1 MiB is saved whole; cases that need more are not run.",
         default=4,
     )
 
@@ -128,7 +128,7 @@ class Profile:
     )
     waivers: tuple[Waiver, ...] = key(WAIVERS, "Known deviations of the device.", default=())
     kernel_warnings: tuple[KernelWarning, ...] = key(
-        KERNEL_WARNINGS, "Known warnings of the kernel while the device is used.", default=()
+        KERNEL_WARNINGS, "Known kernel warnings while the device is used.", default=()
     )
     skip: tuple[Skip, ...] = key(
         ListOf(Record(Skip), "a list of cases to skip"), "Cases that are left unjudged, and why.", default=()

@@ -147,14 +147,14 @@ class Stimulus:
     )
     window: Window | None = key(
         Record(Window),
-        "The guest memory that the device writes where `dma`, `dirty` and `work` cannot tell it any address. Left out: "
-        "it writes where `$iova` says.",
+        "The guest memory that the device writes if `dma`, `dirty` and `work` cannot choose an address. Left out: it "
+        "writes at `$iova`.",
         default=None,
     )
     visible_state: VisibleState | None = key(
         OrNone(Record(VisibleState)),
         "Shows whether a state arrives. Without it, the rules on what a saved state restores are not-run; `none`: the "
-        "device has no state of its own that could be seen.",
+        "device has no visible state of its own.",
         default=None,
     )
 

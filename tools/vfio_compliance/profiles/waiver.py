@@ -23,7 +23,7 @@ class Waiver:
     )
     reason: str = key(Prose(), "Why this is accepted for now.")
     link: str | None = key(Text(), "Where it is tracked.", default=None)
-    owner: str | None = key(Text(), "Who sees to it that it ends.", default=None)
+    owner: str | None = key(Text(), "Who is responsible for ending it.", default=None)
     expires: datetime.date | None = key(Date(), "Last day on which it holds; later it is stale.", default=None)
     shows: str | None = key(
         Text(),
@@ -35,13 +35,13 @@ class Waiver:
         "Text that the case's name must contain; what fails in another case is not waived.",
         default=None,
     )
-    kernel: str | None = key(VersionRange(), "Kernels that it holds for, all unless given; in quotes.", default=None)
+    kernel: str | None = key(VersionRange(), "Kernels for which it holds, by default all; in quotes.", default=None)
     driver: str | None = key(
-        VersionRange(), "Versions of the driver that it holds for, all unless given; in quotes.", default=None
+        VersionRange(), "Versions of the driver for which it holds, by default all; in quotes.", default=None
     )
     sometimes: bool = key(
         Boolean(),
-        "It does not show in every run, or on every machine: that the rule is kept is not reported as stale.",
+        "It does not show in every run, or on every machine: a run that keeps the rule does not make it stale.",
         default=False,
     )
 

@@ -27,7 +27,7 @@ class WaiverFile:
     format: int = key(OneOfNumbers(FORMAT), "Version of this format.")
     waivers: tuple[Waiver, ...] = key(WAIVERS, "Known deviations of the device.")
     kernel_warnings: tuple[KernelWarning, ...] = key(
-        KERNEL_WARNINGS, "Known warnings of the kernel while the device is used.", default=()
+        KERNEL_WARNINGS, "Known kernel warnings while the device is used.", default=()
     )
 
     source: Source = field(default=Source(), repr=False, compare=False)
