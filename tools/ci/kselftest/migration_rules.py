@@ -3,7 +3,7 @@
 """Judges the device of a profile as a kselftest: only KTAP on stdout; exit code 0 pass, 1 fail, 4 skip.
 
 migration_rules.py [PROFILE] [OPTION OF `vfio-compliance run`]...; without PROFILE the variable VFIO_PROFILE names it.
-All that a run says besides goes to stderr, each line of it a comment of KTAP, since the kernel's runner mixes the two.
+All other output goes to stderr, each line as a KTAP comment, since the kernel's runner mixes the two.
 """
 
 from __future__ import annotations

@@ -253,7 +253,7 @@ def test_a_refusal_names_the_other_interrupts():
     """A PCI device can use one of its kinds at a time, and refuses the next without a reason."""
     interrupts, _ = opened()
     interrupts.enable(1, 0)
-    with pytest.raises(DeviceError, match="enabling interrupt 2, vector 0, beside interrupt 1: "):
+    with pytest.raises(DeviceError, match="enabling interrupt 2, vector 0, with interrupt 1 enabled: "):
         interrupts.enable(2, 0)
 
 

@@ -145,7 +145,7 @@ class Interrupts:
     def _beside(self, index: int) -> str:
         """Which others are enabled, in words: a PCI device can use one kind of interrupt at a time."""
         others = sorted({str(of) for of, _ in self._enabled() if of != index})
-        return f", beside interrupt {enumerated(others, 'and')}" if others else ""
+        return f", with interrupt {enumerated(others, 'and')} enabled" if others else ""
 
     def _forget(self, index: int) -> None:
         for event in self._of(index).values():

@@ -19,7 +19,7 @@ Where: TypeAlias = KernelGroupDevice | VfioUserDevice | None
 
 _BAD = (State.MISSING, State.UNKNOWN)
 
-#: With fewer columns than this beside a thing, its explanation goes below it.
+#: With fewer columns than this next to a thing, its explanation goes below it.
 _NARROW = 40
 
 

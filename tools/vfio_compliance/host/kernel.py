@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What a device behind the running kernel needs of it: an IOMMU, modules, its group, memory that may be locked."""
+"""What a device behind the running kernel needs of it: an IOMMU, modules, its group, lockable memory."""
 
 from __future__ import annotations
 

@@ -98,7 +98,7 @@ class _File:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run is to judge."""
+    """What a run judges."""
 
     name: str
     #: The argument of ``--plan`` for it: a name or a path; empty for the default.

@@ -174,7 +174,7 @@ class FileStep(Step):
 
 @dataclass(frozen=True, kw_only=True)
 class WriteFile(FileStep):
-    """Write a file, all of the text at once."""
+    """Write a file, all of it at once."""
 
     text: Filled = key(
         FileText(),
@@ -184,7 +184,7 @@ class WriteFile(FileStep):
 
 @dataclass(frozen=True, kw_only=True)
 class ReadFile(FileStep):
-    """Read a file. The value is the number in it; where it holds something else, one that is made from its text."""
+    """Read a file. The value is the number in it; if it holds something else, a number made from its content."""
 
     gives = True
 
@@ -195,7 +195,7 @@ class ReadFile(FileStep):
 class WaitFile(FileStep):
     """Read a file again and again until it holds `text`, white space at both ends left out."""
 
-    text: Filled = key(FileText(), "What is to be in it.")
+    text: Filled = key(FileText(), "The content to wait for.")
     within: float = key(Duration("1us", "24h"), "Longest time to wait; then the step has failed.")
 
 

@@ -14,7 +14,7 @@ from ..clients.sources import migration_region
 from ..clients.trace import TraceError
 from ..clients.verdict import Result
 
-#: How a QEMU is recorded: by strace, or by its own trace events alone.
+#: How a QEMU is recorded: by strace, or only by its own trace events.
 STRACE, EVENTS = "strace", "trace events"
 
 #: File name endings of strace's output, of QEMU's trace events, and of a trace made from either.

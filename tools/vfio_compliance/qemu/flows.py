@@ -114,7 +114,7 @@ class Flows:
     #: Where traces of QEMU and, for a time, saved states go.
     folder: Path
     scratch: Path
-    #: What records the QEMUs, besides their own trace events.
+    #: What records the QEMUs, in addition to their own trace events.
     strace: Strace | None = None
     answers: list[Answer] = field(default_factory=list)
     messages: dict[str, None] = field(default_factory=dict)

@@ -26,7 +26,7 @@ _WHOLE, _PART = 4 << 20, 64
 
 @dataclass(frozen=True)
 class Strace:
-    """A strace that works here."""
+    """A usable strace."""
 
     path: str
     options: tuple[str, ...]

@@ -21,7 +21,7 @@ NAME = "qemu.json"
 #: Version of the file's format.
 FORMAT = 1
 
-#: The most messages of QEMU that the text shows; the file has all that were kept.
+#: The most messages of QEMU that are shown; the file has all that were kept.
 _SHOWN = 12
 
 _WORD = {True: "yes", False: "no", None: "not known"}

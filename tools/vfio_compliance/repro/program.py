@@ -56,7 +56,7 @@ class Program:
 def program_of(summary: Summary, case: Case, folder: Path | None = None, before: Sequence[str] = ()) -> Program:
     """The program that shows why a case failed, with all that was done in it, and in the cases ``before`` it.
 
-    ``folder`` is that of the run, where it has the data that was moved. Raises NoProgram.
+    ``folder`` is the run's folder, if it has the moved data. Raises NoProgram.
     """
     registers, contents = registers_of(summary.target.regions), Contents(folder)
     calls = calls_of(summary, case)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The body of a program, statement by statement, in what C and Python have in common: calls of helpers.
 
-The helpers have the same names and arguments in both languages; what they do stands in ``preludes``.
+The helpers have the same names and arguments in both languages; ``preludes`` has their code.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """A program's steps. For what another device may answer differently, steps refer to the step with the answer.
 
-A step is known by the running number of the call that it was made from; others refer to it by that.
+The id of a step is the running number of its call; other steps refer to it by that.
 """
 
 from __future__ import annotations

@@ -96,8 +96,8 @@ def _of_other_cases(summary: Summary, case: Case) -> Iterator[Call]:
 def _once(calls: Iterable[Call]) -> list[Call]:
     """Each call once, in order.
 
-    Those by which the device was first opened are the program's own matter. A reset that was refused before a case,
-    after what another had left, is followed by what stands in for it.
+    Calls that first opened the device are left out: the program opens it itself. A refused reset before a case is left
+    out, too: the calls that replace it follow.
     """
     found = {call.serial: call for call in calls if call.part != OPENING and not _is_refused_reset(call)}
     return [found[serial] for serial in sorted(found)]

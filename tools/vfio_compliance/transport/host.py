@@ -37,7 +37,7 @@ class Host:
         self._groups = root / "sys/kernel/iommu_groups"
 
     def group_file(self, group: int) -> Path:
-        """The file that stands for a group."""
+        """The device file of a group."""
         return self._root / f"dev/vfio/{group}"
 
     def group_of(self, sysfs: str | None) -> int:

@@ -309,7 +309,7 @@ class KernelGroup(Transport):
             buffer = self._spare.pop()
         except IndexError:  # another thread has it
             buffer = _ffi.new("char[]", _SMALL)
-        _ffi.memmove(buffer, _ZEROS, length)  # what a driver leaves out is not to show what was read before
+        _ffi.memmove(buffer, _ZEROS, length)  # bytes that a driver leaves out must not show earlier data
         try:
             count = self._pread(self._device, buffer, length, where.offset + offset)
         except OverflowError:
@@ -331,7 +331,7 @@ class KernelGroup(Transport):
         if length > _LARGE:
             return self._read_much(position, length)
         buffer = self._large.pop() if self._large else _ffi.new("char[]", _LARGE)
-        _ffi.memmove(buffer, _ZEROS, length)  # what a driver leaves out is not to show what was read before
+        _ffi.memmove(buffer, _ZEROS, length)  # bytes that a driver leaves out must not show earlier data
         outcome = self._outcome(self._pread(self._device, buffer, length, position))
         data = _unpack(buffer, min(max(outcome.value, 0), length))
         self._large = [buffer]

@@ -3,7 +3,7 @@
 
 Source: "vfio: KABI for migration interface", v23, Message-ID <1589999088-31477-2-git-send-email-kwankhede@nvidia.com>.
 
-Corrections to the posted text: VFIO_DEVICE_STATE_SET_ERROR names ``VFIO_DEVICE_SATE_SAVING`` and would not
+Corrections to the posted specification: VFIO_DEVICE_STATE_SET_ERROR names ``VFIO_DEVICE_SATE_SAVING`` and would not
 compile (line 263); VFIO_DEVICE_STATE_VALID does not parenthesise its argument (line 255); the default state
 is once spelt ``_RUNNNG`` (line 126).
 """

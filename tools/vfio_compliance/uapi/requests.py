@@ -31,5 +31,5 @@ VFIO_IOMMU_MAP_DMA: Final = io(13)
 VFIO_IOMMU_UNMAP_DMA: Final = io(14)
 VFIO_IOMMU_DIRTY_PAGES: Final = io(17)
 
-#: Those by which a container gives a bitmap of dirty pages.
+#: The requests that return a bitmap of dirty pages.
 BITMAP_REQUESTS: Final = (VFIO_IOMMU_UNMAP_DMA, VFIO_IOMMU_DIRTY_PAGES)

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The type1 IOMMU container: mapping memory for DMA, and tracking which pages a device made dirty.
 
-Corrections to the posted text (v23): the dirty bitmap's size field is ``bitmap.size``, which the text once
+Corrections to the posted specification (v23): the dirty bitmap's size field is ``bitmap.size``, which it once
 calls ``bitmap_size``; the requests are ``_IO`` numbers where comments say ``_IOWR``; the migration capability's
-id is 2, because 1, which the text gives, was already taken by the IOVA range capability (Linux 5.8).
+id is 2, because 1, which it gives, was already taken by the IOVA range capability (Linux 5.8).
 """
 
 from __future__ import annotations

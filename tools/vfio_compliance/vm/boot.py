@@ -103,7 +103,7 @@ class Scratch:
 
     @property
     def plan(self) -> Path:
-        """What the guest is to do."""
+        """The guest's plan."""
         return self.folder / "plan.json"
 
     @property

@@ -33,7 +33,7 @@ def telling_when_full(folder: Path) -> Iterator[None]:
 
 
 class Cache:
-    """Entries are made in a private folder beside their place and appear in it by one rename."""
+    """Entries are made in a private folder next to their place and appear in it by one rename."""
 
     def __init__(self, root: Path) -> None:
         self.root = root.absolute()

@@ -345,7 +345,7 @@ class Connection:
         if 0 < takes < came:
             raise ProtocolViolation(self._about(header), f"at most {counted(takes, 'descriptor')}", f"{came}")
         if not takes:
-            self._remark("sends descriptors that nobody asked for", f"{came} with the {self._about(header)}")
+            self._remark("sends descriptors that were not asked for", f"{came} with the {self._about(header)}")
             close_all(self._descriptors)
         taken = tuple(self._descriptors) if takes else ()
         self._descriptors.clear()

@@ -78,7 +78,7 @@ _POINTER: Final = 8
 
 
 class RegionFiles:
-    """Where each region lies, and the descriptor through which it can be mapped."""
+    """Where each region is, and the descriptor through which it can be mapped."""
 
     def __init__(self) -> None:
         self._known: dict[int, tuple[Placement, int]] = {}

@@ -32,7 +32,7 @@ TAIL: Final = 16 * 1024
 #: sun_path of a UNIX socket address, less its NUL.
 _LONGEST_PATH: Final = 107
 
-#: Seconds from SIGTERM to SIGKILL, and from there until a server that cannot be killed is left alone.
+#: Seconds from SIGTERM to SIGKILL, and from then until a server that cannot be killed is given up.
 _STOP_DEADLINE: Final = 2.0
 
 #: Seconds from SIGTERM to SIGKILL for a server that did not answer.

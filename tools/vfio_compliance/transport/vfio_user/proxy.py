@@ -153,7 +153,7 @@ class _Pump:
                 if self._seen:
                     self._seen.descriptors += len(received)
         if flags & CUT:
-            raise _Ended(f"descriptors of the {self._name} were lost: this process may not open so many")
+            raise _Ended(f"descriptors of the {self._name} were lost: this process may not open that many")
         if not piece and may_end:
             inside = self._header or self._left
             if self._name == "client" and not inside:

@@ -97,17 +97,17 @@ class Header(NamedTuple):
 
 
 class Message(NamedTuple):
-    """A whole message as received; whoever takes it owns the descriptors."""
+    """A whole message as received; its receiver owns the descriptors."""
 
     header: Header
     payload: bytes
     descriptors: tuple[int, ...]
-    #: What came after the payload's fixed part, where it was to be kept apart.
+    #: What followed the payload's fixed part, if it had to be kept apart.
     data: bytes
 
 
 def command_name(number: int) -> str:
-    """The command's name, or its number when there is none."""
+    """The command's name, or its number if it has none."""
     try:
         return Command(number).name
     except ValueError:
