@@ -168,7 +168,7 @@ def test_a_call_that_never_returned_is_a_gap(imported):
     """The process was killed in it; nobody knows whether the driver took it."""
     _, records = imported(written([*opened(), *state(2), access("pwrite64", 0, b"\0\0\0\0", result="?")]))
     assert verbs(records)[-1] == "gap"
-    assert "is not known" in records[-1].why
+    assert "is unknown" in records[-1].why
 
 
 def test_vectors_are_an_access_for_each_buffer(imported):
@@ -185,7 +185,7 @@ def test_vectors_are_an_access_for_each_buffer(imported):
         _, records = imported(written([*opened(), *state(2), call._replace(result="-1 EFAULT (Bad address)")]))
         assert [(each.verb, each.value, each.errno) for each in records[-1:]] == [(verb, -1, 14)]
         _, records = imported(written([*opened(), *state(2), call._replace(result="?")]))
-        assert "is not known" in records[-1].why
+        assert "is unknown" in records[-1].why
 
 
 # Descriptors
@@ -336,7 +336,7 @@ def test_two_descriptors_from_one_group(imported):
     """Names are not in the file: they are taken for two devices, which is said."""
     made, records = imported(written([*opened(), Call(100, "ioctl", (GROUP, GET_DEVICE_FD, "0x5"), "15"), *state(2)]))
     assert [each.device for each in records if each.verb == "open"] == [0, 1]
-    assert any("taken for two devices" in note for note in made.notes)
+    assert any("counted as two devices" in note for note in made.notes)
 
 
 # What strace does not show
@@ -491,7 +491,7 @@ def test_a_trace_that_is_there_stays(tmp_path):
     """No file is overwritten, nor deleted."""
     (tmp_path / "log").write_text(written(session()))
     (tmp_path / "trace").write_text("precious")
-    with pytest.raises(TraceError, match="is there already"):
+    with pytest.raises(TraceError, match="exists already"):
         import_strace(tmp_path / "log", tmp_path / "trace")
     assert (tmp_path / "trace").read_text() == "precious"
 
@@ -522,4 +522,4 @@ def test_the_command(tmp_path, capsys):
     assert json.loads((tmp_path / "log.trace").read_text().splitlines()[0])["maps"] == "seen"
     assert main(["judge", str(tmp_path / "log.trace")]) == 0
     assert main(["import", "strace", str(tmp_path / "log")]) == 2
-    assert "is there already" in capsys.readouterr().err
+    assert "exists already" in capsys.readouterr().err

@@ -172,7 +172,7 @@ def test_gone_before_it_is_given_back(machine):
     """There is nothing left to be undone."""
     bind(machine, NET, "vfio-pci")
     machine.remove(NET)
-    assert "not there any more" in unbind(machine, NET)
+    assert "no longer there" in unbind(machine, NET)
     assert os.listdir(machine.root / RECORDS) == []
 
 

@@ -422,7 +422,7 @@ def test_a_socket_in_use_is_left_alone(client: Start, tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as other:
         other.bind(str(path))
         other.listen()
-        with pytest.raises(SetupError, match="somebody already listens"):
+        with pytest.raises(SetupError, match="another program already listens"):
             client(path=str(path)).open()
     assert path.exists()
 
