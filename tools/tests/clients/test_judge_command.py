@@ -278,7 +278,7 @@ def test_several_devices(tmp_path, judge):
     code, text, _ = judge(str(tmp_path / "trace"))
     assert code == 0
     assert "device 4 was judged" in text
-    assert "--device names: 0, 6" in " ".join(text.split())
+    assert "(choose one with --device): 0, 6" in " ".join(text.split())
     assert judge(str(tmp_path / "trace"), "--device", "6")[0] == 1
     assert judge(str(tmp_path / "trace"), "--device", "0")[0] == 2
     assert judge(str(tmp_path / "trace"), "--device", "0", "--region", "2")[0] == 0

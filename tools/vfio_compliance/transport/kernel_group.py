@@ -34,7 +34,7 @@ from .regions import INFO_SIZE, Placement, map_region, placement
 _ffi: Final = libc.ffi
 _unpack: Final[Any] = _ffi.unpack
 
-#: Accesses up to this many bytes share buffers that are kept; larger ones, up to the second number, share others.
+#: Accesses up to this many bytes share buffers that are kept, and so do larger ones, up to the second number.
 _SMALL: Final = 4096
 _LARGE: Final = 1 << 20
 _ZEROS: Final = bytes(_LARGE)

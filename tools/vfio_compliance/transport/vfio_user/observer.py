@@ -56,7 +56,7 @@ class Sink(Protocol):
         """A client has connected."""
 
     def closed(self) -> None:
-        """It has left, or the server has."""
+        """It has left, or was disconnected."""
 
     def access(
         self,
