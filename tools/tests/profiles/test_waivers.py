@@ -67,7 +67,11 @@ def test_every_key_arrives(tmp_path: Path) -> None:
         ('">=6.1, <6.13"', '"===6.1"', "found `===6.1`: it names no version"),
         ('">=6.1, <6.13"', '" "', "found blank text"),
         ('">=6.1, <6.13"', "6.1", "10:13: YAML reads `6.1` as a number"),
-        ("rule: v1.b", "rule: v1.a", "13:12: `v1.a` is waived already; `case`, `shows`, `kernel` or `driver`"),
+        (
+            "rule: v1.b",
+            "rule: v1.a",
+            "13:12: `v1.a` is waived already; make them differ in `case`, `shows`, `kernel` or `driver`",
+        ),
     ],
 )
 def test_a_mistake_is_named_where_it_is(tmp_path: Path, old: str, new: str, complaint: str) -> None:

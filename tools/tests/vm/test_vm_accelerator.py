@@ -91,7 +91,7 @@ def test_a_machine_that_qemu_has_stopped_is_given_up_at_once(said: str) -> None:
 def test_a_machine_that_ends_before_the_kernel_ran_says_its_last_line(last: str) -> None:
     watched = _Machine().life()
     watched.line(last)
-    assert (last or "no word") in watched.stillborn()
+    assert (last or "no output") in watched.stillborn()
     watched.line(FIRST_LINE)
     assert watched.stillborn() == ""
 
@@ -249,7 +249,7 @@ def test_an_emulation_that_panics_before_all_else_is_booted_again(
     judged = _boot(tmp_path, chosen=chosen)
     assert len(booted) == boots
     assert judged.ending == "panicked"
-    assert ("once more" in capsys.readouterr().out) == (boots == 2)
+    assert ("trying again" in capsys.readouterr().out) == (boots == 2)
 
 
 QEMU = host.which("qemu-system-x86_64")

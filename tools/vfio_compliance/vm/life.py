@@ -75,4 +75,5 @@ class Life:
 
     def stillborn(self) -> str:
         """Why a machine that has ended was never alive, or nothing if its kernel ran."""
-        return "" if self.kernel or self.up else f"it ended before the kernel's first line ({self._last or 'silent'})"
+        last = self._last or "no output"
+        return "" if self.kernel or self.up else f"it ended before the kernel's first line ({last})"
