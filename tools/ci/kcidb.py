@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0-only
-"""Prints one submission for KCIDB, of many runs, under the origin that the database knows the sender by.
+"""Prints one submission for KCIDB, of many runs, under the sender's origin in the database.
 
     tools/ci/kcidb.py ORIGIN RUN... > submission.json
 
@@ -21,7 +21,7 @@ from vfio_compliance.bundle.opening import opened
 from vfio_compliance.results.journal import JournalError
 from vfio_compliance.results.writers import render
 
-#: What may be an origin, by KCIDB's schema.
+#: A valid origin, by KCIDB's schema.
 _ORIGIN = re.compile(r"[a-z0-9_]+")
 
 
@@ -32,13 +32,13 @@ def submission(origin: str, places: list[Path]) -> dict[str, Any]:
         for name, part in json.loads(render("kcidb", opened(place))).items():
             if name == "version":
                 whole[name] = part
-            else:  # several runs are of one kernel, which is told once
+            else:  # several runs have the same kernel, which is listed once
                 whole.setdefault(name, {}).update({each["id"]: each for each in _renamed(part, origin)})
     return {name: part if name == "version" else [*part.values()] for name, part in whole.items()}
 
 
 def _renamed(objects: list[dict[str, Any]], origin: str) -> list[dict[str, Any]]:
-    """The same, of another origin: it stands before each id, too."""
+    """The same with another origin, which is also the prefix of each id."""
     return [
         {
             name: f"{origin}:{value.partition(':')[2]}" if name == "id" or name.endswith("_id") else value
@@ -49,7 +49,7 @@ def _renamed(objects: list[dict[str, Any]], origin: str) -> list[dict[str, Any]]
 
 
 def main(words: list[str]) -> int:
-    """Exit code: 0, or 2 for words or a run that cannot be used."""
+    """Exit code: 0, or 2 for arguments or a run that cannot be used."""
     if len(words) < 2 or not _ORIGIN.fullmatch(words[0]):
         print("usage: kcidb.py ORIGIN RUN...; an ORIGIN has small letters, digits and _", file=sys.stderr)
         return 2

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A step of the build: records in an archive of the source, and in a wheel, what it was made from.
+"""A step of the build: records in a source archive, and in a wheel, what it was made from.
 
 A wheel also gets the files of the top level that it needs, and the digest of each file in it.
 """
@@ -15,17 +15,17 @@ from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-#: Files of the top level that an installation needs as well: how pytest is started on the suites.
+#: Files of the top level that an installation needs, too: they start pytest on the suites.
 _TOP = ("conftest.py", "tox.ini")
 
 
 class Record(BuildHookInterface):
-    """What hatchling calls before it collects files and after the archive is written."""
+    """hatchling calls this before it collects files and after it has written the archive."""
 
     PLUGIN_NAME = "custom"
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
-        """Add the record. An editable installation uses the checkout, and needs none."""
+        """Add the record. An editable installation uses the checkout, and does not need one."""
         if version == "editable":
             return
         sys.path.insert(0, str(Path(self.root, "tools")))

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0-only
-"""Judges the device of a profile as a kselftest does: KTAP alone on stdout; exit code 0 pass, 1 fail, 4 skip.
+"""Judges the device of a profile as a kselftest: only KTAP on stdout; exit code 0 pass, 1 fail, 4 skip.
 
 migration_rules.py [PROFILE] [OPTION OF `vfio-compliance run`]...; without PROFILE the variable VFIO_PROFILE names it.
-All that a run says besides goes to stderr, each line of it a comment of KTAP, since the kernel's runner mixes the two.
+All other output goes to stderr, each line as a KTAP comment, since the kernel's runner mixes the two.
 """
 
 from __future__ import annotations
@@ -56,12 +56,12 @@ def main(words: list[str]) -> int:
         print("KTAP version 1\n1..1\nnot ok 1 vfio-compliance # ERROR there is no report; stderr says why")
         return FAIL
     print(told.rstrip("\n"))
-    # A run that is not whole, or in which a call hung, is no pass and no skip.
+    # An incomplete run, or one in which a call hung, is neither a pass nor a skip.
     return {0: PASS, 4: SKIP}.get(code, FAIL)
 
 
 def absent(device: KernelGroupDevice) -> str:
-    """Why there is no such device for this user, or nothing."""
+    """Why this user cannot have the device, or nothing."""
     host = Host(Path("/"))
     try:
         files = [host.container, host.group_file(host.group_of(device.sysfs) if device.group is None else device.group)]
@@ -69,14 +69,14 @@ def absent(device: KernelGroupDevice) -> str:
         return str(error)
     for file in files:
         if not file.exists():
-            return f"there is no {file}: the kernel has no VFIO, or no driver of VFIO has the device"
+            return f"there is no {file}: the kernel has no VFIO, or the device has no VFIO driver"
         if not os.access(file, os.R_OK | os.W_OK):
             return f"{file} cannot be opened by this user"
     return ""
 
 
 def judged(words: list[str]) -> int:
-    """Exit code of the program; what ends this test ends the run, which still writes its report."""
+    """Exit code of the program; a signal that ends this test ends the run, which still writes its report."""
     path = os.pathsep.join(filter(None, [str(TOOLS), os.environ.get("PYTHONPATH")]))
     with subprocess.Popen(
         [sys.executable, "-m", "vfio_compliance", *words],

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0-only
-"""Hands each rule of a run to LAVA, as a test case: `cases.py RUN`, where `lava-test-case` is.
+"""Reports each rule of a run to LAVA as a test case: `cases.py RUN`, on a machine with `lava-test-case`.
 
 Exit code: 0, or 2 where the run cannot be read or LAVA does not take a case.
 """
@@ -19,7 +19,7 @@ from vfio_compliance.bundle.opening import opened
 from vfio_compliance.results.journal import JournalError
 from vfio_compliance.results.writers import render
 
-#: What KCIDB calls a result, and LAVA. What was not judged is neither a pass nor a skip.
+#: The names of results in KCIDB and in LAVA. A rule that was not judged is neither a pass nor a skip.
 _RESULT = {"PASS": "pass", "FAIL": "fail", "SKIP": "skip", "DONE": "skip", "ERROR": "unknown", "MISS": "unknown"}
 
 
@@ -30,7 +30,7 @@ def main(place: Path) -> int:
         seen: Counter[str] = Counter()
         for test in tests:
             path = test["path"]
-            seen[path] += 1  # what happened outside of any rule has one path, however often it did
+            seen[path] += 1  # everything that happened outside the rules has one path, however often
             name = path if seen[path] == 1 else f"{path}-{seen[path]}"
             subprocess.run(["lava-test-case", name, "--result", _RESULT[test["status"]]], check=True)
     except (JournalError, OSError, subprocess.CalledProcessError) as error:

@@ -60,13 +60,13 @@ class Kernel:
         (Kernel({"vfio": errno.EACCES}), "may not open /dev/vfio/vfio", "run as root, or: chown"),
         (Kernel({"vfio": errno.ENOENT}), "/dev/vfio/vfio cannot be opened: No such file", "modprobe"),
         (Kernel({"12": errno.EACCES}), "may not open /dev/vfio/12", "run as root, or: chown"),
-        (Kernel({"12": errno.EBUSY}), "group 12 is in use", "end whatever has /dev/vfio/12 open"),
+        (Kernel({"12": errno.EBUSY}), "group 12 is in use", "end the process that has /dev/vfio/12 open"),
         (
             Kernel({}, viable=0),
             "group 12 is not viable: other drivers hold devices of it: 0000:01:00.1 (e1000e)",
             "unbind each",
         ),
-        (Kernel({}, busy=True), "the container is busy", "end whatever has /dev/vfio/12 open"),
+        (Kernel({}, busy=True), "the container is busy", "end the process that has /dev/vfio/12 open"),
     ],
     ids=["container forbidden", "no container", "group forbidden", "group in use", "not viable", "container busy"],
 )

@@ -157,7 +157,7 @@ def test_the_log_began_late(imported: Callable[..., tuple[Imported, list[Record]
     ("text", "complaint"),
     [
         ("", "log: the file is empty"),
-        ("hello\n", "log:1: no trace event of VFIO in it; start QEMU with -trace 'vfio_\\*' -D FILE"),
+        ("hello\n", "log:1: there is no trace event of VFIO; start QEMU with -trace 'vfio_\\*' -D FILE"),
         ("\0\1\2", "log:1: not a text file"),
         (f"{OPEN[0]}\nvfio_migration_set_state  (dev) state RUNNING\n", "log:2: a QEMU of 8 or later, .* version 2"),
     ],
@@ -174,5 +174,5 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     """Says what it made, and what the reader has to know."""
     (tmp_path / "log").write_text("".join(f"{each}\n" for each in [*OPEN, *EVENTS]))
     assert main(["import", "qemu", str(tmp_path / "log"), "--trace", str(tmp_path / "made")]) == 0
-    assert "what failed is not in the trace" in " ".join(capsys.readouterr().out.split())
+    assert "failures are not in the trace" in " ".join(capsys.readouterr().out.split())
     assert main(["judge", str(tmp_path / "made")]) in (0, 1)

@@ -403,7 +403,7 @@ def test_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "complaint"),
     [
-        (["--trace", "{here}/there"], "is there already"),
+        (["--trace", "{here}/there"], "exists already"),
         (["--trace", "{here}/no/such/folder"], "No such file"),
         (["--trace", "{here}/new", "--listen", "{here}/there"], "is not a socket"),
         (["--trace", "{here}/new", "--listen", "{here}/no/such/a"], "cannot listen on"),

@@ -106,7 +106,7 @@ def test_nothing_is_overwritten(tmp_path: Path) -> None:
     """A file that is there stays as it is."""
     path = tmp_path / "trace"
     path.write_text("mine")
-    with pytest.raises(TraceError, match="is there already"):
+    with pytest.raises(TraceError, match="exists already"):
         Writer(path, "a test", maps_seen=True)
     assert path.read_text() == "mine"
 

@@ -35,7 +35,7 @@ def test_pieces_have_the_length_asked_for() -> None:
     [
         ([[b"abc", b"de"], [b"fgh"]], ""),
         ([[b"ab", b"cde"], [b"fgh"]], ""),
-        ([[b"abcde"], [b"fgX"]], "other bytes in buffer 2"),
+        ([[b"abcde"], [b"fgX"]], "different bytes in buffer 2"),
         ([[b"fgh"], [b"abcde"]], "5 bytes in buffer 1, not 3"),
         ([[b"abcde"]], "2 buffers, not 1"),
     ],

@@ -217,7 +217,7 @@ def test_a_server(machine: FakeMachine, tmp_path: Path) -> None:
         "No such file or directory: start the server, or correct device.socket",
     )
     (tmp_path / "socket").touch()
-    assert "no socket" in rows(machine, where)[f"socket {path}"][1]
+    assert "not a socket" in rows(machine, where)[f"socket {path}"][1]
     (tmp_path / "socket").unlink()
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(path)

@@ -61,13 +61,13 @@ def stacked(machine: FakeMachine) -> str:
 def held(machine: FakeMachine) -> str:
     (disk(machine) / "holders/md0").mkdir(parents=True)
     made(machine, "sys/class/block/md0", "block", dev="9:0")
-    return "its disk sda1 is a part of md0"
+    return "its disk sda1 is part of md0"
 
 
 def in_a_circle(machine: FakeMachine) -> str:
     (disk(machine) / "holders/dm-0").mkdir(parents=True)
     (made(machine, "sys/class/block/dm-0", "block", dev="253:0") / "holders/dm-0").mkdir(parents=True)
-    return "its disk dm-0 is a part of dm-0"
+    return "its disk dm-0 is part of dm-0"
 
 
 def swap(machine: FakeMachine) -> str:

@@ -89,10 +89,10 @@ def test_a_plan_is_chosen_by_name_or_path(
     ("word", "complaint"),
     [
         ("certificaton", "--plan: there is no plan `certificaton`; did you mean `certification`?"),
-        ("xyz", "--plan: there is no plan `xyz`; there are certification, ci, qemu-edu, smoke, and paths of files"),
+        ("xyz", "--plan: there is no plan `xyz`; expected certification, ci, qemu-edu, smoke, or the path of a file"),
         ("none.yaml", "none.yaml: cannot be read: No such file or directory"),
         ("../plans/ci", "../plans/ci: cannot be read: No such file or directory"),
-        ("", "--plan: there is no plan ``; there are certification, ci, qemu-edu, smoke, and paths of files"),
+        ("", "--plan: there is no plan ``; expected certification, ci, qemu-edu, smoke, or the path of a file"),
     ],
 )
 def test_a_plan_that_is_not_there(word: str, complaint: str) -> None:
@@ -106,7 +106,7 @@ def test_a_plan_that_leaves_out_every_rule(tmp_path: Path) -> None:
         tmp_path, "format: 1\nname: none\nleave_out:\n  - {rule: v1, reason: a}\n  - {rule: dirty, reason: a}\n"
     )
     assert [str(each) for each in found.problems(RULES)] == [
-        f"{tmp_path}/plan.yaml:4:3: every rule is left out; a plan has to leave one, at least"
+        f"{tmp_path}/plan.yaml:4:3: every rule is left out; at least one has to be judged"
     ]
 
 

@@ -72,8 +72,8 @@ ONE_PROBLEM = {
     "unknown key": ("§vendr: me", "unknown key `vendr`; did you mean `vendor`?"),
     "unknown key like none": ("§zzz: me", "unknown key `zzz`"),
     "unknown key inside": ("limits: {§cal: 5s}", "unknown key `cal`; did you mean `call`?"),
-    "duplicate key": ("name: a\n§name: b", "the key `name` stands in line 2 already"),
-    "duplicate key inside": ("limits: {call: 5s, §call: 5s}", "the key `call` stands in line 5 already"),
+    "duplicate key": ("name: a\n§name: b", "the key `name` is in line 2 already"),
+    "duplicate key inside": ("limits: {call: 5s, §call: 5s}", "the key `call` is in line 5 already"),
     "missing key": ("stimulus:\n  §running:\n    changes_within: 1s", "the key `sample` is missing"),
     "key that is true in YAML 1.1": ("§on: 1", "YAML reads the key `on` as true or false"),
     "key that is a number": ("§12: 1", "YAML reads the key `12` as a number"),
@@ -173,7 +173,7 @@ ONE_PROBLEM = {
     "boolean in quotes": ("claims: {precopy_data: §'true'}", "expected `true` or `false`; remove the quotes"),
     "date of no calendar": (
         "waivers: [{rule: v1.a, reason: b, expires: §2027-02-30}]",
-        "`2027-02-30` is no day of the calendar",
+        "`2027-02-30` is not a day of the calendar",
     ),
     "date in another order": (
         "waivers: [{rule: v1.a, reason: b, expires: §31.01.2027}]",
@@ -272,7 +272,7 @@ ONE_PROBLEM = {
     ),
     "second server that nothing starts": (
         device("socket: /s, second: §{}"),
-        "give its `socket`, as there is no `command` that starts a server",
+        "give its `socket`, because no `command` starts a server",
     ),
     "second server that is the first": (
         device("socket: /s, second: {socket: §/s}"),
@@ -354,7 +354,7 @@ ONE_PROBLEM = {
     "long socket path": (device("socket: §/" + "s" * 107), "the path of a socket has at most 107 bytes"),
     "defects without command": (
         device("socket: /s, defects: §{option: '--defect={name}'}"),
-        "`defects` adds arguments to `command`, and there is none",
+        "`defects` adds arguments to `command`, but there is no `command`",
     ),
     "defects without name": (
         device("socket: /s, command: [a], defects: {option: §--defect}"),
@@ -396,14 +396,14 @@ ONE_PROBLEM = {
     "test shorter than a call": ("§limits: {test: 1s}", "`call` (5 s) is longer than `test` (1 s)"),
     "test longer than run": ("limits: {test: §1h}", "`test` (3600 s) is longer than `run` (600 s)"),
     # stimulus
-    "variable in the wrong place": (write("§$iova"), "`$iova` is not known here; expected a number"),
+    "variable in the wrong place": (write("§$iova"), "`$iova` is unknown here; expected a number"),
     "misspelt variable": (
         start("§$iovs"),
-        "`$iovs` is not known here; expected a number, `$iova` or `$length`; did you mean `$iova`?",
+        "`$iovs` is unknown here; expected a number, `$iova` or `$length`; did you mean `$iova`?",
     ),
     "address in a narrow register": (
         start("§$iova", 2),
-        "`$iova` wants a register of 4 or 8 bytes, not 2",
+        "`$iova` needs a register of 4 or 8 bytes, not 2",
     ),
     "value wider than the register": (write("§0x100", 1), "0x100 does not fit into the width of 8 bits"),
     "wait without within": (
@@ -472,7 +472,7 @@ ONE_PROBLEM = {
     ),
     "no memory written, yet by DMA": (
         start("0").replace("{dma", "{dirty: §none, dma"),
-        "`none` says that the device writes no memory, yet `dma` makes it do so",
+        "`none` says that the device writes no memory, but `dma` makes it do so",
     ),
     # setup
     "map outside of the setup": (
@@ -493,7 +493,7 @@ ONE_PROBLEM = {
     ),
     "variable in the setup": (
         "setup: {after_open: [{write: {region: 0, offset: 0, width: 4, value: §$iova}}]}",
-        "`$iova` is not known here; expected a number",
+        "`$iova` is unknown here; expected a number",
     ),
     "setup that waits longer than a test": (
         (
@@ -517,7 +517,7 @@ ONE_PROBLEM = {
     ),
     "waiver twice": (
         "waivers: [{rule: v1.a, reason: a}, {rule: §v1.a, reason: b}]",
-        "`v1.a` is waived already; `case`, `shows`, `kernel` or `driver` of both has to tell them apart",
+        "`v1.a` is waived already; make them differ in `case`, `shows`, `kernel` or `driver`",
     ),
 }
 
@@ -573,17 +573,17 @@ WHOLE_TEXTS = {
         with_part("name: a") + "§---\nname: b\n",
         "a second document starts here; a file holds one profile",
     ),
-    "deep nesting": ("name: " + "[" * 15 + "§" + "[" * 5000, "nested deeper than 16 levels"),
-    "deep nesting of mappings": ("{a: " * 16 + "§" + "{a: " * 5000, "nested deeper than 16 levels"),
-    "deep nesting of both": ("[{a: " * 8 + "§" + "[{a: " * 5000, "nested deeper than 16 levels"),
-    "deep nesting of lists in lines": ("- " * 16 + "§" + "- " * 5000, "nested deeper than 16 levels"),
+    "deep nesting": ("name: " + "[" * 15 + "§" + "[" * 5000, "nested more than 16 levels deep"),
+    "deep nesting of mappings": ("{a: " * 16 + "§" + "{a: " * 5000, "nested more than 16 levels deep"),
+    "deep nesting of both": ("[{a: " * 8 + "§" + "[{a: " * 5000, "nested more than 16 levels deep"),
+    "deep nesting of lists in lines": ("- " * 16 + "§" + "- " * 5000, "nested more than 16 levels deep"),
     "deep nesting of mappings in lines": (
         "".join(f"{' ' * level}{'§' * (level == 16)}a:\n" for level in range(400)),
-        "nested deeper than 16 levels",
+        "nested more than 16 levels deep",
     ),
     "deep nesting after much else": (
         "# a line\n" * 100 + with_part("name: [" + "[" * 14 + "§" + "[" * 5000),
-        "nested deeper than 16 levels",
+        "nested more than 16 levels deep",
     ),
     "control character": ("name: a§\x00b\n", "not text in UTF-8 (character U+0000)"),
     "escape sequence": ("name: a\nvendor: §\x1b[31m\n", "not text in UTF-8 (character U+001B)"),
@@ -690,7 +690,7 @@ def test_a_huge_file_is_not_read(tmp_path: Path) -> None:
     path.write_bytes(b"#" * (256 * 1024 + 1))
     with pytest.raises(ProfileError) as caught:
         load(path, PROFILE)
-    assert str(caught.value) == f"{path}: larger than 256 KiB; this is no profile"
+    assert str(caught.value) == f"{path}: larger than 256 KiB; this is not a profile"
 
 
 def test_thousands_of_mistakes_are_all_told(tmp_path: Path) -> None:

@@ -59,7 +59,7 @@ def test_every_key_arrives(tmp_path: Path) -> None:
         ("    reason: known\n", "", "3:5: the key `reason` is missing"),
         ("owner: Ann", "owned: Ann", "6:5: unknown key `owned`; did you mean `owner`?"),
         ("format: 1", "format: 1\nname: a", "2:1: unknown key `name`; it belongs to a profile"),
-        ("2999-01-31", "2999-02-31", "7:14: `2999-02-31` is no day of the calendar"),
+        ("2999-01-31", "2999-02-31", "7:14: `2999-02-31` is not a day of the calendar"),
         ('">=6.1, <6.13"', '">=6.13, <6.1"', "10:13: expected a range of versions such as"),
         ('">=6.1, <6.13"', '">=6.13, <6.1"', "found `>=6.13, <6.1`: no version is in it"),
         ('">=6.1, <6.13"', '"6.1"', "found `6.1`: Invalid specifier: '6.1'"),
@@ -67,7 +67,11 @@ def test_every_key_arrives(tmp_path: Path) -> None:
         ('">=6.1, <6.13"', '"===6.1"', "found `===6.1`: it names no version"),
         ('">=6.1, <6.13"', '" "', "found blank text"),
         ('">=6.1, <6.13"', "6.1", "10:13: YAML reads `6.1` as a number"),
-        ("rule: v1.b", "rule: v1.a", "13:12: `v1.a` is waived already; `case`, `shows`, `kernel` or `driver`"),
+        (
+            "rule: v1.b",
+            "rule: v1.a",
+            "13:12: `v1.a` is waived already; make them differ in `case`, `shows`, `kernel` or `driver`",
+        ),
     ],
 )
 def test_a_mistake_is_named_where_it_is(tmp_path: Path, old: str, new: str, complaint: str) -> None:

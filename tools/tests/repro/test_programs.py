@@ -245,7 +245,7 @@ def test_nothing_to_look_at():
     """A failure that no call shows gives no program, rather than a wrong one."""
     trace = Trace()
     trace.add("close", "device")
-    with pytest.raises(NoProgram, match="nothing in its calls shows it again"):
+    with pytest.raises(NoProgram, match="its calls do not show the failure again"):
         found(trace, Failure("copying memory", "the same", "others"))
 
 

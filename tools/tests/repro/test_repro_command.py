@@ -60,7 +60,7 @@ def test_it_says_what_it_lacks(broken_run, tmp_path):
     [
         ("v1.reserved.ignores-writes", "did not fail in this run (pass): there is nothing to show"),
         ("v1.reset", "no case of v1.reset was run"),
-        ("test_reserved_reads_zero[walking]", "no case and no rule"),
+        ("test_reserved_reads_zero[walking]", "neither a case nor a rule"),
         ("v1.reserved.reads-zera", "did you mean `v1.reserved.reads-zero`?"),
     ],
 )

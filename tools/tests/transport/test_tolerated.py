@@ -164,7 +164,7 @@ def test_descriptors_that_nobody_asked_for_are_closed(connect: Connect, count: i
 
     client = connect(_answering(answer))
     assert _read(client)[1] == b"good"
-    assert f"descriptors that nobody asked for: {count} with the reply" in client.remarks[0]
+    assert f"descriptors that were not asked for: {count} with the reply" in client.remarks[0]
 
 
 def test_an_answer_with_too_little_room_takes_no_descriptor_away(connect: Connect) -> None:

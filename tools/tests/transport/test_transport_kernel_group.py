@@ -391,7 +391,7 @@ def test_a_group_that_is_not_viable_names_the_others(device: KernelGroup, kernel
         (VFIO_SET_IOMMU, errno.EPERM, "no interrupt remapping"),
         (VFIO_SET_IOMMU, errno.EBUSY, "the container of group 12 is busy"),
         (VFIO_SET_IOMMU, errno.ENODEV, "VFIO_SET_IOMMU with VFIO_TYPE1v2_IOMMU of group 12: No such device"),
-        (VFIO_GROUP_GET_DEVICE_FD, errno.ENODEV, "gives out no device '0000:01:00.0'; it holds 0000:01:00.0"),
+        (VFIO_GROUP_GET_DEVICE_FD, errno.ENODEV, "has no device '0000:01:00.0'; it holds 0000:01:00.0"),
         (VFIO_GROUP_GET_DEVICE_FD, errno.EIO, "the driver refused to open 0000:01:00.0: Input/output error"),
     ],
 )
@@ -410,7 +410,7 @@ def test_a_wrong_name_lists_the_right_ones(kernel: FakeKernel, root: Path) -> No
     """With their drivers."""
     kernel.answers[VFIO_GROUP_GET_DEVICE_FD] = -errno.ENODEV
     error = refused(KernelGroup(KernelGroupSettings("0000:01:00.9", 12, None), root, kernel))
-    assert error.message == "group 12 gives out no device '0000:01:00.9'; it holds 0000:01:00.0 (vfio-pci)"
+    assert error.message == "group 12 has no device '0000:01:00.9'; it holds 0000:01:00.0 (vfio-pci)"
     assert "device.name" in error.remedy
 
 

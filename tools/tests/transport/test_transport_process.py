@@ -95,7 +95,7 @@ def test_a_dead_server_is_started_again(client: Start) -> None:
     assert _who(device)[1] == 0
     assert device.starts == 2
     assert device.take_deaths() == [
-        Death("the server", "was killed by SIGABRT, without a word", "between two connections", asked=False)
+        Death("the server", "was killed by SIGABRT, without output", "between two connections", asked=False)
     ]
 
 
@@ -227,7 +227,7 @@ def test_an_end_with_status_0_under_a_client_is_a_death(client: Start) -> None:
     with pytest.raises(PeerGone):
         device.read(0, 0, 8)
     (death,) = device.take_deaths()
-    assert death.how == "exited with status 0, without a word"
+    assert death.how == "exited with status 0, without output"
     device.close()
     assert not device.remarks
 
@@ -254,7 +254,7 @@ def test_a_death_between_two_calls_is_noticed(client: Start) -> None:
     assert _ended(pidfd)
     os.close(pidfd)
     assert device.take_deaths() == [
-        Death(SERVER, "was killed by SIGBUS, without a word", "while its client was connected", asked=True)
+        Death(SERVER, "was killed by SIGBUS, without output", "while its client was connected", asked=True)
     ]
     with pytest.raises(PeerGone):
         device.read(0, 0, 8)
@@ -268,7 +268,7 @@ def test_a_crash_when_asked_to_end_is_reported(client: Start) -> None:
     device.open()
     device.shutdown()
     assert device.take_deaths() == [
-        Death(SERVER, "was killed by SIGSEGV, without a word", "when it was asked to end", asked=False)
+        Death(SERVER, "was killed by SIGSEGV, without output", "when it was asked to end", asked=False)
     ]
 
 
@@ -422,7 +422,7 @@ def test_a_socket_in_use_is_left_alone(client: Start, tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as other:
         other.bind(str(path))
         other.listen()
-        with pytest.raises(SetupError, match="somebody already listens"):
+        with pytest.raises(SetupError, match="another program already listens"):
             client(path=str(path)).open()
     assert path.exists()
 

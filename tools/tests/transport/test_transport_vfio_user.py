@@ -636,14 +636,14 @@ def test_a_socket_that_is_not_there_is_a_setup_error(tmp_path: object) -> None:
 
 def test_neither_socket_nor_command_is_a_setup_error() -> None:
     """Nothing to reach."""
-    with pytest.raises(SetupError, match="neither a socket nor a command"):
+    with pytest.raises(SetupError, match="neither socket nor command"):
         VfioUser(VfioUserSettings(None, None, 1, 1))
 
 
 def test_a_path_too_long_for_a_socket_is_told(tmp_path: object) -> None:
     """The limit is named."""
     client = VfioUser(VfioUserSettings("/tmp/" + "x" * 120, None, 1, 1))
-    with pytest.raises(SetupError, match="125 bytes, more than the 107"):
+    with pytest.raises(SetupError, match="125 bytes, and a UNIX socket takes at most 107"):
         client.open()
 
 

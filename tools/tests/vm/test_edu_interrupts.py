@@ -105,7 +105,7 @@ def test_one_kind_after_the_other(device: Device) -> None:
     """A PCI device uses one of them at a time; a disabled one is enabled anew, and counts from 0."""
     interrupts = device.interrupts
     interrupts.enable(INTX, 0)
-    with pytest.raises(DeviceError, match=r"enabling interrupt 1, vector 0, beside interrupt 0: .* seen EINVAL"):
+    with pytest.raises(DeviceError, match=r"enabling interrupt 1, vector 0, with interrupt 0 enabled: .* seen EINVAL"):
         interrupts.enable(MSI, 0)
     interrupts.disable(INTX)
     interrupts.enable(MSI, 0)

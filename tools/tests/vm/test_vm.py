@@ -388,10 +388,10 @@ def test_table_fits_a_terminal_and_tells_a_hang_from_a_clean_run() -> None:
     [
         (bytes(0x38) + b"ARM\x64" + bytes(0x1000), "a kernel for arm64"),
         (b"\x7fELF" + bytes(0x1000), "an ELF file"),
-        (b"\x1f\x8b" + bytes(0x1000), "packed by gzip"),
-        (b"", "no kernel"),
-        (b"text", "no kernel"),
-        (bytes(0x202) + b"HdrS\x0c\x02" + bytes(0x1000), "a kernel for 32 bits"),
+        (b"\x1f\x8b" + bytes(0x1000), "compressed by gzip"),
+        (b"", "not a kernel"),
+        (b"text", "not a kernel"),
+        (bytes(0x202) + b"HdrS\x0c\x02" + bytes(0x1000), "a 32-bit kernel"),
     ],
 )
 def test_an_image_for_another_machine_is_not_booted(tmp_path: Path, image: bytes, what: str) -> None:

@@ -92,7 +92,7 @@ def test_a_machine_that_qemu_has_stopped_is_given_up_at_once(said: str) -> None:
 def test_a_machine_that_ends_before_the_kernel_ran_says_its_last_line(last: str) -> None:
     watched = _Machine().life()
     watched.line(last)
-    assert (last or "no word") in watched.stillborn()
+    assert (last or "no output") in watched.stillborn()
     watched.line(FIRST_LINE)
     assert watched.stillborn() == ""
 
@@ -201,7 +201,9 @@ def test_a_sham_kvm_is_left_for_emulation_and_both_consoles_are_kept(
     judged = _boot(tmp_path)
     assert (judged.ending, judged.code) == ("", 0)
     (note,) = [line for line in capsys.readouterr().out.splitlines() if " note " in line]
-    assert "software emulation, for KVM runs no kernel here: QEMU stopped the machine: KVM internal error" in note
+    assert (
+        "software emulation, because no kernel runs on KVM here: QEMU stopped the machine: KVM internal error" in note
+    )
     folder = tmp_path / "out" / "6.12"
     assert "KVM internal error" in (folder / "console-kvm.log").read_text()
     assert FIRST_LINE in (folder / "console.log").read_text()
@@ -248,7 +250,7 @@ def test_an_emulation_that_panics_before_all_else_is_booted_again(
     judged = _boot(tmp_path, chosen=chosen)
     assert len(booted) == boots
     assert judged.ending == "panicked"
-    assert ("once more" in capsys.readouterr().out) == (boots == 2)
+    assert ("trying again" in capsys.readouterr().out) == (boots == 2)
 
 
 QEMU = host.which("qemu-system-x86_64")

@@ -185,7 +185,7 @@ def test_a_deadline_that_was_too_short_is_nobodys_hang(machines: Machines) -> No
     judged = machines.boot("die(); time.sleep(600)", options=["--deadline", "8s", "--continue", "0"])
     assert verdicts(machines.run) == [Verdict.PASS, Verdict.NOT_RUN, Verdict.NOT_RUN]
     (stop,) = machines.run.stops
-    assert "came while the run went on, in " + case(UNDER_WAY) in stop.message
+    assert "came while the run was still going, in " + case(UNDER_WAY) in stop.message
     assert "--deadline" in stop.remedy
     assert judged.code == 2
 

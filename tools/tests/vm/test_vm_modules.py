@@ -62,7 +62,7 @@ def test_a_module_is_known_by_its_file_where_it_has_no_name(module: Callable[...
             (),
             r"was built for 6\.1\.0, and this kernel is 6\.12\.1: build it with make",
         ),
-        ({"name": "x"}, (), "is no kernel module: it does not say which kernel it was built for"),
+        ({"name": "x"}, (), "is not a kernel module: it does not say which kernel it was built for"),
         (
             {"name": "x", "vermagic": "6.12.1 SMP", "parm": "debug:more"},
             ("debgu=1",),
@@ -85,7 +85,7 @@ def test_two_modules_of_one_name_are_refused(module: Callable[..., Path]) -> Non
         modules.own([Given(module("x.ko", **same)), Given(module("y.ko", **same))], KERNEL)
 
 
-@pytest.mark.parametrize(("content", "complaint"), [(None, "No such file"), (b"text", "is no kernel module")])
+@pytest.mark.parametrize(("content", "complaint"), [(None, "No such file"), (b"text", "is not a kernel module")])
 def test_what_is_no_module_is_called_that(tmp_path: Path, content: bytes | None, complaint: str) -> None:
     if host.which("modinfo") is None:
         pytest.skip("there is no modinfo")

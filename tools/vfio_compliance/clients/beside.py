@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A trace of a run of this program, told apart by the cases of the run.
+"""A trace of a run of this program, divided into the cases of the run.
 
-The suite breaks clauses of a client on purpose, and the journal of the run says in which case which. The accesses of
-the trace are followed beside those of the journal, one by one, so that each case is judged as the journal has it, with
-all that only the trace shows. A trace that is not of that run does not fit, and is refused.
+The suite breaks clauses of a client on purpose, and the journal of the run says which, in which case. The accesses of
+the trace are compared with those of the journal, one by one, so that each case is judged as in the journal, with
+everything that only the trace shows. A trace of another run does not fit, and is refused.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from ..uapi.vfio import VFIO_DEVICE_RESET
 from .sources import Entry, Part, Source
 from .trace import TraceError
 
-#: What a call is, for those who compare.
+#: What identifies a call in the comparison.
 _Key: TypeAlias = tuple[object, ...]
 
 BEFORE = "before the first case"
@@ -31,30 +31,30 @@ BEFORE = "before the first case"
 def by_cases(trace: Source, again: Source, run: Source, path: Path) -> Source:
     """``trace`` with a part for each case of ``run``, which is in ``path``.
 
-    ``again`` is the trace once more, to be counted first. Raises TraceError, also while parts are read, where the two
+    ``again`` is the trace once more, to be counted first. Raises TraceError, also while parts are read, if the two
     do not belong together.
     """
     recorded = sum(_is_access(key) for entry in _all(again) if (key := _key(entry)))
     made = sum(_is_access(key) for part in run.parts for key in _keys(part, path))
     if recorded < made:
         raise TraceError(
-            f"{path}: is not the run of this trace: it made {counted(made, 'access')}, the trace has {recorded}"
+            f"{path} is not the run of this trace: it made {counted(made, 'access')}, the trace has {recorded}"
         )
     return replace(trace, parts=_Split(trace, path, recorded - made).parts())
 
 
 class _Split:
-    """Takes the entries of a trace one after the other, for the case that they belong to."""
+    """Takes the entries of a trace one after the other, for their cases."""
 
     def __init__(self, trace: Source, path: Path, before: int) -> None:
         self._entries: Iterator[Entry] = _all(trace)
         self._path = path
         self._before = before
-        #: Mappings that a client may have made, which hold for all cases.
+        #: Mappings that a client may have made, valid for all cases.
         self._maps: list[Entry] = []
 
     def parts(self) -> Iterator[Part]:
-        """One for what was done before the first case, and one for each case."""
+        """One for the time before the first case, and one for each case."""
         from .sources import load
 
         yield Part(self._take(deque([None] * self._before), ()), BEFORE)
@@ -67,17 +67,17 @@ class _Split:
         yield Part(self._entries, "after the last case")
 
     def _take(self, due: deque[_Key | None], after: Iterator[_Key] | tuple[_Key, ...] | list[_Key]) -> Iterator[Entry]:
-        """All up to the accesses that are ``due`` (None: any), then as much as the calls that came ``after`` them."""
+        """All entries up to the accesses that are ``due`` (None: any), then those of the calls ``after`` them."""
         while due:
             entry = next(self._entries, None)
             if entry is None:
-                raise TraceError(f"{self._path}: is not the run of this trace, which ends before the run does")
+                raise TraceError(f"{self._path} is not the run of this trace, which ends before the run does")
             key = _key(entry)
             if key and _is_access(key):
                 expected = due.popleft()
                 if expected is not None and expected != key:
                     raise TraceError(
-                        f"{self._path}: is not the run of this trace, whose access {entry.number} it did not make"
+                        f"{self._path} is not the run of this trace, whose access {entry.number} it did not make"
                     )
             elif entry.access and entry.access.verb == "map" and entry.call is None:
                 self._maps.append(entry)
@@ -92,7 +92,7 @@ class _Split:
                 self._entries = chain([entry], self._entries)  # of the next case
                 return
             while key and rest.popleft() != key:
-                pass  # what no message was sent for
+                pass  # no message was sent for it
             yield entry
 
 
@@ -105,7 +105,7 @@ def _is_access(key: _Key) -> bool:
 
 
 def _key(entry: Entry) -> _Key | None:
-    """What a record of the trace is; None for what no call of a run is."""
+    """What a record of the trace is; None if a run has no such call."""
     return _of_call(entry.call) if entry.call else None
 
 
@@ -113,7 +113,7 @@ def _keys(part: Part, path: Path) -> Iterator[_Key]:
     number = -1
     for entry in part.entries:
         if entry.call is None or entry.number == number:
-            continue  # a call that is repeated has one record, which says how often
+            continue  # a repeated call has one record, which says how often
         number = entry.number
         if entry.call.verb == OMITTED:
             raise TraceError(f"{path}: its journal leaves out calls of {part.case}, so that a trace cannot be followed")

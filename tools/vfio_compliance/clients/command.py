@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""From the files of traces to what is found in them."""
+"""Judges the files of traces."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ def judge_files(
     device: int | None = None,
     run: Path | None = None,
 ) -> Result:
-    """Judge the client of a trace, or of the journal of a run, by the clauses that are a client's to keep.
+    """Judge the client of a trace, or of the journal of a run, by the clauses for clients.
 
-    ``source`` is the trace of the client that saved what this one restored; where only one of the two says which region
-    is the migration region, it is that of the other, too. ``region`` is its index where none says, ``device`` the
-    number of the device where a trace has several. ``run`` is the folder of the run of this program that the trace was
-    recorded of: its cases are judged one by one, and may break what they say they break. Raises TraceError for a file
-    that is none, for a source that gives nothing, and for a run that is another.
+    ``source`` is the trace of the client that saved what this one restored; if only one of the two says which region
+    is the migration region, that holds for both. ``region`` is its index if neither says, ``device`` the number of the
+    device if a trace has several. ``run`` is the folder of this program's run from which the trace was recorded: its
+    cases are judged one by one, and may break what they declare. Raises TraceError for a file that is not a trace, for
+    a source in which nothing was saved, and for the wrong run.
     """
     saved = hint = None
     if source:
@@ -33,7 +33,7 @@ def judge_files(
             raise TraceError(given.damage)
         saved, hint = given.saved, given.source.migration
         if saved is None:
-            raise TraceError(f"{source}: nothing was saved in it")
+            raise TraceError(f"{source}: nothing is saved in it")
     loaded = load(trace, region, device, hint)
     if run:
         loaded = by_cases(loaded, load(trace, region, device, hint), load(run), run)

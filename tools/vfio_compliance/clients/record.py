@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Records what any client does to any vfio-user server, as a trace that can be judged."""
+"""Records any client of any vfio-user server as a trace that can be judged."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from ..transport.vfio_user.proxy import Proxy
 from ..uapi.vfio import VFIO_REGION_INFO_CAP_SPARSE_MMAP, VFIO_REGION_INFO_CAP_TYPE, RegionFlags, ffi
 from .trace import Region, Writer
 
-#: Regions that are told apart, and areas of one.
+#: The most regions, and areas of a region, that are distinguished.
 _MOST_REGIONS, _MOST_AREAS = 4096, 1024
 
 
 class Recording:
-    """Writes down what a proxy sees. Raises TraceError when the disk takes no more."""
+    """Records what a proxy sees. Raises TraceError if the disk is full."""
 
     def __init__(self, writer: Writer) -> None:
         self._writer = writer
@@ -63,24 +63,24 @@ class Recording:
         self._writer.reset(self._seconds(moment.began_ns), moment.took_ns // 1000, code)
 
     def memory(self, moment: Moment, command: int, asked: bytes, code: int) -> None:
-        """A call of what would be the container."""
+        """A call that the kernel's container would take."""
         if told := by_message(command, asked):
             verb, call = told
             took = moment.took_ns // 1000
             self._writer.called(verb, self._seconds(moment.began_ns), took, call, -1 if code else 0, code)
 
     def region(self, moment: Moment, info: bytes, mappable: bool) -> None:
-        """The server has described a region; written down when it is news."""
+        """The server has described a region; recorded if it is new."""
         filled: Any = ffi.from_buffer("struct vfio_region_info *", info)
         index: int = filled.index
         if mappable and len(self._mappable) < _MOST_REGIONS:
             self._mappable.add(index)
         if filled.argsz > len(info):
-            return  # the rest, capabilities first of all, is still to be asked for
+            return  # the rest, above all the capabilities, is still to be asked for
         try:
             region = _region(index, filled, info, index in self._mappable)
         except (DeviceError, struct.error):
-            return  # it says nothing that could be used
+            return  # nothing in it can be used
         if self._regions.get(index) != region and len(self._regions) < _MOST_REGIONS:
             self._regions[index] = region
             self._writer.region(self._seconds(moment.began_ns), region)
@@ -94,7 +94,7 @@ class Recording:
 
 
 def _region(index: int, filled: Any, info: bytes, mappable: bool) -> Region:
-    """What a struct vfio_region_info and its capabilities say. Raises DeviceError, struct.error for nonsense."""
+    """The content of a struct vfio_region_info and its capabilities. Raises DeviceError, struct.error if malformed."""
     flags = RegionFlags(filled.flags)
     chain = parse_chain("region", info, filled.cap_offset, INFO_SIZE) if RegionFlags.CAPS in flags else []
     migration = False
@@ -110,10 +110,10 @@ def _region(index: int, filled: Any, info: bytes, mappable: bool) -> Region:
 
 
 def record(listen: str, connect: str, trace: Path, once: bool, say: Callable[[str], None]) -> None:
-    """Stand between clients and a server and write the trace: until a signal comes or, ``once``, the first one leaves.
+    """Relay between clients and a server and write the trace, until a signal comes or, ``once``, the first one leaves.
 
-    The paths are those of the sockets for clients and of the server. Raises SetupError, TraceError, or OSError when
-    ``listen`` cannot be listened on.
+    The paths are those of the sockets for clients and of the server. Raises SetupError, TraceError, or OSError if it
+    cannot listen on ``listen``.
     """
     with interruptions() as stop, contextlib.ExitStack() as undo:
         proxy = Proxy(listen, connect, say)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What a judge found, as text."""
+"""A judge's findings, as text."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from .verdict import Found, Result
 _CONCLUSION = {
     EXIT_OK: "PASS: every clause that was put to the test was kept",
     EXIT_FAIL: "FAIL: the client breaks clauses",
-    EXIT_BROKEN: "INCOMPLETE: not all of it could be read",
+    EXIT_BROKEN: "INCOMPLETE: a part could not be read",
     EXIT_NOTHING: "NOTHING: no clause was put to the test",
 }
 
 
 def render(result: Result, width: int) -> str:
-    """All of the result, in lines of at most ``width`` columns where words allow it."""
+    """All of the result, in lines of at most ``width`` columns if the words allow it."""
     lines = [*_table(result, width), *_offences(result, width), *_end(result, width)]
-    return "\n".join(printable(line) for line in lines)  # a trace may have texts of anybody
+    return "\n".join(printable(line) for line in lines)  # a trace may contain any text
 
 
 def _table(result: Result, width: int) -> Iterator[str]:
@@ -36,7 +36,7 @@ def _table(result: Result, width: int) -> Iterator[str]:
     rows = {clause: (_standing(result, clause), says) for clause, says in CLAUSES.items()}
     stopped, otherwise = result.closed_stopped, result.closed_otherwise
     often, seldom = counted(stopped, "time"), counted(otherwise, "time")
-    says = f"The device may be stopped before it is closed ({often} it was), or not ({seldom})."
+    says = f"A client may stop the device before closing it ({often}), or not ({seldom})."
     free = next(judge.free for judge in JUDGES if judge.free)
     rows[free] = "free to choose" if stopped or otherwise else "not exercised", says
     column = max(len(standing) for standing, _ in rows.values()) + 2
@@ -57,7 +57,7 @@ def _standing(result: Result, clause: str) -> str:
     if result.provoked[clause] and not words:
         words.append(f"on purpose {counted(result.provoked[clause], 'time')}")
     if result.unclear[clause]:
-        words.append(f"not told {counted(result.unclear[clause].total(), 'time')}")
+        words.append(f"unclear {counted(result.unclear[clause].total(), 'time')}")
     return ", ".join(words) or "not exercised"
 
 
@@ -85,7 +85,7 @@ def _offences(result: Result, width: int) -> Iterator[str]:
 
 
 def _told(entry: Entry, known: Mapping[int, Sequence[Register]]) -> str:
-    """An access in words, without what the trace does not know of it."""
+    """An access in words, without what the trace does not know about it."""
     call = entry.call
     if call is None:
         return ""
@@ -111,7 +111,7 @@ def _end(result: Result, width: int) -> Iterator[str]:
             unclear[reason].append(f"{clause} ({counted(times, 'time')})")
     for reason, told_of in unclear.items():
         yield ""
-        yield from _labelled("not told", f"{', '.join(told_of)}: {reason}", width)
+        yield from _labelled("unclear", f"{', '.join(told_of)}: {reason}", width)
     for remark, times in result.remarks.items():
         yield ""
         yield from _labelled("note", f"{remark} ({counted(times, 'time')})", width)
@@ -121,7 +121,7 @@ def _end(result: Result, width: int) -> Iterator[str]:
     if result.provoked:
         told = ", ".join(f"{clause} {counted(count, 'time')}" for clause, count in sorted(result.provoked.items()))
         yield ""
-        yield from _labelled("note", f"broken on purpose, by cases that provoke the driver so: {told}", width)
+        yield from _labelled("note", f"broken on purpose, by cases that provoke the driver: {told}", width)
     if result.damage:
         yield ""
         yield from _labelled("damaged", result.damage, width)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Where accesses come from: a trace file, or the journal of a run of ours. Read as they are judged, never kept."""
+"""The source of accesses: a trace file, or the journal of one of our runs. They are judged as they are read."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ from ..run.client import Access, ContainerCall, access_verb
 from ..run.container_calls import as_ioctl, of_container
 from .trace import LONGEST_LINE, NAME, Reader, Record, TraceError, refuse_pipe
 
-#: A call that a journal has once, with a count, is judged so often at most: more of the same cannot change anything.
+#: A call that a journal has once, with a count, is judged at most this often: more of the same changes nothing.
 _MOST_REPEATS = 64
 
-#: Other devices in a trace that are named.
+#: The most other devices of a trace that are named.
 _MOST_DEVICES = 16
 
 
-#: Gaps whose reasons are told.
+#: The most gaps whose reasons are reported.
 _GAPS_TOLD = 3
 
 
 class Entry(NamedTuple):
-    """One access; ``access`` is None where it does not concern the migration region."""
+    """One access; ``access`` is None if it does not concern the migration region."""
 
     number: int
-    #: Seconds since the beginning, where that is known.
+    #: Seconds since the beginning, if known.
     time: float | None
     access: Access | None
-    #: To be put into words; None for what no record tells of.
+    #: To be put into words; None for an access without a record.
     call: Call | None
 
 
@@ -45,7 +45,7 @@ class Part:
     """What one client did, to be judged by itself."""
 
     entries: Iterator[Entry]
-    #: Name of the case of a run.
+    #: The name of a run's case.
     case: str = ""
     #: Clauses that it breaks on purpose.
     provokes: tuple[str, ...] = ()
@@ -53,12 +53,12 @@ class Part:
 
 @dataclass
 class Source:
-    """A trace or a run. What is not known before all parts were read is filled in while they are."""
+    """A trace or a run. What is unknown before all parts are read is filled in on the way."""
 
-    #: What it is, for a reader.
+    #: What it is, in words.
     title: str
     parts: Iterator[Part]
-    #: Index of the migration region; None: not known (yet).
+    #: Index of the migration region; None: unknown (yet).
     migration: int | None
     notes: list[str] = field(default_factory=list)
 
@@ -66,8 +66,8 @@ class Source:
 def load(path: Path, region: int | None = None, device: int | None = None, hint: int | None = None) -> Source:
     """What there is to judge at ``path``: a trace, a journal, or the folder of a run.
 
-    ``region`` names the migration region and ``device`` the device, where the trace does not say or has several;
-    ``hint`` is the region where nothing says. Raises TraceError, also while parts are read.
+    ``region`` names the migration region and ``device`` the device, if the trace does not say or has several;
+    ``hint`` is the region if nothing else says. Raises TraceError, also while parts are read.
     """
     if path.is_dir():
         path = path / journal.NAME
@@ -89,7 +89,7 @@ def load(path: Path, region: int | None = None, device: int | None = None, hint:
 
 
 def migration_region(path: Path) -> int | None:
-    """The migration region, if ``path`` is a trace that tells which one it is."""
+    """The migration region, if ``path`` is a trace that shows which one it is."""
     try:
         found = _find(path, None)
     except TraceError:
@@ -108,14 +108,14 @@ def _trace(path: Path, region: int | None, device: int | None, hint: int | None)
 
 
 def _find(path: Path, device: int | None) -> tuple[int, int] | None:
-    """The first migration region that a trace tells of, and whose it is."""
+    """The first migration region in a trace, and its device."""
     reader = Reader(path)
     try:
         for record in reader:
             if record.about and record.about.migration and device in (None, record.device):
                 return record.about.region, record.device
     except TraceError:
-        pass  # who judges it will say so
+        pass  # the judge will say so
     finally:
         reader.close()
     return None
@@ -153,18 +153,18 @@ def _entries(reader: Reader, source: Source, device: int | None) -> Iterator[Ent
             if access and access.called:
                 access = access._replace(message=reader.header.protocol == "vfio-user")
             yield Entry(number, record.time, access, _call(record))
-            # The next client may have mapped as much.
+            # The next client may map as much.
             unseen = areas if record.verb == "open" else ()
         for offset, length in unseen:
             yield Entry(number, record.time, Access("map", offset, length), None)
     if not ended:
-        source.notes.append("the trace has no end: its recorder was stopped short, what came later is not in it")
+        source.notes.append("the trace has no end: its recorder was interrupted, and later accesses are missing")
         yield Entry(0, None, Access("gap"), None)
     if gaps > _GAPS_TOLD:
         source.notes.append(f"{counted(gaps, 'gap')} in all")
     if others:
         told = ", ".join(map(str, sorted(others)))
-        source.notes.append(f"device {device or 0} was judged; the trace has others, which --device names: {told}")
+        source.notes.append(f"device {device or 0} was judged; the trace has others (choose one with --device): {told}")
     if source.migration is None:
         raise TraceError(f"{reader.path}: no record says which region is the migration region; name it with --region")
 
@@ -201,7 +201,7 @@ def _call(record: Record) -> Call:
 
 
 def _container_call(record: Record, called: ContainerCall) -> Call:
-    """As an ioctl, for a reader."""
+    """As an ioctl, in words."""
     number, argument = as_ioctl(record.verb, called)
     return Call(
         *("ioctl", "container", number, len(argument), argument, argument),
@@ -226,7 +226,7 @@ def _cases(path: Path, source: Source) -> Iterator[Part]:
             if isinstance(line, journal.Damaged):
                 raise TraceError(f"{path}:{number}: not a record of a journal: {line.why}")
             if isinstance(line, journal.Cut):
-                continue  # a run that did not get to its end says so by what its journal lacks
+                continue  # the end of its journal shows whether a run was finished
             match line.event:
                 case events.Run(rules=rules):
                     provokes = {rule.id: rule.provokes for rule in rules}

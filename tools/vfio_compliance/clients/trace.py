@@ -6,7 +6,7 @@ The first line is the header:
 ========== ======================================================================================================
 trace      "vfio-compliance"
 version    2
-recorded   what was recorded, for a reader
+recorded   what was recorded, in words
 maps       "seen": each mapping that the client made has a record; "unseen": the recorder cannot see them
 protocol   "kernel" or "vfio-user": whose structures ``argsz`` counts; left out: "kernel"
 began      date and time of the beginning, ISO 8601; may be left out
@@ -16,7 +16,7 @@ Each further line is a record, in the order in which the accesses ended. ``verb`
 began, in seconds since the beginning:
 
 ========== ======================================================================================================
-region     what is known of a region before its first access: region (index), size (bytes; 0 where it is not known),
+region     what is known about a region before its first access: region (index), size (bytes; 0 if unknown),
            areas (list of [offset, length] that can be mapped; empty when none), migration (true for the migration
            region)
 open       a client opened the device
@@ -29,28 +29,28 @@ dma-map    it mapped memory for DMA: argsz, flags, iova, size, value, errno
 dma-unmap  it unmapped memory: the same; with the flag that asks for the dirty bitmap also bitmap
 dirty      VFIO_IOMMU_DIRTY_PAGES: argsz, flags, value, errno; with the flag that asks for the bitmap also iova, size
            and bitmap
-gap        accesses are missing here; why says for what reason, and may be left out
-end        the last line: the recorder ended in an orderly way
+gap        accesses are missing here; why gives the reason, and may be left out
+end        the last line: the recorder ended properly
 ========== ======================================================================================================
 
 ``offset`` and ``length`` are in bytes, in the region. ``value`` is what the call returned: bytes moved, 0 for the
-calls that move none, -1 for a failure, and then ``errno`` says which (0 where it gave none, and otherwise). ``took``
+calls that move none, -1 for a failure; ``errno`` is the error then, 0 if there was none, and for a success. ``took``
 is how long the call took, in microseconds; it may be left out.
 
-``data`` are the bytes that came, or those that were to be written, in hexadecimal: all of them where they are at most
-64; ``sha256`` is their digest where they are more. A read that failed or gave nothing has neither. Where a recorder
-does not know all of the content, the record says ``unknown``: true; ``data`` are then the first bytes that it knows,
-at most 64, or left out. What goes through a mapping has no record at all.
+``data`` are the bytes that were read, or were to be written, in hexadecimal: all of them, if they are at most
+64; for more, ``sha256`` is their digest. A read that failed or gave nothing has neither. If a recorder does
+not know all of the content, the record says ``unknown``: true; ``data`` are then the first bytes that it knows,
+at most 64, or left out. Accesses through a mapping have no record.
 
 ``bitmap`` is {"pgsize", "size", "zero"}: bytes of a page, bytes of memory for the bitmap, and whether that memory was
-zero before the call (left out where that is not known). What the caller's argsz did not reach is left out, and what
-the recorder could not see: without argsz, none of it is known.
+zero before the call (left out if unknown). Fields beyond the caller's argsz, or that the recorder could not see,
+are left out; without argsz, none of them is known.
 
 ``device`` (of open, close, reset, region, map, read, write) and ``container`` (of dma-map, dma-unmap, dirty) are
-numbers that tell several in one trace apart; left out: the number 0. Keys that are not listed are ignored.
+numbers that distinguish several in one trace; left out: the number 0. Keys that are not listed are ignored.
 
-A file that was cut short or is not of this format gives a TraceError that says where and what. Nothing that it says
-can make a reader use more than a line's memory.
+A file that was cut short or is not of this format raises a TraceError that says what is wrong, and where. No
+file can make a reader use more memory than for one line.
 """
 
 from __future__ import annotations
@@ -91,17 +91,17 @@ _PROTOCOLS = ("kernel", "vfio-user")
 
 
 class TraceError(Exception):
-    """A file that is no trace, or a damaged one; the message is ``file:line: what is wrong``."""
+    """A file that is not a trace, or is damaged; the message is ``file:line: what is wrong``."""
 
 
 def refuse_pipe(path: Path) -> None:
-    """Raise TraceError for what can be read once only, and OSError as ``stat`` does."""
+    """Raise TraceError for a file that can be read only once, and OSError as ``stat`` does."""
     if stat.S_ISFIFO(path.stat().st_mode):
-        raise TraceError(f"{path}: a pipe, and this has to be read twice; write it to a file first")
+        raise TraceError(f"{path}: a pipe, but this has to be read twice; write it to a file first")
 
 
 class Region(NamedTuple):
-    """What a trace says of a region."""
+    """A trace's record of a region."""
 
     region: int
     size: int
@@ -129,14 +129,14 @@ class Record(NamedTuple):
     took: int = 0
     #: Of a region record.
     about: Region | None = None
-    #: Of a read or write: ``data`` is not all that moved, and its digest is not known.
+    #: Of a read or write: ``data`` is not all that moved, and the digest is unknown.
     unknown: bool = False
     #: Of a call of the container.
     called: ContainerCall | None = None
-    #: Tell devices and containers apart.
+    #: Distinguish devices and containers.
     device: int = 0
     container: int = 0
-    #: Of a gap, for a reader.
+    #: The reason of a gap, in words.
     why: str = ""
 
 
@@ -171,7 +171,7 @@ class Reader:
                 yield self._record(fields)
 
     def close(self) -> None:
-        """Let go of the file; nothing happens the second time."""
+        """Close the file; a second call does nothing."""
         self._file.close()
 
     def _wrong(self, what: str) -> TraceError:
@@ -350,16 +350,16 @@ def _short(value: object) -> str:
 class Writer:
     """Writes a new trace; each record is one write, so that a recorder that is killed loses none before.
 
-    Each method raises TraceError when the disk takes no more. ``time`` is in seconds, ``took`` in microseconds.
+    Each method raises TraceError if the disk is full. ``time`` is in seconds, ``took`` in microseconds.
     """
 
     def __init__(self, path: Path, recorded: str, *, maps_seen: bool, protocol: str = "kernel") -> None:
-        """``protocol`` is "kernel" or "vfio-user". Raises TraceError when the file cannot be made, or is there."""
+        """``protocol`` is "kernel" or "vfio-user". Raises TraceError if the file cannot be created, or exists."""
         self.path = path
         try:
             self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         except FileExistsError:
-            raise TraceError(f"{path}: is there already; name another file") from None
+            raise TraceError(f"{path} exists already; name another file") from None
         except OSError as error:
             raise TraceError(f"{path}: {error.strerror}") from None
         began = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
@@ -379,7 +379,7 @@ class Writer:
         self._write({"verb": "gap", "time": round(time, 6)} | ({"why": why[:_LONGEST_WHY]} if why else {}))
 
     def region(self, time: float, region: Region, device: int = 0) -> None:
-        """What is known of a region."""
+        """What is known about a region."""
         self._write(
             {
                 "verb": "region",
@@ -393,7 +393,7 @@ class Writer:
         )
 
     def reset(self, time: float, took: int, errno: int, device: int = 0) -> None:
-        """A reset, ``errno`` 0 when it succeeded."""
+        """A reset, ``errno`` 0 if it succeeded."""
         ended = {"value": -1 if errno else 0, "errno": errno, "took": took}
         self._write({"verb": "reset", "time": round(time, 6), **_numbered("device", device), **ended})
 
@@ -413,7 +413,7 @@ class Writer:
     ) -> None:
         """A ``read``, ``write`` or ``map`` at ``place``: region, offset, length.
 
-        No ``data`` with ``sha256``. ``unknown``: more moved than ``data``, which are the first bytes as far as known.
+        There is no ``data`` with ``sha256``. ``unknown``: more moved than ``data``, the known first bytes.
         """
         region, offset, length = place
         fields: dict[str, Any] = {
@@ -446,7 +446,7 @@ class Writer:
         errno: int,
         container: int = 0,
     ) -> None:
-        """A ``dma-map``, ``dma-unmap`` or ``dirty``; what is None in ``call`` is left out."""
+        """A ``dma-map``, ``dma-unmap`` or ``dirty``; fields of ``call`` that are None are left out."""
         fields = {key: each for key, each in call._asdict().items() if each is not None and key != "bitmap"}
         if call.bitmap:
             fields["bitmap"] = {key: each for key, each in call.bitmap._asdict().items() if each is not None}
@@ -454,19 +454,19 @@ class Writer:
         self._write({"verb": verb, "time": round(time, 6), **_numbered("container", container), **fields, **ended})
 
     def close(self, time: float) -> None:
-        """End the trace in an orderly way."""
+        """End the trace properly."""
         try:
             self.simple("end", time)
         finally:
             self._let_go()
 
     def append(self, lines: BinaryIO) -> None:
-        """All records of a file, as encode() made them."""
+        """All records of a file, as made by encode()."""
         while piece := lines.read(_PIECE):
             self._out(piece)
 
     def abandon(self) -> None:
-        """There is to be no trace after all: the file is gone."""
+        """Remove the file: there will be no trace."""
         self._let_go()
         with contextlib.suppress(OSError):
             self.path.unlink()
@@ -482,7 +482,7 @@ class Writer:
     def _out(self, text: bytes) -> None:
         left = memoryview(text)
         try:
-            while left:  # a disk that is nearly full takes a part
+            while left:  # a disk that is nearly full takes only a part
                 left = left[os.write(self._file, left) :]
         except OSError as error:
             raise TraceError(f"{self.path} takes no more: {error.strerror}") from None

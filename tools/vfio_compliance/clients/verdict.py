@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A whole source judged: how often each clause was kept and broken, and the first offences with what surrounds them."""
+"""Judges a source: how often each clause was kept and broken, and the first offences with the accesses around them."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from ..run.ledger import Offence
 from .sources import Entry, Part, Source
 from .trace import TraceError
 
-#: Offences of one clause that are shown, and accesses before and after each.
+#: The most offences of one clause that are shown, and the accesses before and after each.
 _SHOWN, _BEFORE, _AFTER = 3, 4, 2
 
-#: Accesses that are remembered: an offence may show only later.
+#: The accesses that are remembered: an offence may show only later.
 _REMEMBERED = 64
 
 
@@ -35,28 +35,28 @@ class Found:
 
 @dataclass
 class Result:
-    """What came of judging a source."""
+    """The result of judging a source."""
 
     source: Source
     kept: Counter[str] = field(default_factory=Counter)
     broken: Counter[str] = field(default_factory=Counter)
-    #: Broken by a case that says it does so to provoke the driver.
+    #: Broken by a case that declares it, to provoke the driver.
     provoked: Counter[str] = field(default_factory=Counter)
     found: list[Found] = field(default_factory=list)
-    #: Of each clause why it could not be told whether it was kept, with how often.
+    #: Why a clause could not be judged, and how often, for each clause.
     unclear: defaultdict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
     remarks: Counter[str] = field(default_factory=Counter)
     closed_stopped: int = 0
     closed_otherwise: int = 0
     accesses: int = 0
-    #: What was saved last.
+    #: The state that was saved last.
     saved: Any = None
-    #: Why not all of it could be read.
+    #: Why a part of it could not be read.
     damage: str = ""
 
     @property
     def exit_code(self) -> int:
-        """1 when a clause was broken, 2 when not all could be read, 4 when no clause was put to the test, else 0."""
+        """1 if a clause was broken, 2 if a part could not be read, 4 if no clause was put to the test, else 0."""
         if self.broken.total():
             return EXIT_FAIL
         if self.damage:
@@ -65,9 +65,9 @@ class Result:
 
 
 def judge(source: Source, saved: Any = None) -> Result:
-    """Judge all of ``source``; ``saved`` is what another client saved, which this one restores.
+    """Judge all of ``source``; ``saved`` is the state that another client saved and this one restores.
 
-    A source that is damaged is judged up to the damage.
+    A damaged source is judged up to the damage.
     """
     result = Result(source)
     try:
@@ -116,7 +116,7 @@ def _judge_part(result: Result, part: Part, saved: Any) -> None:
 
 
 def _found(offence: Offence, case: str, recent: Iterable[Entry]) -> Found:
-    """An offence with what is remembered of the accesses before it, and of those since."""
+    """An offence with the remembered accesses before it, and those since."""
     before = [entry for entry in recent if entry.number <= offence.access] or list(recent)
     since = [entry for entry in recent if entry.number > offence.access][:_AFTER]
     return Found(offence, case, [*before[-_BEFORE - 1 :], *since], _AFTER - len(since))

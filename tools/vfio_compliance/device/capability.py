@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Capability chains of information structures, read without trusting one byte of them."""
+"""Capability chains of information structures, read without trusting any byte of them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _HEADER = ffi.sizeof("struct vfio_info_cap_header")
 
 
 class MalformedChain(DeviceError):
-    """A chain that loops, or points outside its structure or at a place that no capability can be at."""
+    """A chain that loops, or points outside its structure or to an impossible place."""
 
 
 @dataclass(frozen=True)

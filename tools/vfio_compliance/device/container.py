@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The type1 container: what it says of itself, and its requests, right or wrong."""
+"""The type1 container: its information, and its requests, right or wrong."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .errors import DeviceError, errno_name
 #: argsz and flags; with a range, and page size, size and address of a bitmap.
 _HEAD, _GET = Struct("<II"), Struct("<IIQQQQQ")
 
-#: Larger information than this is taken for nonsense.
+#: Larger information than this counts as malformed.
 _LARGEST_INFO = 1 << 20
 
 
@@ -27,20 +27,20 @@ class Container:
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
-        #: The page sizes, and after which open they were asked for.
+        #: The page sizes, and the open after which they were asked for.
         self._page_sizes, self._asked_after = 0, 0
 
     # -- information ------------------------------------------------------------------------------------------------
 
     @property
     def tells(self) -> bool:
-        """Whether information can be asked for: False where the transport carries no such request."""
+        """Whether information can be asked for: False if the transport carries no such request."""
         return self._transport.kernel or self.try_info(FIXED)[0].errno != errno.ENOTTY
 
     def try_info(self, argsz: int, *, room: int = 0, fill: int = 0) -> tuple[Outcome, bytes]:
-        """VFIO_IOMMU_GET_INFO with this argsz in ``room`` bytes of memory; by default as many as argsz says.
+        """VFIO_IOMMU_GET_INFO with this argsz in ``room`` bytes of memory, by default argsz bytes.
 
-        What was answered, and the memory afterwards, which was ``fill`` in each byte but those of argsz.
+        Returns the answer, and the memory afterwards; before, each byte but those of argsz was ``fill``.
         """
         memory = bytearray([fill]) * max(room or argsz, 4)
         memory[:4] = argsz.to_bytes(4, "little")
@@ -48,9 +48,9 @@ class Container:
         return outcome, bytes(memory)
 
     def info(self) -> ContainerInfo:
-        """The information, whole: asked for again with as much room as the first answer wants.
+        """The whole information: asked for again with as much room as the first answer requires.
 
-        Raises DeviceError for a container that gives none, or one that cannot be used.
+        Raises DeviceError if the container gives none, or none that can be used.
         """
         answer = self._info(FIXED)
         needed = int.from_bytes(answer[:4], "little")
@@ -64,19 +64,19 @@ class Container:
 
     @property
     def no_tracking(self) -> str:
-        """Why no dirty pages are tracked, as a sentence, where nothing announces it."""
+        """Why dirty pages are not tracked, as a sentence, if nothing announces tracking."""
         silent = "no capability says so, and START is refused"
         return self._transport.no_tracking or f"the container offers no dirty page tracking: {silent}"
 
     @property
     def largest_argsz(self) -> int:
-        """The largest argsz that can be asked for."""
+        """The largest argsz that can be used."""
         return self._transport.largest_argsz
 
     def page_sizes(self) -> int:
         """The page sizes that bitmaps may have: bit n for 2^n bytes; 0: no tracking is announced.
 
-        Where transport and device agreed on one it is that. Raises DeviceError as info() does.
+        If transport and device agreed on one, it is that. Raises DeviceError as info() does.
         """
         if self._transport.no_tracking:
             return 0
@@ -86,14 +86,14 @@ class Container:
         return migration.pgsize_bitmap if migration else 0
 
     def known_page_sizes(self) -> int:
-        """As page_sizes(), but asked for once after each open."""
+        """As page_sizes(), but asked for only once after each open."""
         if self._asked_after != self._transport.openings:
             self._page_sizes = self.page_sizes()
             self._asked_after = self._transport.openings
         return self._page_sizes
 
     def largest_bitmap(self) -> int:
-        """Bytes of a bitmap at most; what can be asked for where there is no capability, or one that allows for none.
+        """The most bytes of a bitmap; without a capability, or if it allows none, the most that can be asked for.
 
         Raises DeviceError as info() does.
         """
@@ -137,7 +137,7 @@ class Container:
         return GuardedBuffer(length)
 
     def try_request(self, request: int, argument: Argument) -> Outcome:
-        """Any request with any argument, memory or address; what was answered."""
+        """Any request with any argument, memory or address; returns the answer."""
         return self._transport.ioctl(Target.CONTAINER, request, argument)
 
     @staticmethod
@@ -151,7 +151,7 @@ class Container:
         bitmap: GuardedBuffer | None = None,
         bitmap_size: int = 0,
     ) -> bytearray:
-        """The 48 bytes of VFIO_IOMMU_DIRTY_PAGES with a range; without a bitmap all behind the flags is ones."""
+        """The 48 bytes of VFIO_IOMMU_DIRTY_PAGES with a range; without a bitmap, all bytes after the flags are ones."""
         if bitmap is None:
             return bytearray(_HEAD.pack(argsz, flags) + b"\xff" * (_GET.size - _HEAD.size))
         return Pointing(

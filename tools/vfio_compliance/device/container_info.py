@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What a container says of itself, read without trusting one byte of it."""
+"""A container's information, read without trusting any byte of it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _MIGRATION = ffi.sizeof("struct vfio_iommu_type1_info_cap_migration") - _HEADER
 
 @dataclass(frozen=True)
 class MigrationCapability:
-    """What the container says of dirty page tracking (kabi v23, lines 290-310)."""
+    """What the container says about dirty page tracking (kabi v23, lines 290-310)."""
 
     version: int
     flags: int
@@ -37,10 +37,10 @@ class MigrationCapability:
 
 @dataclass(frozen=True)
 class ContainerInfo:
-    """The answer to VFIO_IOMMU_GET_INFO, whole."""
+    """The whole answer to VFIO_IOMMU_GET_INFO."""
 
     flags: IommuInfoFlags
-    #: Page sizes that can be mapped: bit n for 2^n bytes; 0 when the container does not say.
+    #: Page sizes that can be mapped: bit n for 2^n bytes; 0 if the container does not say.
     iova_pgsizes: int
     chain: list[Capability]
 
@@ -57,7 +57,7 @@ class ContainerInfo:
 
     @property
     def migration(self) -> MigrationCapability | None:
-        """The capability that announces dirty page tracking; None without it. Raises DeviceError for a cut one."""
+        """The capability that announces dirty page tracking; None without it. Raises DeviceError if it is cut short."""
         found = self._find("migration", VFIO_IOMMU_TYPE1_INFO_CAP_MIGRATION, _MIGRATION)
         if found is None:
             return None
@@ -66,7 +66,7 @@ class ContainerInfo:
 
     @property
     def iova_ranges(self) -> list[tuple[int, int]] | None:
-        """First and last address of each range that can be mapped; None when the container does not say.
+        """First and last address of each range that can be mapped; None if the container does not say.
 
         Raises DeviceError for a capability that promises more ranges than it holds.
         """
@@ -80,7 +80,7 @@ class ContainerInfo:
         return [(_number(found, at, 8), _number(found, at + 8, 8)) for at in range(8, 8 + 16 * count, 16)]
 
     def _find(self, name: str, capability: int, least: int) -> Capability | None:
-        """The first link of this id. Raises DeviceError when less than ``least`` bytes follow its header."""
+        """The first link of this id. Raises DeviceError if fewer than ``least`` bytes follow its header."""
         found = next((link for link in self.chain if link.id == capability), None)
         if found and len(found.payload) < least:
             raise DeviceError(

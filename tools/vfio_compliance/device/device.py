@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The device: what it says of itself, its regions, its interrupts, reset."""
+"""The device: its information, regions, interrupts and reset."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from .errors import DeviceError, accepted
 from .interrupts import Interrupts
 from .region import Region
 
-#: More regions or larger information structures than these are taken for nonsense.
+#: More regions or larger information structures than these count as malformed.
 _MOST_REGIONS = 4096
 _LARGEST_INFO = 1 << 20
 
@@ -30,7 +30,7 @@ _REGION_FIXED = ffi.sizeof("struct vfio_region_info")
 
 
 class _Info(NamedTuple):
-    """What the device says of itself."""
+    """The device's information."""
 
     flags: DeviceFlags
     regions: int
@@ -38,10 +38,10 @@ class _Info(NamedTuple):
 
 
 class Device:
-    """An open device. What it says of itself it is asked right after each open, and that is kept until the next.
+    """An open device. Its information is read right after each open, and kept until the next.
 
-    A device may refuse to answer later, in the middle of a migration. A refusal is kept as well: it is raised by
-    whatever needs the answer.
+    A device may refuse to answer later, in the middle of a migration. A refusal is kept, too: it is raised when
+    the answer is needed.
     """
 
     def __init__(self, transport: Transport, set_up: Callable[[Device, str], None] | None = None) -> None:
@@ -54,7 +54,7 @@ class Device:
         self.interrupts = Interrupts(transport, lambda: self._told().irqs)
 
     def open(self) -> None:
-        """Open the device and ask what it is. Raises TransportError; a refused question does not."""
+        """Open the device and read its information. Raises TransportError, but not if the information is refused."""
         self._info = self._regions = self._refusal = None
         self.transport.open()
         try:
@@ -65,7 +65,7 @@ class Device:
         self._set_up(self, "after_open")
 
     def close(self) -> None:
-        """Close it the way a program that ends does: nothing is written before."""
+        """Close it as a program that ends does: without writing anything first."""
         self.transport.close()
 
     def reopen(self) -> None:
@@ -74,7 +74,7 @@ class Device:
         self.open()
 
     def try_reset(self) -> Outcome:
-        """VFIO_DEVICE_RESET; what the driver answered."""
+        """VFIO_DEVICE_RESET; returns the driver's answer."""
         outcome = self.try_request(VFIO_DEVICE_RESET, None)
         if outcome.ok:
             self._set_up(self, "after_reset")
@@ -85,7 +85,7 @@ class Device:
         accepted("resetting the device", self.try_reset())
 
     def try_request(self, request: int, argument: Argument) -> Outcome:
-        """Any request with any argument, memory or address; what was answered."""
+        """Any request with any argument, memory or address; returns the answer."""
         return self.transport.ioctl(Target.DEVICE, request, argument)
 
     def info(self) -> tuple[DeviceFlags, int]:
@@ -95,7 +95,7 @@ class Device:
 
     @property
     def announces_reset(self) -> bool:
-        """Whether the device says that it can be reset. Raises DeviceError."""
+        """Whether the device announces a reset. Raises DeviceError."""
         return DeviceFlags.RESET in self.info()[0]
 
     @property
@@ -107,7 +107,7 @@ class Device:
         return self._regions
 
     def regions_now(self) -> list[Region]:
-        """As ``regions``, but asked for anew, and not kept. Raises DeviceError."""
+        """As ``regions``, but read again, and not kept. Raises DeviceError."""
         return self._regions_of(self._info_now().regions)
 
     def region(self, index: int) -> Region:
@@ -148,7 +148,7 @@ class Device:
         what = f"asking for the information of region {index}"
         answer, info, outcome = self._region_info(index, _REGION_FIXED)
         if outcome.errno == errno.EINVAL:
-            # vfio-pci counts an index for VGA on each PCI device, and refuses it where there is no VGA.
+            # vfio-pci counts an index for VGA on each PCI device, and refuses it if there is no VGA.
             return Region(self.transport, index, 0, RegionFlags(0), [])
         if outcome.ok and _REGION_FIXED < info.argsz <= _LARGEST_INFO:
             answer, info, outcome = self._region_info(index, info.argsz)
@@ -168,7 +168,7 @@ class Device:
         return Region(self.transport, index, info.size, flags, chain)
 
     def _region_info(self, index: int, size: int) -> tuple[Any, Any, Outcome]:
-        """The answer to a question with room for ``size`` bytes: all of them, the structure at their start, success."""
+        """The answer with room for ``size`` bytes: the bytes, the structure at their start, whether it succeeded."""
         answer = ffi.new("uint8_t[]", size)
         info: Any = ffi.cast("struct vfio_region_info *", answer)
         info.argsz, info.index = size, index

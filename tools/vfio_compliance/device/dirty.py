@@ -13,7 +13,7 @@ _GET = ffi.sizeof("struct vfio_iommu_type1_dirty_bitmap") + ffi.sizeof("struct v
 
 
 class DirtyTracker:
-    """What of the memory given to the device was written, page by page."""
+    """Which pages of the device's memory were written."""
 
     def __init__(self, transport: Transport) -> None:
         self._container = Container(transport)
@@ -21,47 +21,47 @@ class DirtyTracker:
     def page_sizes(self) -> int:
         """The page sizes that bitmaps may have, as a bitmap of powers of two; 0: no tracking is offered.
 
-        Raises DeviceError for a container that gives no information, or information that cannot be used.
+        Raises DeviceError if the container gives no information, or none that can be used.
         """
         return self._container.page_sizes()
 
     def largest_bitmap(self) -> int:
-        """Bytes of a bitmap at most, as the container says; as many as can be asked for where it says nothing usable.
+        """The most bytes of a bitmap, by the container's information; if unusable, the most that can be asked for.
 
-        Raises DeviceError for a container that gives information that cannot be used.
+        Raises DeviceError if the container's information cannot be used.
         """
         return self._container.largest_bitmap()
 
     @property
     def no_tracking(self) -> str:
-        """Why no dirty pages are tracked, as a sentence, where nothing announces it."""
+        """Why dirty pages are not tracked, as a sentence, if nothing announces tracking."""
         return self._container.no_tracking
 
     @property
     def offered(self) -> bool:
-        """Whether anything says that pages are tracked, a capability or a START that succeeds."""
+        """Whether anything shows that pages are tracked: a capability, or a START that succeeds."""
         return self._container.offers_tracking
 
     def try_start(self) -> Outcome:
-        """Begin tracking; what was answered."""
+        """Begin tracking; returns the answer."""
         return self._ask(DirtyPagesFlags.START)
 
     def try_stop(self) -> Outcome:
-        """End tracking; what was answered."""
+        """End tracking; returns the answer."""
         return self._ask(DirtyPagesFlags.STOP)
 
     def try_bitmap(self, iova: int, size: int, page: int) -> tuple[Outcome, bytes]:
         """Fetch the bitmap of ``size`` bytes at ``iova``, a bit for each ``page`` bytes in whole 64-bit words.
 
-        What was answered, and the bitmap, which is all zero where the request failed.
+        Returns the answer, and the bitmap, which is all zero if the request failed.
         """
         with GuardedBuffer(bitmap_bytes(-(-size // page)) or 8) as into:
             return self.try_fetch(into, iova, size, page), bytes(into.view)
 
     def try_fetch(self, into: GuardedBuffer, iova: int, size: int, page: int, *, room: int | None = None) -> Outcome:
-        """Fetch a bitmap ``into`` memory of the caller's; what was answered.
+        """Fetch a bitmap ``into`` the caller's memory; returns the answer.
 
-        ``room`` is what the request says of the memory's size, where that is to be wrong.
+        ``room`` is the request's size of the memory, if it is to be wrong.
         """
         request = Container.dirty_request(
             DirtyPagesFlags.GET_BITMAP,

@@ -13,10 +13,10 @@ from ..uapi.type1 import VFIO_IOMMU_MAP_DMA, VFIO_IOMMU_UNMAP_DMA, DmaMapFlags, 
 from ..uapi.vfio import ffi
 from .errors import DeviceError, errno_name
 
-#: Where tests put memory: clear of the usual reserved ranges (interrupts of ARM machines lie at 128 MiB), and below
-#: what a device with 28 address bits reaches.
+#: Where tests put memory: clear of the usual reserved ranges (interrupts of ARM machines are at 128 MiB), and in reach
+#: of a device with 28 address bits.
 IOVA = 0x0900_0000
-#: How much, where it does not matter.
+#: How much, if it does not matter.
 DMA_SIZE = 64 * 1024
 
 _MAP = ffi.sizeof("struct vfio_iommu_type1_dma_map")
@@ -31,10 +31,10 @@ _REQUEST = Struct("<IIQQQQQ")
 class DmaMap:
     """Zeroed memory of ``size`` bytes, mapped at ``iova`` for as long as the block lasts, for reading and writing.
 
-    A ``readonly`` one is mapped for reading alone.
+    A ``readonly`` one is mapped only for reading.
 
-    Entering raises DeviceError when the driver refuses the mapping, SetupError when the host does. What ends the block
-    is not hidden by an unmapping that fails after it.
+    Entering raises DeviceError if the driver refuses the mapping, SetupError if the host does. A failing unmapping does
+    not hide the exception that ended the block.
     """
 
     def __init__(self, transport: Transport, iova: int, size: int, *, readonly: bool = False) -> None:
@@ -51,7 +51,7 @@ class DmaMap:
         return self._memory.view
 
     def look(self, start: int = 0, length: int | None = None) -> bytes:
-        """What the memory holds now, all of it or ``length`` bytes from ``start`` on."""
+        """The memory's present content, all of it or ``length`` bytes from ``start`` on."""
         data = bytes(self.view[start : self.size if length is None else start + length])
         self._transport.tracer.seen(LOOK, "memory", self.iova + start, data)
         return data
@@ -96,10 +96,10 @@ class DmaMap:
             self._memory.release()
 
     def try_unmap(self, into: GuardedBuffer | None = None, page: int = 0, *, room: int | None = None) -> Outcome:
-        """Unmap it; what was answered.
+        """Unmap it; returns the answer.
 
-        With ``into`` the dirty bitmap is asked for, a bit for each ``page`` bytes. ``room`` is what the request says of
-        the bitmap's size, where that is to be wrong.
+        With ``into``, the dirty bitmap is asked for, a bit for each ``page`` bytes. ``room`` is the request's size of
+        the bitmap, if it is to be wrong.
         """
         if into is None:
             argument = unmap_request(self.iova, self.size)[:UNMAP]
@@ -128,7 +128,7 @@ def unmap_request(
     bitmap: GuardedBuffer | None = None,
     bitmap_size: int = 0,
 ) -> bytearray:
-    """The 48 bytes of VFIO_IOMMU_UNMAP_DMA with a bitmap; without one all behind the size is ones."""
+    """The 48 bytes of VFIO_IOMMU_UNMAP_DMA with a bitmap; without one, all bytes after the size are ones."""
     ones = (1 << 64) - 1
     if bitmap is None:
         return bytearray(_REQUEST.pack(argsz, flags, iova, size, ones, ones, ones))

@@ -13,7 +13,7 @@ from ..transport import Outcome, PeerGone, ProtocolViolation
 
 
 def errno_name(number: int) -> str:
-    """``EINVAL (Invalid argument)`` for 22; ``errno 4095`` for a number that the system does not know; 0 is none."""
+    """``EINVAL (Invalid argument)`` for 22; ``errno 4095`` for a number unknown to the system; 0 is no errno."""
     if not number:
         return "an error without an errno"
     known = errno.errorcode.get(number)
@@ -21,9 +21,9 @@ def errno_name(number: int) -> str:
 
 
 class DeviceError(AfterCall):
-    """The driver refused or cut short what a verb asked for, or answered something that cannot be used.
+    """The driver refused a verb's request or did only a part of it, or gave an answer that cannot be used.
 
-    ``what`` says what was done, ``expected`` and ``seen`` what should have come and what came. ``errno`` is that of a
+    ``what`` says what was done, ``expected`` which answer should have come, ``seen`` which came. ``errno`` is that of a
     refusal, None for an answer that cannot be used.
     """
 
@@ -42,7 +42,7 @@ def accepted(what: str, outcome: Outcome) -> None:
 
 
 class StepFailed(DeviceError):
-    """A step of saving or resuming that the driver refused, or answered with something that cannot be used.
+    """A step of saving or resuming that the driver refused, or whose answer cannot be used.
 
     ``step`` names it: a register, ``place``, ``size``, ``data`` or ``end``.
     """
@@ -58,9 +58,9 @@ class Unreachable(DeviceError):
 
 @contextmanager
 def given() -> Iterator[None]:
-    """Steps that a rule stands on and other rules are about.
+    """Steps that a rule depends on, and that other rules judge.
 
-    Raises Unreachable where the driver refuses a step, ends the connection or breaks its protocol.
+    Raises Unreachable if the driver refuses a step, ends the connection or breaks its protocol.
     """
     try:
         yield

@@ -17,10 +17,10 @@ from .errors import DeviceError, accepted
 #: argsz, flags, index, start, count.
 _SET: Final = Struct("<IIIII")
 
-#: Seconds between two looks for an interrupt, at least and at most.
+#: The fewest and the most seconds between two checks for an interrupt.
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.0005, 0.05
 
-#: A device that says it has more vectors at an index is not taken at its word; PCI devices have 2048 at most.
+#: A device that claims more vectors at an index is not believed; PCI devices have at most 2048.
 _MOST_VECTORS: Final = 1 << 16
 
 _NONE, _EVENTFD = IrqSetFlags.DATA_NONE, IrqSetFlags.DATA_EVENTFD
@@ -28,7 +28,7 @@ _TRIGGER, _UNMASK = IrqSetFlags.ACTION_TRIGGER, IrqSetFlags.ACTION_UNMASK
 
 
 class NotEnabled(DeviceError):
-    """A vector that nobody has enabled since the device was opened: a mistake of whoever asks, not of the driver."""
+    """A vector that was not enabled since the device was opened: the caller's mistake, not the driver's."""
 
     def __init__(self, what: str, index: int, vector: int) -> None:
         step = f"enable_irq: {{index: {index}, vector: {vector}}}"
@@ -40,7 +40,7 @@ class _Vector:
 
     def __init__(self, event: Event) -> None:
         self.event = event
-        #: How often it came, and how many of these were waited for.
+        #: How often it came, and how many of these have been waited for.
         self._came = self._waited = 0
 
     def count(self) -> int:
@@ -48,7 +48,7 @@ class _Vector:
         return self._came
 
     def taken(self) -> bool:
-        """Whether there is one that was not waited for; it counts as waited for from now on."""
+        """Whether there is one that has not been waited for; from now on, it counts as waited for."""
         if self._waited == self.count():
             return False
         self._waited += 1
@@ -58,8 +58,8 @@ class _Vector:
 class Interrupts:
     """The interrupts of one device: each has an index, and vectors that count from 0.
 
-    What is enabled is so until the device is closed. A reset changes nothing of it. All verbs raise DeviceError where
-    the driver refuses, or has no such interrupt.
+    What is enabled stays so until the device is closed; a reset does not change it. All verbs raise DeviceError if the
+    driver refuses, or has no such interrupt.
     """
 
     def __init__(self, transport: Transport, indexes: Callable[[], int]) -> None:
@@ -69,10 +69,10 @@ class Interrupts:
         self._vectors: dict[tuple[int, int], _Vector] = {}
 
     def enable(self, index: int, vector: int) -> None:
-        """Have the interrupt reported from now on; once more changes nothing.
+        """Have the interrupt reported from now on; a repeated call changes nothing.
 
-        Where all vectors of the index have to be set up together, those enabled before are set up anew: what comes
-        meanwhile is lost. Raises SetupError when this process can have no more descriptors.
+        If all vectors of the index have to be set up together, those enabled before are set up again: interrupts in
+        between are lost. Raises SetupError if this process can have no more descriptors.
         """
         if (index, vector) in self._enabled():
             return
@@ -87,7 +87,7 @@ class Interrupts:
         self._vectors[index, vector] = added
 
     def disable(self, index: int) -> None:
-        """No vector of the index is reported any more; nothing is done where none is."""
+        """Stop the reports of all vectors of the index; does nothing if there are none."""
         if self._of(index):
             self._set(f"disabling interrupt {index}", _NONE | _TRIGGER, index, 0, 0)
             self._forget(index)
@@ -99,7 +99,7 @@ class Interrupts:
         self._set(what, _NONE | _TRIGGER, index, vector, 1)
 
     def unmask(self, index: int, vector: int) -> None:
-        """Let it come again, where the driver masks a level-triggered interrupt when it fires. Raises NotEnabled."""
+        """Let it come again, if the driver masks a level-triggered interrupt when it fires. Raises NotEnabled."""
         what = f"unmasking interrupt {_both(index, vector)}"
         self._find(what, index, vector)
         self._set(what, _NONE | _UNMASK, index, vector, 1)
@@ -111,9 +111,9 @@ class Interrupts:
         return came
 
     def wait(self, index: int, vector: int, seconds: float) -> bool:
-        """Whether one comes in time that no earlier wait has taken; what came before counts, each for one wait.
+        """Whether one comes in time that no earlier wait has used up; earlier ones count, each for one wait.
 
-        What the device asks for meanwhile is served. Raises NotEnabled, TransportError.
+        The device's requests are served in the meantime. Raises NotEnabled, TransportError.
         """
         awaited = self._find(f"waiting for interrupt {_both(index, vector)}", index, vector)
         end = time.monotonic() + seconds
@@ -128,7 +128,7 @@ class Interrupts:
     # -- what is enabled --------------------------------------------------------------------------------------------
 
     def _enabled(self) -> dict[tuple[int, int], _Vector]:
-        """By index and vector. The end of the device's being open closes the events."""
+        """By index and vector. Closing the device closes the events."""
         self._vectors = {key: each for key, each in self._vectors.items() if not each.event.closed}
         return self._vectors
 
@@ -143,9 +143,9 @@ class Interrupts:
         return found
 
     def _beside(self, index: int) -> str:
-        """Which others are enabled, in words: a PCI device can use one of its kinds of interrupts at a time."""
+        """Which others are enabled, in words: a PCI device can use one kind of interrupt at a time."""
         others = sorted({str(of) for of, _ in self._enabled() if of != index})
-        return f", beside interrupt {enumerated(others, 'and')}" if others else ""
+        return f", with interrupt {enumerated(others, 'and')} enabled" if others else ""
 
     def _forget(self, index: int) -> None:
         for event in self._of(index).values():
@@ -177,7 +177,7 @@ class Interrupts:
         if IrqInfoFlags.NORESIZE not in flags or (before and vector < max(before)):
             self._attach(what, index, vector, [event])
             return
-        # How many there are is fixed by the first request, until the last is given up.
+        # The first request fixes their number, until the last is given up.
         if before:
             self._set(what, _NONE | _TRIGGER, index, 0, 0)
         try:
@@ -187,7 +187,7 @@ class Interrupts:
             raise
 
     def _restore(self, what: str, index: int, before: dict[int, Event]) -> None:
-        """Have reported what was; where even that is refused nothing is enabled any more."""
+        """Restore the earlier reports; if even that is refused, nothing is enabled any more."""
         try:
             if before:
                 self._attach_all(what, index, before)
@@ -206,8 +206,8 @@ class Interrupts:
         argument = bytearray(_SET.pack(_SET.size + len(data), flags, index, start, count) + data)
         outcome = self._transport.ioctl(Target.DEVICE, VFIO_DEVICE_SET_IRQS, argument)
         accepted(what, outcome)
-        if outcome.value:  # so says vfio-pci when the machine has too few interrupts left
-            raise DeviceError(what, "success", f"{outcome.value}: so many vectors and no more can be had")
+        if outcome.value:  # vfio-pci's answer if the machine has too few interrupts left
+            raise DeviceError(what, "success", f"{outcome.value}: no more than this many vectors are available")
 
 
 def _both(index: int, vector: int) -> str:

@@ -87,15 +87,15 @@ class Region:
         return None
 
     def changes_for_good(self) -> None:
-        """What is done to the device now outlives a return to where its user begins."""
+        """Note that what is done to the device now outlives a return to its user's starting point."""
         self._transport.lasting = True
 
     def try_read(self, offset: int, length: int) -> tuple[Outcome, bytes]:
-        """One read of ``length`` bytes; what the driver answered, and the bytes that came."""
+        """One read of ``length`` bytes; returns the driver's answer, and the bytes that came."""
         return self._transport.read(self.index, offset, length)
 
     def try_write(self, offset: int, data: bytes) -> Outcome:
-        """One write of ``data``; what the driver answered."""
+        """One write of ``data``; returns the driver's answer."""
         return self._transport.write(self.index, offset, data)
 
     def read_bytes(self, offset: int, length: int) -> bytes:
@@ -130,7 +130,7 @@ class Region:
         self.write_bytes(offset, value.to_bytes(width, "little"))
 
     def view(self, offset: int, length: int) -> memoryview | None:
-        """``length`` bytes in a mapping, to be released after use; None where not all are mappable.
+        """``length`` bytes in a mapping, to be released after use; None if not all are mappable.
 
         Raises DeviceError.
         """
@@ -142,7 +142,7 @@ class Region:
         return view
 
     def fill(self, offset: int, data: bytes) -> bool:
-        """Write ``data`` through a mapping; False where not all of the place is mappable. Raises DeviceError."""
+        """Write ``data`` through a mapping; False if not all of the place is mappable. Raises DeviceError."""
         found = self._mapped(offset, len(data))
         if found:
             found[0][found[1] : found[1] + len(data)] = data
@@ -162,7 +162,7 @@ class Region:
     def _mapped(self, offset: int, length: int) -> tuple[mmap.mmap, int] | None:
         """The mapping of the area that holds ``length`` bytes at ``offset``, and where in it they start.
 
-        Raises DeviceError when what is announced as mappable cannot be mapped.
+        Raises DeviceError if an area that is announced as mappable cannot be mapped.
         """
         for area in self.areas:
             if area.offset <= offset and offset + length <= area.offset + area.size:
@@ -177,7 +177,7 @@ class Region:
         return None
 
     def count_pass(self) -> None:
-        """Take note that a whole state was read through this region."""
+        """Note that a whole state was read through this region."""
         self._transport.tracer.counts.passes += 1
 
     def pause(self, seconds: float) -> None:
@@ -193,5 +193,5 @@ class Region:
 
 
 def tell(outcome: Outcome) -> str:
-    """What a read or write answered, in words."""
+    """The answer to a read or write, in words."""
     return errno_name(outcome.errno) if outcome.value < 0 else counted(outcome.value, "byte")

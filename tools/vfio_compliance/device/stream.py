@@ -15,7 +15,7 @@ PIECE = 1 << 20
 
 
 class Buffer(NamedTuple):
-    """One buffer of a state: where it lay in the region, its bytes, and how many of the state came before it."""
+    """One buffer of a state: its offset in the region, its size, and how many bytes of the state precede it."""
 
     offset: int
     size: int
@@ -23,9 +23,9 @@ class Buffer(NamedTuple):
 
 
 class Stream:
-    """The buffers of a state in the order in which they were read; the data is opaque, and lies in a temporary file.
+    """The buffers of a state in the order in which they were read; the data is opaque, and is kept in a temporary file.
 
-    Memory does not grow with the state.
+    Memory use does not grow with the state.
     """
 
     def __init__(self) -> None:
@@ -35,9 +35,9 @@ class Stream:
         self.total = 0
 
     def add(self, offset: int, pieces: Iterable[bytes | memoryview]) -> Buffer:
-        """Append a buffer that lay at ``offset``. Raises what ``pieces`` raises, and OSError for a full disk.
+        """Append a buffer that was at ``offset``. Raises what ``pieces`` raises, and OSError for a full disk.
 
-        Each piece is stored before the next one is asked for, so that a view may show something else by then.
+        Each piece is stored before the next one is asked for, so that a view may be reused.
         """
         start = self.total
         for piece in pieces:
@@ -60,18 +60,18 @@ class Stream:
         return [buffer.size for buffer in self.buffers]
 
     def difference(self, other: Stream) -> str:
-        """Where ``other`` is not the same, in words; nothing when all of it is, buffer by buffer. Raises OSError."""
+        """How ``other`` differs, in words; empty if it is the same, buffer by buffer. Raises OSError."""
         if len(self.buffers) != len(other.buffers):
             return f"{counted(len(self.buffers), 'buffer')}, not {len(other.buffers)}"
         for number, (mine, its) in enumerate(zip(self.buffers, other.buffers, strict=True), 1):
             if mine.size != its.size:
                 return f"{counted(mine.size, 'byte')} in buffer {number}, not {its.size}"
             if any(one != another for one, another in zip(self.pieces(mine), other.pieces(its), strict=True)):
-                return f"other bytes in buffer {number}"
+                return f"different bytes in buffer {number}"
         return ""
 
     def same_at_end(self) -> int:
-        """How many buffers at the end of the state are the same one: place, size and bytes. Raises OSError."""
+        """How many buffers at the end of the state are identical: place, size and bytes. Raises OSError."""
         if not self.buffers:
             return 0
         last = self.buffers[-1]

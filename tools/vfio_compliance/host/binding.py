@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Giving a device on PCI to a driver of VFIO's, and back to the one that it had."""
+"""Binds a PCI device to a VFIO driver, and gives it back to the driver that it had."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ from .uses import uses
 
 _UNDO: Final = "`vfio-compliance unbind {}` gives it back"
 
-#: Characters of a wrong word that are shown.
+#: The most characters of a wrong word that are shown.
 _SHOWN: Final = 80
 
-#: Seconds for the file of a group to come.
+#: Seconds to wait for the file of a group.
 _PATIENCE: Final = 5.0
 _LOOK: Final = 0.05
 
 
 def bind(machine: Machine, address: str, driver: str, *, force: bool = False) -> list[str]:
-    """Bind a device to ``driver``; a line for each thing that is worth knowing then.
+    """Bind a device to ``driver``; returns lines for the user.
 
-    How it was is on disk before anything is changed. What fails in the middle is undone. ``force``: also where that
-    takes a disk or a network away that is in use. Raises HostError.
+    The present state is written to disk before anything is changed, and a failure undoes what was done. ``force``: even
+    if a disk or a network in use is taken away. Raises HostError.
     """
     address = _checked(address)
     device = PciDevice(machine, address)
     if not device.present:
         raise HostError(f"there is no device {address} on PCI: correct the address (lspci -D lists them)")
     if device.is_bridge:
-        raise HostError(f"{address} is a bridge: VFIO takes no such device; name one behind it")
+        raise HostError(f"{address} is a bridge: VFIO does not take bridges; name a device behind it")
     if not is_name(driver) or not has_driver(machine, driver):
-        raise HostError(f"there is no driver {driver[:_SHOWN]!r} for devices on PCI: load its module with modprobe")
+        raise HostError(f"there is no driver {driver[:_SHOWN]!r} for PCI devices: load its module with modprobe")
     with alone(machine):
         record = Record(machine, address)
         known = record.read()
@@ -44,12 +44,12 @@ def bind(machine: Machine, address: str, driver: str, *, force: bool = False) ->
             return [f"{address} is bound to {driver} already; {kept}", *_group(machine, device)]
         if device.group is None:
             raise HostError(
-                f"{address} belongs to no IOMMU group: switch VT-d or AMD-Vi on in the firmware, and boot with "
+                f"{address} belongs to no IOMMU group: switch on VT-d or AMD-Vi in the firmware, and boot with "
                 "intel_iommu=on or amd_iommu=on"
             )
         if not force and (used := uses(machine, device)):
-            raise HostError(f"{address} is in use: {'; '.join(used)}; end that first, or --force takes it away")
-        # An earlier call may have been killed: then what it found is what there was.
+            raise HostError(f"{address} is in use: {'; '.join(used)}; end that first, or use --force to take it away")
+        # An earlier call may have been killed: then its record is the original state.
         before = known or Before(device.driver, device.override)
         record.write(before)
         try:
@@ -62,7 +62,7 @@ def bind(machine: Machine, address: str, driver: str, *, force: bool = False) ->
 
 
 def unbind(machine: Machine, address: str) -> str:
-    """Give a device back to the driver that it had before bind(); a sentence that says so. Raises HostError."""
+    """Give a device back to the driver that it had before bind(); returns a sentence that says so. Raises HostError."""
     address = _checked(address)
     record, device = Record(machine, address), PciDevice(machine, address)
     if record.read() is None:
@@ -73,10 +73,10 @@ def unbind(machine: Machine, address: str) -> str:
     with alone(machine):
         before = record.read()
         if before is None:
-            return f"{address} was given back meanwhile"
+            return f"{address} has been given back in the meantime"
         if not device.present:
             record.remove()
-            return f"{address} is not there any more; when it comes back, it gets the driver that the kernel chooses"
+            return f"{address} is no longer there; if it comes back, the kernel chooses its driver"
         if device.driver != before.driver and (used := uses(machine, device)):
             raise HostError(f"{address} is in use: {'; '.join(used)}; end that first")
         _give_back(machine, device, before)
@@ -85,10 +85,10 @@ def unbind(machine: Machine, address: str) -> str:
 
 
 def _checked(word: str) -> str:
-    """The address of a device on PCI. Raises HostError for a word that is none."""
+    """The address of a PCI device. Raises HostError for a word that is not an address."""
     if address := pci_address(word):
         return address
-    raise HostError(f"{word[:_SHOWN]!r} is no address on PCI, such as 0000:65:00.0")
+    raise HostError(f"{word[:_SHOWN]!r} is not a PCI address such as 0000:65:00.0")
 
 
 def _give(device: PciDevice, driver: str) -> None:
@@ -105,7 +105,7 @@ def _give(device: PciDevice, driver: str) -> None:
 
 
 def _give_back(machine: Machine, device: PciDevice, before: Before, why: str = "") -> None:
-    """Whatever state it is in now. Raises HostError, which begins with ``why``; the device's record is still there."""
+    """Whatever state it is in now. Raises HostError, which begins with ``why``; the device's record is kept then."""
     try:
         if device.driver and device.driver != before.driver:
             device.unbind()
@@ -113,7 +113,7 @@ def _give_back(machine: Machine, device: PciDevice, before: Before, why: str = "
             device.set_override(before.override)
         if before.driver and device.driver != before.driver:
             if not has_driver(machine, before.driver):
-                raise HostError(f"its driver {before.driver} is not there any more: modprobe {before.driver}")
+                raise HostError(f"its driver {before.driver} is no longer loaded: modprobe {before.driver}")
             device.bind(before.driver)
     except (HostError, OSError) as error:
         if not device.present:
@@ -125,7 +125,7 @@ def _give_back(machine: Machine, device: PciDevice, before: Before, why: str = "
 
 
 def _group(machine: Machine, device: PciDevice) -> Iterator[str]:
-    """Whether the group can be used now, and what is missing."""
+    """Lines on whether the group can be used now, and what is missing."""
     group = device.group
     if group is None:
         return
@@ -137,7 +137,7 @@ def _group(machine: Machine, device: PciDevice) -> Iterator[str]:
     end = time.monotonic() + _PATIENCE
     while not machine.exists(place) and time.monotonic() < end:
         time.sleep(_LOOK)
-    yield f"its group is /{place}" + ("" if machine.exists(place) else ", which has not come: does udev run?")
+    yield f"its group is /{place}" + ("" if machine.exists(place) else ", which has not appeared: is udev running?")
 
 
 def _named(driver: str) -> str:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What this host lacks to judge a device, or for anything that the program can do."""
+"""What this host lacks to judge a device, or for anything else that the program can do."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from . import kernel, programs
 from .machine import Machine
 from .needs import Need, State
 
-#: What a device is reached by; None: whatever there is.
+#: How a device is reached; None: any way.
 Where: TypeAlias = KernelGroupDevice | VfioUserDevice | None
 
 _BAD = (State.MISSING, State.UNKNOWN)
 
-#: With fewer columns than this beside it, what is said of a thing stands below it.
+#: With fewer columns than this next to a thing, its explanation goes below it.
 _NARROW = 40
 
 
 def needs(machine: Machine, where: Where, locks: int, driver: str = "") -> list[Need]:
-    """Each thing that may be missing. A run has up to ``locks`` bytes of memory locked at once.
+    """Each thing that may be missing. A run locks up to ``locks`` bytes of memory at once.
 
     ``driver`` is the one that the device should have, if that is known.
     """
@@ -44,7 +44,7 @@ def needs(machine: Machine, where: Where, locks: int, driver: str = "") -> list[
 
 
 def _of_kernel(machine: Machine, locks: int) -> list[Need]:
-    """What every device behind the kernel needs; last, what one on PCI needs that has no driver of its vendor's."""
+    """What every device behind the kernel needs; last, what a PCI device without a vendor driver needs."""
     release = os.uname().release
     core, type1, pci = (kernel.module(machine, name, release) for name in ("vfio", "vfio_iommu_type1", "vfio_pci"))
     # To open it would load a module that is not loaded yet.
@@ -53,18 +53,18 @@ def _of_kernel(machine: Machine, locks: int) -> list[Need]:
 
 
 def _idle(found: Iterable[Need]) -> list[Need]:
-    """The same, of which nothing is needed."""
+    """The same things, all marked as not needed."""
     rows = {"programs for vm" if each.what.endswith(", for vm") else each.what: None for each in found}
     return [Need(what, State.NOT_NEEDED) for what in rows]
 
 
 def complete(found: Iterable[Need]) -> bool:
-    """Whether all that is needed is known to be there."""
+    """Whether everything that is needed is known to be there."""
     return not any(each.state in _BAD for each in found)
 
 
 def table(found: Iterable[Need], width: int = 1000) -> list[str]:
-    """What is missing first, each thing with what is said of it, in lines of at most ``width`` columns; a summary."""
+    """Each thing and its explanation, missing ones first, in lines of at most ``width`` columns; then a summary."""
     order = sorted(found, key=lambda each: [State.MISSING, State.UNKNOWN, State.OK, State.NOT_NEEDED].index(each.state))
     starts = columns([[printable(each.what), each.state.value, "|"] for each in order], ())
     lines: list[str] = []

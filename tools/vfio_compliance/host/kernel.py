@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What a device behind the running kernel needs of it: an IOMMU, modules, its group, memory that may be locked."""
+"""What a device behind the running kernel needs of it: an IOMMU, modules, its group, lockable memory."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def iommu(machine: Machine) -> Need:
     """Whether the kernel uses an IOMMU, or some device has a group without one."""
     groups = machine.names(_GROUPS)
     option = "amd_iommu=on" if "AuthenticAMD" in machine.text("proc/cpuinfo") else "intel_iommu=on"
-    remedy = f"switch VT-d or AMD-Vi on in the firmware, and add {option} to the kernel's command line"
+    remedy = f"switch on VT-d or AMD-Vi in the firmware, and add {option} to the kernel's command line"
     if is_debian(machine):
         remedy += " (GRUB_CMDLINE_LINUX in /etc/default/grub), then: update-grub && reboot"
     if not groups and not machine.exists("sys/kernel"):
@@ -49,14 +49,14 @@ def module(machine: Machine, name: str, release: str) -> Need:
         return Need(what, State.MISSING, f"modprobe {name}")
     if not any(lists.values()):
         return Need(what, State.UNKNOWN, f"it is not loaded, and /{folder} does not say which modules there are")
-    remedy = f"Linux {release} was built without it: start another kernel"
+    remedy = f"Linux {release} was built without it: boot another kernel"
     if is_debian(machine):
-        remedy += ", such as that of: apt-get install linux-image-amd64"
+        remedy += ", such as the one from: apt-get install linux-image-amd64"
     return Need(what, State.MISSING, remedy)
 
 
 def _listed(machine: Machine, path: str) -> set[str]:
-    """Names of the modules in a list of paths, of which each line has one first."""
+    """Names of the modules in a list of lines that each begin with a path."""
     return {name_of(line.partition(":")[0]) for line in machine.text(path).splitlines() if line}
 
 
@@ -67,7 +67,7 @@ def container(machine: Machine) -> Need:
 
 
 def device(machine: Machine, where: KernelGroupDevice | SpareInKernel, wanted: str) -> Iterator[Need]:
-    """Whether a device is there, has a driver of VFIO's, such as ``wanted``, and its group can be had."""
+    """Whether a device is there, has a VFIO driver, such as ``wanted``, and its group can be opened."""
     host, what = Host(machine.root), f"device {where.name}"
     try:
         group = where.group if where.group is not None else host.group_of(where.sysfs)
@@ -79,7 +79,7 @@ def device(machine: Machine, where: KernelGroupDevice | SpareInKernel, wanted: s
         yield Need(what, State.MISSING, f"group {group} does not hold it: correct device.name in the profile")
         return
     driver, place = devices[where.name], host.group_file(group)
-    # A vendor's driver may have any name: what tells it from others is that the group can be opened.
+    # A vendor's driver may have any name: it is recognised by the group, which can be opened.
     bound = bool(driver) and (where.name not in obstacles or place.exists())
     yield need(what, bound, _how_to_bind(where.name, driver, wanted), f"bound to {driver}")
     others = {name: by for name, by in obstacles.items() if name != where.name and not (bound and by == driver)}
@@ -105,8 +105,8 @@ def _opened(what: str, path: Path, complaint: Callable[[OSError], SetupError]) -
 
 
 def lockable(machine: Machine, needed: int) -> Need:
-    """Whether this process may lock so many bytes of memory for DMA."""
-    what = "memory that may be locked"
+    """Whether this process may lock ``needed`` bytes of memory for DMA."""
+    what = "lockable memory"
     capabilities = re.search(r"(?m)^CapEff:\s*([0-9a-f]+)$", machine.text("proc/self/status"))
     soft, hard = resource.getrlimit(resource.RLIMIT_MEMLOCK)
     if soft == resource.RLIM_INFINITY or soft >= needed:

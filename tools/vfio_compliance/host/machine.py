@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The files of the kernel by which devices change their drivers, below one root directory."""
+"""The kernel's files for binding devices to drivers, below one root directory."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 _PCI: Final = "sys/bus/pci"
-#: Bytes of a file that are looked at.
+#: The most bytes of a file that are read.
 _MOST: Final = 1 << 20
 #: First digits of a PCI bridge's class.
 _BRIDGE: Final = "0x06"
@@ -18,17 +18,17 @@ _ADDRESS: Final = re.compile(r"(?:([0-9a-f]{4,8}):)?([0-9a-f]{2}:[0-9a-f]{2}\.[0
 
 
 class HostError(Exception):
-    """The host does not allow what was asked for; the message says why, and what somebody can do about it."""
+    """The host does not allow what was asked for; the message says why, and what can be done about it."""
 
 
 class Machine:
-    """Where dev, proc, run and sys lie. A test gives a made-up one, which answers to writes as the kernel does."""
+    """The root above dev, proc, run and sys. A test gives a made-up one that answers writes as the kernel does."""
 
     def __init__(self, root: Path = Path("/")) -> None:
         self.root = root
 
     def text(self, path: str | Path) -> str:
-        """What is in a file, without white space around; empty where it cannot be read."""
+        """The content of a file without surrounding white space; empty if it cannot be read."""
         try:
             with (self.root / path).open("rb") as file:
                 return file.read(_MOST).decode("utf-8", "replace").strip("\0\n\t ")
@@ -36,14 +36,14 @@ class Machine:
             return ""
 
     def names(self, path: str | Path) -> list[str]:
-        """What a directory holds, in order; nothing where it cannot be read."""
+        """The entries of a directory, in order; none if it cannot be read."""
         try:
             return sorted(os.listdir(self.root / path))
         except OSError:
             return []
 
     def write(self, path: str | Path, text: str) -> None:
-        """Write to a file of the kernel's, in one go. Raises OSError."""
+        """Write to a file of the kernel in one call. Raises OSError."""
         descriptor = os.open(self.root / path, os.O_WRONLY | os.O_CLOEXEC)
         try:
             os.write(descriptor, text.encode())
@@ -55,7 +55,7 @@ class Machine:
         return (self.root / path).exists()
 
     def target(self, path: str | Path) -> str:
-        """The last name of what a symbolic link leads to; empty without one."""
+        """The last component of a symbolic link's target; empty if there is no link."""
         try:
             return os.path.basename(os.readlink(self.root / path))
         except OSError:
@@ -63,12 +63,12 @@ class Machine:
 
     @property
     def boot(self) -> str:
-        """What tells this start of the machine from others; empty where the kernel does not say."""
+        """Identifies this boot of the machine; empty if the kernel does not say."""
         return self.text("proc/sys/kernel/random/boot_id")
 
 
 class PciDevice:
-    """A device on PCI by its address, as sysfs shows it now."""
+    """A PCI device by its address, as sysfs shows it now."""
 
     def __init__(self, machine: Machine, address: str) -> None:
         self._machine = machine
@@ -88,13 +88,13 @@ class PciDevice:
 
     @property
     def override(self) -> str:
-        """The only driver that may bind it; empty where any may that knows it."""
+        """The only driver that may bind it; empty if any driver that knows it may."""
         text = self._machine.text(f"{self.folder}/driver_override")
         return "" if text == "(null)" else text
 
     @property
     def group(self) -> int | None:
-        """The number of its IOMMU group; None for none."""
+        """The number of its IOMMU group; None if it has none."""
         name = self._machine.target(f"{self.folder}/iommu_group")
         return int(name) if name.isdecimal() else None
 
@@ -104,7 +104,7 @@ class PciDevice:
         return self._machine.text(f"{self.folder}/class").startswith(_BRIDGE)
 
     def below(self, subsystem: str) -> Iterator[Path]:
-        """Directories of what the driver has made of it: those of a subsystem such as ``block`` or ``net``."""
+        """Directories of what its driver has created, in a subsystem such as ``block`` or ``net``."""
         for where, folders, _ in os.walk(os.path.realpath(self._machine.root / self.folder)):
             if self._machine.target(Path(where, "subsystem")) == subsystem:
                 yield Path(where)
@@ -115,7 +115,7 @@ class PciDevice:
         self._machine.write(f"{self.folder}/driver/unbind", self.address)
 
     def set_override(self, driver: str) -> None:
-        """Let ``driver`` alone bind it; empty: any that knows it. Raises OSError."""
+        """Let only ``driver`` bind it; empty: any driver that knows it. Raises OSError."""
         self._machine.write(f"{self.folder}/driver_override", f"{driver}\n")
 
     def probe(self) -> None:
@@ -128,7 +128,7 @@ class PciDevice:
 
 
 def has_driver(machine: Machine, driver: str) -> bool:
-    """Whether there is a driver of this name for devices on PCI."""
+    """Whether there is a driver of this name for PCI devices."""
     return machine.exists(f"{_PCI}/drivers/{driver}")
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What something needs of the host, whether it is there, and what brings it."""
+"""What is needed of the host, whether it is there, and how to get it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class State(Enum):
 
 
 class Need(NamedTuple):
-    """One thing. ``says`` is what was seen of it; of what is missing, the command or the deed that mends it."""
+    """One thing. ``says`` is what was seen; if the thing is missing, the command or action that helps."""
 
     what: str
     state: State
@@ -32,7 +32,7 @@ def need(what: str, there: bool, remedy: str, seen: str = "") -> Need:
 
 
 def is_debian(machine: Machine) -> bool:
-    """Whether apt-get brings what is missing: Debian, or a distribution that is made of it."""
+    """Whether apt-get installs what is missing: on Debian, or a distribution based on it."""
     words: list[str] = []
     for line in machine.text("etc/os-release").splitlines():
         name, _, value = line.partition("=")

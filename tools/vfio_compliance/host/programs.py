@@ -20,7 +20,7 @@ _HEADER: Final = "usr/include/linux/vfio.h"
 
 
 def of_vm(machine: Machine) -> Iterator[Need]:
-    """What `vfio-compliance vm` starts, those that are there in one row; KVM is not needed, only faster."""
+    """What `vfio-compliance vm` starts; programs that are there share one row. KVM is not needed, only faster."""
     debian = is_debian(machine)
     places = {tool: which(tool) for tool in dict.fromkeys((*BOOT, *FETCH, *BUILD))}
     for tool, place in places.items():
@@ -31,7 +31,7 @@ def of_vm(machine: Machine) -> Iterator[Need]:
     if obstacle := why_no_kvm():
         yield Need("KVM, for vm", State.NOT_NEEDED, f"{obstacle}: guests are emulated")
     else:
-        yield Need("KVM, for vm", State.OK, "can be opened; whether a kernel boots on it, vm finds out")
+        yield Need("KVM, for vm", State.OK, "can be opened; vm finds out whether a kernel boots on it")
 
 
 def of_repro(machine: Machine) -> Iterator[Need]:
@@ -41,7 +41,7 @@ def of_repro(machine: Machine) -> Iterator[Need]:
 
 
 def of_server(device: VfioUserDevice) -> Iterator[Need]:
-    """The program that a profile starts as the server, and sockets of those that run already."""
+    """The program that a profile starts as the server, and the sockets of servers that are running already."""
     if device.command:
         word = device.command[0].replace("{python}", sys.executable)
         place = shutil.which(word) if "{" not in word else word
@@ -59,13 +59,13 @@ def of_server(device: VfioUserDevice) -> Iterator[Need]:
 
 
 def _socket(key: str, path: str) -> Need:
-    """Nobody connects: the server may have room for one client alone, and a first one to go may end it."""
+    """No connection is made: the server may take only one client, and may end when that one leaves."""
     what = f"socket {path}"
     try:
         if not stat.S_ISSOCK(os.stat(path).st_mode):
-            return Need(what, State.MISSING, f"this is no socket: correct {key}")
+            return Need(what, State.MISSING, f"this is not a socket: correct {key}")
     except OSError as error:
         return Need(what, State.MISSING, f"{error.strerror}: start the server, or correct {key}")
     if not os.access(path, os.W_OK):
-        return Need(what, State.MISSING, f"this user may not connect to it: be its owner, or: chmod a+w {path}")
-    return Need(what, State.OK, "whether a server answers there is seen by connecting alone")
+        return Need(what, State.MISSING, f"this user may not connect to it: become its owner, or: chmod a+w {path}")
+    return Need(what, State.OK, "only a connection shows whether a server answers there")

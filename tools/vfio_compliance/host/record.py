@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What a device was bound to before it was given to VFIO: on disk before anything is changed, gone once it is undone.
+"""What a device was bound to before VFIO: on disk before anything is changed, removed once that is undone.
 
-A record is worth something until the machine is started anew: then every device has its first driver again.
+A record is valid until the machine is rebooted: then every device has its first driver again.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _LARGEST: Final = 1 << 16
 
 
 class Before(NamedTuple):
-    """How a device was: its driver, and the only one that might bind it; empty for none."""
+    """The earlier state of a device: its driver, and the only one that might bind it; empty for none."""
 
     driver: str
     override: str
@@ -37,12 +37,12 @@ class Record:
         self.path: Path = machine.root / _FOLDER / f"{address}.json"
 
     def read(self) -> Before | None:
-        """What it holds; None where there is none of this start of the machine. Raises HostError for a damaged one."""
+        """Its content; None if there is no record from this boot. Raises HostError for a damaged one."""
         try:
             with self.path.open("rb") as file:
                 content = json.loads(file.read(_LARGEST))
             if content["format"] != _FORMAT:
-                raise HostError(f"{self.path}: of format {content['format']!r:.20}; this program knows {_FORMAT}")
+                raise HostError(f"{self.path} has format {content['format']!r:.20}; this program knows {_FORMAT}")
             before = Before(content["driver"], content["override"])
             if not all(isinstance(each, str) and (not each or is_name(each)) for each in before):
                 raise ValueError
@@ -50,19 +50,19 @@ class Record:
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise HostError(f"{self.path} cannot be read: {error.strerror}; be root") from None
+            raise HostError(f"{self.path} cannot be read: {error.strerror}; run this as root") from None
         except (ValueError, KeyError, TypeError, RecursionError):
             raise HostError(f"{self.path} is damaged; bind the device by hand, then remove the file") from None
 
     def write(self, before: Before) -> None:
-        """Put it on the disk. Raises HostError."""
+        """Write it to disk. Raises HostError."""
         content = {"format": _FORMAT, "boot": self._machine.boot, **before._asdict()}
         with new_file(self.path, HostError, replace=True) as file:
             file.write(json.dumps(content).encode() + b"\n")
         self._sync()
 
     def remove(self) -> None:
-        """Nothing is left to be undone. Raises HostError."""
+        """Remove it: nothing is left to undo. Raises HostError."""
         try:
             self.path.unlink(missing_ok=True)
         except OSError as error:
@@ -80,7 +80,7 @@ class Record:
 
 @contextlib.contextmanager
 def alone(machine: Machine) -> Iterator[None]:
-    """Nobody else changes drivers by this program meanwhile. Raises HostError where somebody does, or one may not."""
+    """No other call of this program changes drivers meanwhile. Raises HostError if one does, or without permission."""
     folder = machine.root / _FOLDER
     try:
         folder.mkdir(mode=0o755, parents=True, exist_ok=True)
@@ -91,6 +91,6 @@ def alone(machine: Machine) -> Iterator[None]:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield
     except BlockingIOError:
-        raise HostError("another vfio-compliance changes the drivers of devices now; wait for its end") from None
+        raise HostError("another vfio-compliance is changing the drivers of devices; wait until it has ended") from None
     finally:
         os.close(descriptor)

@@ -13,7 +13,7 @@ from ..common.words import printable
 from ..transport.host import Host
 from .machine import Machine, PciDevice
 
-#: A disk of NVMe by one of the ways that lead to it, and its name by all of them.
+#: An NVMe disk's name by one of its paths, and its name by all of them.
 _PATH_OF_SEVERAL: Final = re.compile(r"(nvme[0-9]+)c[0-9]+(n[0-9]+)")
 _IFF_UP: Final = 1
 #: How deep disks may be stacked on disks.
@@ -21,7 +21,7 @@ _DEEPEST: Final = 16
 
 
 def uses(machine: Machine, device: PciDevice) -> list[str]:
-    """A clause for each use: ``its disk sda1 is mounted at /``. Only what this user can see is known."""
+    """A clause for each use that this user can see: ``its disk sda1 is mounted at /``."""
     return [*dict.fromkeys([*_disks(machine, device), *_networks(machine, device), *_programs(machine, device)])]
 
 
@@ -36,7 +36,7 @@ def _disks(machine: Machine, device: PciDevice) -> Iterator[str]:
 
 
 def _disk(machine: Machine, folder: Path, mounts: dict[str, str], swaps: set[str], depth: int = 0) -> Iterator[str]:
-    """Uses of a disk or partition, and of the disks that are made of it, such as those of LVM."""
+    """Uses of a disk or partition, and of the disks built on it, such as LVM volumes."""
     name = folder.name
     number = machine.text(folder / "dev")
     for known in (number, name):
@@ -47,7 +47,7 @@ def _disk(machine: Machine, folder: Path, mounts: dict[str, str], swaps: set[str
         yield f"its disk {name} holds swap space"
     for holder in machine.names(folder / "holders") if depth < _DEEPEST else ():
         inner = [*_disk(machine, machine.root / "sys/class/block" / holder, mounts, swaps, depth + 1)]
-        yield from inner or [f"its disk {name} is a part of {holder}"]
+        yield from inner or [f"its disk {name} is part of {holder}"]
 
 
 def _mounts(machine: Machine) -> dict[str, str]:
@@ -60,7 +60,7 @@ def _mounts(machine: Machine) -> dict[str, str]:
             continue
         place = printable(re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), words[4]))
         found.setdefault(words[2], place)
-        if source and source[0].startswith("/dev/"):  # of some file systems only the name tells, as of btrfs
+        if source and source[0].startswith("/dev/"):  # some file systems, such as btrfs, show only the name
             found.setdefault(os.path.basename(source[0]), place)
     return found
 
@@ -80,7 +80,7 @@ def _networks(machine: Machine, device: PciDevice) -> Iterator[str]:
 
 
 def _programs(machine: Machine, device: PciDevice) -> Iterator[str]:
-    """Processes that have its group open: a driver of VFIO's lets go of it only once they have ended."""
+    """Processes that have its group open: a VFIO driver releases the device only once they have ended."""
     if device.group is not None:
         place = f"/dev/vfio/{device.group}"
         yield from (f"{printable(process)} has {place} open" for process in Host(machine.root).holders(place))

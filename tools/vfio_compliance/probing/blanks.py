@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The keys of a profile that only somebody who knows the device can fill in, as comments that say what each is for."""
+"""The keys of a profile that only its user can fill in, as comments that say what each is for."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def blanks(
 ) -> Iterator[str]:
     """Lines for each key of ``claims`` or ``stimulus`` that is not ``given`` and matters to these interfaces.
 
-    A key is commented out with all that is below it, and left without a value: whoever takes the comment away and fills
-    nothing in hears of it from `vfio-compliance check`.
+    A key is commented out with all that is below it, and has no value: if it is uncommented and not filled in,
+    `vfio-compliance check` complains.
     """
     own = set().union(*(_own(section, part) for section in sections))
     for name in kind.fields:
@@ -36,12 +36,12 @@ def blanks(
 
 
 def is_judged(rule: Rule, sections: Sequence[type[Section]]) -> bool:
-    """Whether a run judges a device of these interfaces by a rule."""
+    """Whether a run judges a device with these interfaces by a rule."""
     return not (rule.of_the_suite or rule.on_request) and rule.interface in {section.name for section in sections}
 
 
 def lets_judge(rules: Sequence[Rule]) -> str:
-    """What a key lets be judged, as a sentence with the names of the rules."""
+    """A sentence that names the rules that need a key."""
     if not rules:
         return "No rule is not-run without it."
     names = enumerated([rule.id for rule in rules], "and")
@@ -50,7 +50,7 @@ def lets_judge(rules: Sequence[Rule]) -> str:
 
 
 def _own(section: type[Section], part: str) -> set[str]:
-    """The keys that are there for this interface alone."""
+    """The keys that only this interface has."""
     base: Any = Claims if part == "claims" else Stimulus
     return {each.name for each in dataclasses.fields(getattr(section, part))} - {
         each.name for each in dataclasses.fields(base)
@@ -58,7 +58,7 @@ def _own(section: type[Section], part: str) -> set[str]:
 
 
 def comment(said: str, indent: str = "") -> Iterator[str]:
-    """Lines of a comment; what steers a terminal, or would end the comment, is shown by its escape sequence."""
+    """Lines of a comment; control characters are shown as escape sequences."""
     yield from (f"{indent}# {line}" for line in wrap("", printable(said), _WIDTH - len(indent) - 2))
 
 
@@ -73,5 +73,5 @@ def _key(indent: str, name: str, kind: Any) -> Iterator[str]:
 
 
 def _uncommented(lines: Iterator[str]) -> Iterator[str]:
-    """A key inside of another one that is a comment as a whole."""
+    """A key inside another one that is commented out as a whole."""
     yield from (line.removeprefix("# ") for line in lines)

@@ -5,4 +5,4 @@ from __future__ import annotations
 
 
 class ProbeError(Exception):
-    """The message says what is wrong, and what somebody can do about it."""
+    """The message says what is wrong, and what can be done about it."""

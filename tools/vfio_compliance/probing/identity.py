@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What the kernel says of a device and its driver, by its folder in sysfs."""
+"""What the kernel shows of a device and its driver, in the device's folder in sysfs."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ from typing import Final, NamedTuple
 from ..common.words import printable
 from ..run.driver import text_of
 
-#: Where distributions keep the names of vendors and devices on PCI.
+#: Where distributions keep the names of PCI vendors and devices.
 _NAMES: Final = ("usr/share/misc/pci.ids", "usr/share/hwdata/pci.ids")
 _LONGEST: Final = 200
 
 
 class Identity(NamedTuple):
-    """Each is empty where it is not known. ``ids`` are vendor and device, of four hexadecimal digits each."""
+    """Unknown fields are empty. ``ids`` are vendor and device, of four hexadecimal digits each."""
 
     ids: tuple[str, str] = ("", "")
     vendor: str = ""
     product: str = ""
     driver: str = ""
-    #: Of the driver's module, and what its sources are known by.
+    #: The version of the driver's module, and the checksum of its sources.
     module: str = ""
     version: str = ""
     srcversion: str = ""
 
 
 def identity(sysfs: str, root: Path = Path("/")) -> Identity:
-    """Of the device with this folder in sysfs."""
+    """The identity of the device with this folder in sysfs."""
     folder = root / sysfs.lstrip("/")
     ids = _hexadecimal(text_of(folder / "vendor")), _hexadecimal(text_of(folder / "device"))
     driver = folder / "driver"
@@ -47,7 +47,7 @@ def identity(sysfs: str, root: Path = Path("/")) -> Identity:
 
 
 def names(vendor: str, device: str, root: Path = Path("/")) -> tuple[str, str]:
-    """Names of a vendor and its device on PCI by their ids; empty as far as this machine has no list of them."""
+    """Names of a PCI vendor and its device by their ids; empty if this machine's lists do not have them."""
     for path in _NAMES:
         try:
             with (root / path).open(encoding="utf-8", errors="replace") as lines:

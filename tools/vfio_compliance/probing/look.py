@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A look at a device: it is opened, asked, read and closed, and nothing else is done to it."""
+"""A look at a device: it is opened, queried, read and closed; nothing else is done to it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ..uapi.vfio import DeviceFlags, RegionFlags
 from .errors import ProbeError
 from .target import Where
 
-#: Regions, and areas of one, that are named one by one.
+#: The most regions, and areas of a region, that are listed.
 _MOST_REGIONS, _MOST_AREAS = 32, 8
 
 _CONFIG_SPACE = 7
@@ -25,19 +25,19 @@ _CONFIG_SPACE = 7
 class Look(NamedTuple):
     """What was seen of a device."""
 
-    #: Vendor and device on PCI by the device's own configuration space; empty where it has none.
+    #: PCI vendor and device from the device's own configuration space; empty if it has none.
     ids: tuple[str, str]
     #: A sentence each: the device, and each of its regions.
     device: str
     regions: Sequence[str]
-    #: By the interface's name: what was seen of it. Those that the device does not have are left out.
+    #: What was seen, by the interface's name. Interfaces that the device does not have are left out.
     seen: Mapping[str, Seen]
 
 
 def look(where: Where, interfaces: Sequence[Interface], calls: Inflight | None = None) -> Look:
     """Look at a device; each call is noted in ``calls`` before it is made.
 
-    Raises ProbeError where the device cannot be reached, goes away or gives an answer that cannot be used.
+    Raises ProbeError if the device cannot be reached, goes away or gives an answer that cannot be used.
     """
     transport = _way_to(where)
     transport.tracer.on_begin = calls.begin if calls else None
@@ -65,7 +65,7 @@ def _way_to(where: Where) -> Transport:
 def _asked(device: Device, container: Container, interfaces: Sequence[Interface]) -> Look:
     flags, count = device.info()
     kinds = [flag.name for flag in DeviceFlags if flag in flags and flag not in (DeviceFlags.CAPS, DeviceFlags.RESET)]
-    kind = enumerated(map(str, kinds), "and") or "no known one"
+    kind = enumerated(map(str, kinds), "and") or "of no known one"
     says = f"The device announces {counted(count, 'region')}, its kind as {kind}, and "
     says += "that it can be reset." if DeviceFlags.RESET in flags else "no reset."
     regions = [region for region in device.regions if region.size]
@@ -102,5 +102,5 @@ def _ids(device: Device) -> tuple[str, str]:
         return "", ""
     number = device.regions[_CONFIG_SPACE].read(0, 4)
     if number == 0xFFFFFFFF:
-        raise DeviceError("reading vendor and device", "ids", "all ones, as of a device that has left its bus")
+        raise DeviceError("reading vendor and device", "ids", "all ones, as from a device that has left its bus")
     return f"{number & 0xFFFF:04x}", f"{number >> 16:04x}"

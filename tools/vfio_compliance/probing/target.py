@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Which device a user means: an address on PCI, a folder in /sys, a group, a socket, or the command of a server."""
+"""Which device a user means: a PCI address, a folder in /sys, a group, a socket, or the command of a server."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ Where: TypeAlias = KernelGroupDevice | VfioUserDevice
 
 _GROUP: Final = re.compile(r"(?:/dev/vfio/)?([0-9]{1,9})(?::(.+))?")
 _MEANT: Final = (
-    "name an address on PCI (0000:65:00.0), a folder in /sys, a group (12, /dev/vfio/12, or 12:NAME for one of its"
+    "name a PCI address (0000:65:00.0), a folder in /sys, a group (12, /dev/vfio/12, or 12:NAME for one of its"
     " devices), or the socket of a vfio-user server"
 )
-#: How many names a message has.
+#: The most names in a message.
 _MOST_NAMED: Final = 16
 
 
 def where(word: str | None, command: Sequence[str] = (), root: Path = Path("/")) -> Where:
-    """The device that a word of the command line names; ``command`` starts its server. Raises ProbeError.
+    """The device that an argument of the command line names; ``command`` starts its server. Raises ProbeError.
 
-    ``root`` is where dev and sys lie.
+    ``root`` is the folder above dev and sys.
     """
     if command:
         return VfioUserDevice(transport="vfio-user", socket=word, command=tuple(command))
@@ -47,19 +47,19 @@ def where(word: str | None, command: Sequence[str] = (), root: Path = Path("/"))
             return VfioUserDevice(transport="vfio-user", socket=word)
     except (OSError, ValueError):
         raise ProbeError(f"there is no {quoted(word)}: {_MEANT}") from None
-    raise ProbeError(f"{quoted(word)} is no device and no socket: {_MEANT}")
+    raise ProbeError(f"{quoted(word)} is neither a device nor a socket: {_MEANT}")
 
 
 def _in_sysfs(folder: str, root: Path) -> KernelGroupDevice:
     if not (root / folder.lstrip("/")).is_dir():
         raise ProbeError(
-            f"there is no device {quoted(folder)}; correct the name, or load the driver that makes the device"
+            f"there is no device {quoted(folder)}; correct the name, or load the driver that creates the device"
         )
     return KernelGroupDevice(transport="kernel-group", name=os.path.basename(folder), sysfs=folder)
 
 
 def _in_group(group: int, name: str | None, root: Path) -> KernelGroupDevice:
-    """The device of this name in a group, or the only one there with a driver of VFIO's."""
+    """The device of this name in a group, or the only one there with a VFIO driver."""
     devices = Host(root).group_devices(group)
     if not devices:
         raise ProbeError(f"there is no IOMMU group {group}, or no device is in it; see /sys/kernel/iommu_groups")
@@ -75,7 +75,7 @@ def _in_group(group: int, name: str | None, root: Path) -> KernelGroupDevice:
         raise ProbeError(f"group {group} holds no device {quoted(name)}; it holds {_listed(devices)}")
     link = root / f"sys/kernel/iommu_groups/{group}/devices/{name}"
     bus = os.path.basename(os.path.realpath(link / "subsystem"))
-    # By its bus: the number of a group can be another one after the next start of the machine.
+    # By its bus: the number of a group can change when the machine is rebooted.
     return _in_sysfs(f"/sys/bus/{bus}/devices/{name}", root)
 
 

@@ -27,12 +27,12 @@ _MOST_OTHERS: Final = 4
 def text(
     where: Where, known: Identity, seen: Look, kind: Record, sections: Sequence[type[Section]], catalogue: Catalogue
 ) -> str:
-    """A profile, of the format ``kind``, of a device that was looked at. Raises ProbeError for nothing to judge."""
+    """A profile, of the format ``kind``, of a device that was looked at. Raises ProbeError if nothing can be judged."""
     there = [section for section in sections if section.name in seen.seen]
     if not there:
         looked_for = " and ".join(f"{section.about} ({section.name})" for section in sections)
         raise ProbeError(
-            f"there is nothing to judge: the device shows none of {looked_for}; is migration switched on in the driver,"
+            f"there is nothing to judge: the device shows none of {looked_for}; is migration enabled in the driver,"
             " and is this the right device?"
         )
     lines = [
@@ -49,7 +49,7 @@ def text(
 
 
 def quoted(value: str) -> str:
-    """A text as YAML has it between double quotes."""
+    """A text in YAML's double quotes."""
     return json.dumps(value, ensure_ascii=True)
 
 
@@ -58,8 +58,8 @@ def _head(where: Where, known: Identity, seen: Look) -> Iterator[str]:
     vendor, product = (known.vendor, known.product) if known.vendor else names(*ids)
     yield from comment(
         f"A first profile of {_called(where)}, as `vfio-compliance probe` found it with Linux {os.uname().release}. "
-        "Nothing was written to the device. What stands here without a # is enough for a run. What is commented out "
-        "cannot be seen from outside: fill it in, and more rules are judged. The template explains each key, with "
+        "Nothing was written to the device. The lines without a # are enough for a run. What is commented out cannot "
+        "be seen from outside: fill it in to have more rules judged. The template explains each key, with "
         "examples (`vfio-compliance list --shipped` says where it is). Check the file after each change: "
         "vfio-compliance check FILE."
     )
@@ -84,7 +84,7 @@ def _head(where: Where, known: Identity, seen: Look) -> Iterator[str]:
 def _interfaces(seen: Look, sections: Sequence[type[Section]], there: Sequence[type[Section]]) -> Iterator[str]:
     for section in sections:
         if section not in there:
-            yield from comment(f"{section.name} is left out: the device shows nothing of {section.about}.")
+            yield from comment(f"{section.name} is left out: the device does not show {section.about}.")
     yield f"interfaces: [{', '.join(section.name for section in there)}]"
 
 
@@ -100,8 +100,8 @@ def _device(where: Where, catalogue: Catalogue) -> Iterator[str]:
         if where.command is not None:
             yield f"  command: [{', '.join(map(quoted, where.command))}]"
     yield from comment(
-        "A second device of the same kind; a saved state is restored there then. Without it, that is done on the device"
-        " itself after a reset. `second: none` says that there is none.",
+        "A second device of the same kind, on which a saved state is restored. Without it, that is done on the device"
+        " itself after a reset. `second: none` says that there is no second device.",
         "  ",
     )
     yield from comment(lets_judge(catalogue.wanting("device.second")), "  ")
@@ -122,9 +122,7 @@ def _second(where: Where) -> Iterator[str]:
 
 
 def _claims(seen: Look, kind: Record, there: Sequence[type[Section]], catalogue: Catalogue) -> Iterator[str]:
-    yield from comment(
-        "What the device promises, as far as it could be seen. A claim that turns out wrong is a finding."
-    )
+    yield from comment("What the device promises, as far as it can be seen. A claim that turns out wrong is a finding.")
     given = {key for section in there for key in seen.seen[section.name].claims}
     yield "claims:" if given else "# claims:"
     for section in there:
@@ -140,10 +138,10 @@ def _stimulus(kind: Record, there: Sequence[type[Section]], catalogue: Catalogue
     judged = [rule for rule in catalogue if is_judged(rule, there)]
     wanting = [rule for rule in catalogue.wanting("stimulus") if rule in judged]
     yield from comment(
-        "How to make the device do something: lists of steps, which the template explains. Without any of it "
+        "How to make the device do something: lists of steps, which the template explains. Without any of them, "
         f"{counted(len(wanting), 'rule')} of the {len(judged)} for these "
-        "interfaces cannot be judged, or not in all cases. Take the # away from the keys that you fill in, and from "
-        "`stimulus:` with the first of them. `none` in place of a value says that the device has no such thing."
+        "interfaces cannot be judged, or not in all cases. Remove the # from the keys that you fill in, and, with "
+        "the first of them, from `stimulus:`. The value `none` says that the device has no such thing."
     )
     yield "# stimulus:"
     yield from blanks("stimulus", kind.kinds["stimulus"], there, (), catalogue)
@@ -156,7 +154,7 @@ def _called(where: Where) -> str:
 
 
 def _name(where: Where) -> str:
-    """A short name for reports, as profiles take it."""
+    """A short name for reports, as profiles require it."""
     if isinstance(where, KernelGroupDevice):
         called = where.name
     else:

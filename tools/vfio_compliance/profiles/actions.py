@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The Python file beside a profile: which functions it has for steps to call, found without running it."""
+"""The Python file of a profile: which functions it has for steps to call, found without running it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pathlib import Path
 from vfio_compliance.common.words import counted
 from vfio_compliance.profiles.document import LARGEST_FILE, WHOLE_FILE, Place, Problem, ProfileError, quoted
 
-#: Characters of what Python says of a file.
+#: The most characters of Python's message on a file.
 _LONGEST = 200
 
 
@@ -31,8 +31,8 @@ class Function:
     """A function on the top level of the file.
 
     ``line`` is that of its ``def``. ``parameters`` are those after the first, which is the device; ``takes_all`` says
-    that it has a ``**`` parameter for all others. ``problem`` says why no step can call it; a function that only helps
-    others may well have one.
+    that it has a ``**`` parameter for all others. ``problem`` says why no step can call it; a helper
+    function may have one.
     """
 
     name: str
@@ -42,7 +42,7 @@ class Function:
     problem: str | None = None
 
     def missing(self, known: Collection[str]) -> list[str]:
-        """Parameters that must be filled in and are not among the ``known`` names."""
+        """Required parameters that are not among the ``known`` names."""
         return [each.name for each in self.parameters if not each.optional and each.name not in known]
 
     def arguments(self, variables: Mapping[str, int]) -> dict[str, int]:
@@ -53,7 +53,7 @@ class Function:
 
 @dataclass(frozen=True)
 class Script:
-    """The file as it was read: its path as the profile has it, its text, and its functions by name."""
+    """The file as it was read: its path as in the profile, its text, and its functions by name."""
 
     path: Path
     text: str
@@ -66,7 +66,7 @@ def functions(path: Path) -> dict[str, Function]:
 
 
 def load(path: Path) -> Script:
-    """Read a file of actions. Raises ProfileError for one that cannot be read, or is no Python."""
+    """Read a file of actions. Raises ProfileError for one that cannot be read, or is not Python."""
     text = _read(path)
     return Script(path, text, _functions(_parsed(path, text)))
 
@@ -98,14 +98,14 @@ def _parsed(path: Path, text: str) -> ast.Module:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             tree = ast.parse(text, str(path))
-            compile(tree, str(path), "exec", dont_inherit=True)  # finds a `return` outside of a function, and the like
+            compile(tree, str(path), "exec", dont_inherit=True)  # finds a `return` outside a function, and the like
     except SyntaxError as error:
         place = Place(error.lineno or 1, max(error.offset or 1, 1))
         raise _problem(path, f"Python syntax: {error.msg[:_LONGEST]}", place, text) from None
     except (RecursionError, MemoryError):
         raise _problem(path, "nested too deep for Python") from None
     except ValueError as error:  # a NUL, a lone surrogate
-        raise _problem(path, f"no Python: {error}") from None
+        raise _problem(path, f"not Python: {error}") from None
     return tree
 
 
@@ -139,7 +139,7 @@ def _function(node: ast.FunctionDef | ast.AsyncFunctionDef, problem: str | None)
 
 
 def _problems(node: ast.FunctionDef | ast.AsyncFunctionDef) -> Iterator[str]:
-    """What keeps a step from calling a function."""
+    """Why a step cannot call a function."""
     name, given = quoted(node.name), node.args
     if isinstance(node, ast.AsyncFunctionDef):
         yield f"{name} is async; a step calls plain functions"
@@ -160,7 +160,7 @@ _SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.ClassDef)
 
 def _yields(function: ast.AST) -> bool:
     """Whether a function is a generator; what functions inside it do is their own."""
-    left = [function]  # a loop, since a sum of many terms is nested too deep for recursion
+    left = [function]  # a loop, since a sum of many terms is nested too deeply for recursion
     while left:
         inner = [each for each in ast.iter_child_nodes(left.pop()) if not isinstance(each, _SCOPES)]
         if any(isinstance(each, ast.Yield | ast.YieldFrom) for each in inner):

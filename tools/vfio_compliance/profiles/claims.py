@@ -10,13 +10,13 @@ from typing import Any
 
 @dataclass(frozen=True, kw_only=True)
 class Claims:
-    """Facts about the device, with which probing must agree. None: not claimed, so neither is it expected.
+    """Facts about the device, with which probing must agree. None: not claimed, and not expected.
 
     Interfaces derive theirs from this.
     """
 
     def problems(self) -> Iterator[tuple[str, str]]:
-        """Dotted key and message of what only shows when several keys are seen together."""
+        """Dotted key and message of problems that only several keys together show."""
         yield from ()
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Is a profile, a plan or a list of waivers right, and if not, where?"""
+"""Whether a profile, a plan or a list of waivers is right, and if not, where it is wrong."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ _BEFORE, _WIDTH = 60, 100  # characters of a long line shown before the place, a
 def check(files: Iterable[str], kind: Record, rules: Collection[str] | None = None) -> int:
     """Load each file, a profile of the format `kind`, a plan or waivers, and say what is wrong with it, and where.
 
-    For one that is right, print the programs that a run would start, the files that it would read and write, and
+    If it is right, print the programs that a run would start, the files that it would read and write, and
     `path: ok`.
 
-    Names of rules are compared with `rules`, the ids of the catalogue, where these are given. Gives 0 when all are
+    Names of rules are compared with `rules`, the ids of the catalogue, if these are given. Returns 0 if all are
     right, and 2 otherwise: a wrong profile is a fault of the set-up, not of the device.
     """
     right = [_check(path, kind, rules) for path in files]
@@ -86,7 +86,7 @@ _LINES: dict[Which, Callable[[str, Record, Collection[str] | None], list[str]]] 
 
 
 def _touched(profile: Profile) -> Iterator[tuple[str, str]]:
-    """What a run may start, read and write on this machine: where the profile says so, and what, as it is written."""
+    """What a run may start, read and write on this machine: the key in the profile, and a clause for it."""
     for dotted, command in commands(profile.device).items():
         yield dotted, f"runs {_joined(command)}"
     if profile.actions:
@@ -97,12 +97,12 @@ def _touched(profile: Profile) -> Iterator[tuple[str, str]]:
 
 
 def _joined(command: Collection[str]) -> str:
-    """The arguments in a row; quoted where they would not be seen as one each."""
+    """The arguments in a row; quoted if they would not be read as one each."""
     return " ".join(each if re.fullmatch(r"[^\s'\"\\]+", each) else shlex.quote(each) for each in command)
 
 
 def _excerpt(problem: Problem) -> str:
-    """The line of a problem with a caret under its place, or nothing where there is no line to show."""
+    """The line of a problem with a caret under its place, or nothing if there is no line to show."""
     if problem.place == WHOLE_FILE or not problem.text:
         return ""
     column = problem.place.column - 1

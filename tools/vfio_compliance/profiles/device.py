@@ -23,14 +23,14 @@ _LONGEST_SOCKET_PATH = 107  # sockaddr_un holds 108 bytes, the last of them zero
 
 @dataclass(frozen=True, kw_only=True)
 class KernelDefects:
-    """Where a kernel module takes the names of the rules to break; the reference module only."""
+    """How a kernel module takes the names of the defects to switch on; only for the reference module."""
 
     parameter: str = key(Text("a path"), "Module parameter; a comma list is written to it and undone afterwards.")
 
 
 @dataclass(frozen=True, kw_only=True)
 class ServerDefects:
-    """How a server takes the names of the rules to break; the reference server only."""
+    """How a server takes the names of the defects to switch on; only for the reference server."""
 
     option: str = key(
         Text("an argument with `{name}` in it", r".*\{name\}.*"),
@@ -39,7 +39,7 @@ class ServerDefects:
 
 
 class _Argument(Text):
-    """An argument of a command, in which some `{words}` are filled in later. Other braces are left alone."""
+    """An argument of a command, in which some `{words}` are filled in later. Other braces are kept."""
 
     def __init__(self, *placeholders: str) -> None:
         super().__init__("an argument", blank=True)
@@ -71,7 +71,7 @@ def _recovery() -> Any:
 
 @dataclass(frozen=True, kw_only=True)
 class SpareInKernel:
-    """A device of the same kind that takes the place of one that does not come back."""
+    """A device of the same kind that replaces one that does not come back."""
 
     name: str = key(Text("a name"), "Name the kernel knows it by.")
     group: int | None = key(Integer(0, 2**31 - 1), "Number of its IOMMU group.", default=None)
@@ -90,7 +90,7 @@ class SecondInKernel(SpareInKernel):
 
 @dataclass(frozen=True, kw_only=True)
 class SpareServer:
-    """The server of a device of the same kind that takes the place of one that does not come back."""
+    """The server of a device of the same kind that replaces one that does not come back."""
 
     socket: str = key(Text("a path"), "Its socket.")
 
@@ -109,10 +109,10 @@ class SecondServer:
 
 
 _SECOND = (
-    "Another device of the same kind, on which a saved state is restored. Left out: it is on the device itself, and "
-    "the rules on two devices are not-run; `none`: there is no other one."
+    "Another device of the same kind, on which a saved state is restored. Left out: on the device itself, and the "
+    "rules on two devices are not-run; `none`: there is no second device."
 )
-_SPARES = "Devices of the same kind that take the device's place, in this order, when it does not come back."
+_SPARES = "Devices of the same kind that replace the device, in this order, if it does not come back."
 _GROUP = ("group", "sysfs")
 
 
@@ -125,7 +125,7 @@ def _spares(kind: Record) -> Any:
 
 
 def _named_twice(devices: Mapping[str, Mapping[str, str | None]]) -> Iterator[tuple[str, str]]:
-    """Problems of those devices that an earlier one is already; each path has the keys that say which device it is."""
+    """A problem for each device that is named twice; each path has the keys that identify the device."""
     seen: dict[tuple[str, str], str] = {}
     for path, names in devices.items():
         for name, written in names.items():
@@ -190,9 +190,9 @@ class VfioUserDevice:
         yield from _named_twice({path: {"socket": socket} for path, socket in sockets.items()})
         if self.command is None:
             if self.defects is not None:
-                yield "defects", "`defects` adds arguments to `command`, and there is none"
+                yield "defects", "`defects` adds arguments to `command`, but there is no `command`"
             if self.second and self.second.socket is None:
-                yield "second", "give its `socket`, as there is no `command` that starts a server"
+                yield "second", "give its `socket`, because no `command` starts a server"
         elif any("{socket}" in argument for argument in self.command):
             pass
         elif self.second:

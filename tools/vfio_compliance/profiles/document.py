@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A text in YAML, a profile or a plan: bytes to nodes, and every problem with its place in the file.
+"""A YAML file, such as a profile or a plan: from bytes to nodes, and every problem with its place in the file.
 
 Nodes are built from PyYAML's parser events rather than by its composer, because only the events still show
-anchors and tags, and because a composer that recurses can be brought down by deep nesting.
+anchors and tags, and because deep nesting can crash a composer that recurses.
 """
 
 from __future__ import annotations
@@ -35,18 +35,18 @@ from vfio_compliance.common.words import counted, enumerated
 LARGEST_FILE = 256 * 1024
 DEEPEST = 16
 LONGEST_QUOTE = 60
-MOST_SUGGESTIONS = 50  # the search for similar words is slow; junk must not make it run thousands of times
+MOST_SUGGESTIONS = 50  # the search for similar words is slow, and junk must not start it thousands of times
 
 SKIPPED = "!skipped"  # tag of a node that has been complained about already
 STRING, NULL, BOOLEAN = "tag:yaml.org,2002:str", "tag:yaml.org,2002:null", "tag:yaml.org,2002:bool"
 
-_LINE_BREAK = re.compile("\r\n|[\n\r\x85\u2028\u2029]")  # what YAML 1.1 counts as the end of a line
+_LINE_BREAK = re.compile("\r\n|[\n\r\x85\u2028\u2029]")  # the ends of a line in YAML 1.1
 _NOT_TEXT = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 class Place(NamedTuple):
-    """A position in a file; both count from 1, and 0:0 stands for the file as a whole."""
+    """A position in a file; both count from 1, and 0:0 means the file as a whole."""
 
     line: int
     column: int
@@ -71,7 +71,7 @@ class Problem:
 
 
 class ProfileError(Exception):
-    """A profile or a plan cannot be used. `problems`: everything that is wrong with it, in the order of the file."""
+    """A profile or a plan cannot be used. `problems`: all of its errors, in the order of the file."""
 
     def __init__(self, problems: Iterable[Problem]) -> None:
         self.problems = sorted(problems, key=lambda problem: problem.place)
@@ -85,7 +85,7 @@ def place_of(item: Node | Event) -> Place:
 
 
 def quoted(text: str) -> str:
-    """A piece of the file for use in a message: short, on one line, harmless to a terminal."""
+    """A piece of the file for a message: short, on one line, safe for a terminal."""
     shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text[:LONGEST_QUOTE])
     return f"`{shown}{'...' if len(text) > LONGEST_QUOTE else ''}`"
 
@@ -97,18 +97,18 @@ def listed(words: Iterable[str], last: str = "or") -> str:
 
 @dataclass(frozen=True)
 class Source:
-    """The file that something was read from: what is needed to name a place in it later on."""
+    """The file that something was read from: what is needed to name a place in it later."""
 
     file: str = ""
     #: SHA-256 of its bytes in hexadecimal.
     digest: str = ""
     lines: tuple[str, ...] = ()
-    #: Where each key and each value stands, by its dotted path.
+    #: The place of each key and each value, by its dotted path.
     keys: Mapping[str, Place] = field(default_factory=dict)
     values: Mapping[str, Place] = field(default_factory=dict)
 
     def where(self, dotted: str) -> str:
-        """`file:line:column` of a key; what the file leaves out gives the nearest key around it, or its beginning."""
+        """`file:line:column` of a key; for a key that is left out, of the nearest one around it, or of the start."""
         while dotted and dotted not in self.keys:
             dotted = dotted.rpartition(".")[0]
         line, column = self.keys.get(dotted, (1, 1))
@@ -120,7 +120,7 @@ class Source:
         return Problem(self.file, place, message, self.lines[place.line - 1] if self.lines else "")
 
     def unknown_rules(self, named: Mapping[str, str], known: Collection[str]) -> list[Problem]:
-        """A problem for each rule that is not known; `named` gives the rules by the dotted path of their names."""
+        """A problem for each unknown rule; `named` has the rules by the dotted path of their names."""
         words = sorted(known)
         strangers = {dotted: rule for dotted, rule in named.items() if rule not in known}
         problems = []
@@ -131,14 +131,14 @@ class Source:
 
 
 class Document:
-    """The file being read, the problems found so far, and where each key and value stands.
+    """The file being read, the problems found in it, and the place of each key and value.
 
     `keys` and `values` map a dotted path (`stimulus.error.0.write`) to the place of the key and of its value;
-    `denied` has the paths of which the file says that the device has no such thing.
+    `denied` has the paths for which the file says that the device has no such thing.
     """
 
     def __init__(self, file: str, what: str = "profile", start: str = "") -> None:
-        """`what` the file holds, and where to `start` when it is empty, are for the messages."""
+        """`what` the file holds, and how to `start` if it is empty, are for the messages."""
         self.file = file
         self.digest = ""
         self.problems: list[Problem] = []
@@ -150,24 +150,24 @@ class Document:
         self._suggestions = 0
 
     def source(self) -> Source:
-        """What stays of the file once it is read."""
+        """The part that is kept once the file has been read."""
         return Source(self.file, self.digest, tuple(self._lines), self.keys, self.values)
 
     def complain(self, place: Place | Node | Event, message: str) -> None:
-        """Note a problem and go on."""
+        """Note a problem and continue."""
         at = place if isinstance(place, Place) else place_of(place)
         text = self._lines[at.line - 1] if 0 < at.line <= len(self._lines) else ""
         self.problems.append(Problem(self.file, at, message, text))
 
     def did_you_mean(self, word: str, known: Iterable[str], likeness: float = 0.6) -> str:
-        """The end of a message: `; did you mean ...?` when a known word is similar, or nothing."""
+        """The end of a message: `; did you mean ...?` if a known word is similar, or nothing."""
         if self._suggestions >= MOST_SUGGESTIONS:
             return ""
         self._suggestions += 1
         return did_you_mean(similar(word, known, likeness))
 
     def tree(self) -> Node | None:
-        """Read the file. Gives None, with the problems noted, when it holds no usable YAML document."""
+        """Read the file. Returns None, with the problems noted, if it holds no usable YAML document."""
         try:
             with open(self.file, "rb") as stream:
                 content = stream.read(LARGEST_FILE + 1)
@@ -175,7 +175,7 @@ class Document:
             self.complain(WHOLE_FILE, f"cannot be read: {getattr(error, 'strerror', None) or error}")
             return None
         if len(content) > LARGEST_FILE:
-            self.complain(WHOLE_FILE, f"larger than {LARGEST_FILE // 1024} KiB; this is no {self._what}")
+            self.complain(WHOLE_FILE, f"larger than {LARGEST_FILE // 1024} KiB; this is not a {self._what}")
             return None
         import hashlib  # loads OpenSSL, as slow as the rest of this package
 
@@ -210,20 +210,20 @@ class Document:
         except (ValueError, OverflowError):  # only the parser in Python lets these through
             mark = loader.get_mark()
             place = Place(mark.line + 1, mark.column + 1)
-            self.complain(place, "YAML syntax: an escape sequence for no character of Unicode")
+            self.complain(place, "YAML syntax: an escape sequence for a character that Unicode does not have")
         finally:
             loader.dispose()
         return None
 
     def _syntax(self, error: yaml.MarkedYAMLError, text: str) -> None:
         mark = error.problem_mark or error.context_mark
-        # The parser reads ahead, and a newer one has a limit of nesting itself: it may answer before the event came.
+        # The parser reads ahead, and a newer one has its own limit of nesting: it may complain before the event comes.
         if mark and (place := _too_deep(text[: mark.index])):
             self._complain_of_depth(place)
             return
         place = Place(mark.line + 1, mark.column + 1) if mark else Place(1, 1)
         reason = " ".join(part for part in (error.context, error.problem) if part)
-        if place.line > len(self._lines):  # the parser counts a line more where the last one has no end
+        if place.line > len(self._lines):  # the parser counts one line more if the last one has no line break
             place = Place(len(self._lines), len(self._lines[-1]) + 1)
         line = self._lines[place.line - 1]
         if "\t" in line[: len(line) - len(line.lstrip())]:
@@ -259,14 +259,14 @@ class Document:
         return root
 
     def _complain_of_depth(self, place: Place) -> None:
-        self.complain(place, f"nested deeper than {counted(DEEPEST, 'level')}")
+        self.complain(place, f"nested more than {counted(DEEPEST, 'level')} deep")
 
     def _node(
         self,
         loader: Any,
         event: AliasEvent | ScalarEvent | SequenceStartEvent | MappingStartEvent,
     ) -> Node:
-        begin: Any = event.start_mark  # Any: to the stubs, nodes do not take the marks of the C parser
+        begin: Any = event.start_mark  # Any: the stubs do not let nodes take the marks of the C parser
         end: Any = event.end_mark
         if isinstance(event, AliasEvent):
             self.complain(event, f"aliases such as {quoted(f'*{event.anchor}')} are not used; write the value out")
@@ -292,7 +292,7 @@ def _events(loader: Any) -> Iterator[Event]:
 
 
 def _too_deep(text: str) -> Place | None:
-    """Where a text becomes too deep, or None where its events do not show that it does."""
+    """Where a text is nested too deeply, or None if its events do not show that."""
     loader = _LOADER(text)
     depth = 0
     try:

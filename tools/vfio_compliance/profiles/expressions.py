@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Numbers that are known only when a step is done: `$iova >> 32`, `$now + 5`, `$tail + 1`.
+"""Numbers that are computed when a step is done: `$iova >> 32`, `$now + 5`, `$tail + 1`.
 
-They are written as in Python, with whole numbers, variables and a few operators, and nothing else.
+They are written as in Python, only with whole numbers, variables and a few operators.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from vfio_compliance.common.words import counted, enumerated
 from vfio_compliance.profiles.document import Document, quoted
 from vfio_compliance.profiles.kinds import Integer, Schema, Text
 
-#: Known in every step: whole seconds since 1970, nanoseconds since 1970, and how often the list of steps was begun in
-#: this run, this time included.
+#: Known in every step: whole seconds since 1970, nanoseconds since 1970, and how often the list of steps has been begun
+#: in this run, this time included.
 ALWAYS: Final = ("$now", "$now_ns", "$count")
 
 _LONGEST: Final = 200
@@ -58,7 +58,7 @@ class Expression:
     names: frozenset[str]
 
     def value(self, variables: Mapping[str, int]) -> int:
-        """The number. Raises ValueError, which says why there is none: a division by zero, a shift that is too far."""
+        """The number. Raises ValueError, which says why it cannot be computed: a division by zero, a shift too far."""
         try:
             return _value(_tree(self.text), variables)
         except ZeroDivisionError:
@@ -68,17 +68,17 @@ class Expression:
         return self.text
 
 
-#: What a step has where a number may be computed.
+#: A number of a step that may be computed.
 Value: TypeAlias = int | Expression
 
 
 def number(value: Value, variables: Mapping[str, int]) -> int:
-    """The number that a value is now. Raises ValueError as Expression.value() does."""
+    """The present number of a value. Raises ValueError as Expression.value() does."""
     return value.value(variables) if isinstance(value, Expression) else value
 
 
 def parse(text: str) -> Value:
-    """The number in a text, or the expression. Raises ValueError, which says what is wrong with it."""
+    """The number or expression in a text. Raises ValueError, which says what is wrong with it."""
     names = frozenset(_VARIABLE.findall(text))
     expression = Expression(text, names)
     for node in ast.walk(_tree(text)):
@@ -89,7 +89,7 @@ def parse(text: str) -> Value:
 class Computed(Integer):
     """A whole number, decimal or 0x..., or an expression that gives one when the step is done.
 
-    Which variables are known is checked where the list of steps is read: an earlier step may set some.
+    The variables are checked when the list of steps is read: an earlier step may set some.
     """
 
     def parse(self, node: ScalarNode, document: Document) -> Any:
@@ -160,7 +160,7 @@ class FileText(Text):
 
 
 def used(record: Any) -> Iterator[tuple[str, frozenset[str]]]:
-    """The fields of a step that are computed, each with its variables."""
+    """The computed fields of a step, each with its variables."""
     if not is_dataclass(record):
         return
     for field in fields(record):
@@ -170,10 +170,10 @@ def used(record: Any) -> Iterator[tuple[str, frozenset[str]]]:
 
 
 def unknown(name: str, known: Iterable[str], document: Document) -> str:
-    """The message for a variable that is not known where it is used."""
+    """The message for a variable that is unknown where it is used."""
     known = sorted(known)
     wanted = enumerated(["a number", *(f"`{each}`" for each in known if each not in ALWAYS)])
-    return f"{quoted(name)} is not known here; expected {wanted}{document.did_you_mean(name, known)}"
+    return f"{quoted(name)} is unknown here; expected {wanted}{document.did_you_mean(name, known)}"
 
 
 @cache
@@ -187,7 +187,7 @@ def _tree(text: str) -> ast.expr:
 
 
 def _check(node: ast.AST, names: frozenset[str]) -> None:
-    """Raises ValueError for what expressions do not have."""
+    """Raises ValueError for anything that expressions must not have."""
     if isinstance(node, ast.Div):
         raise ValueError("`/` gives fractions; write `//`")
     if isinstance(node, ast.Name) and "$" + node.id.removeprefix(_PREFIX) not in names:

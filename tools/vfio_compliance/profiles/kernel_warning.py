@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # ruff: noqa: RUF009 (key() makes a dataclass field)
-"""A waiver of a warning of the kernel: one WARN statement, by file and function."""
+"""A waiver of a kernel warning: one WARN statement, by file and function."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ _ONLY = "only what a WARN statement prints (`WARNING: ... at FILE:LINE FUNCTION`
 
 @dataclass(frozen=True, kw_only=True)
 class KernelWarning:
-    """A known warning of the kernel. It is reported as waived wherever this very statement gives it."""
+    """A known kernel warning. It is reported as waived whenever this statement prints it."""
 
     file: str = key(
         Text(f"the path of a source file as the warning has it; {_ONLY}", r"[A-Za-z0-9_+,./-]+\.[chS]"),
-        "The source file as the warning names it, or the end of that: vfio/vfio_main.c.",
+        "The source file as the warning names it, or the end of its path: vfio/vfio_main.c.",
     )
     function: str = key(
         Text(f"the name of a function as the warning has it; {_ONLY}", r"[A-Za-z_][A-Za-z0-9_.]*"),
@@ -31,10 +31,10 @@ class KernelWarning:
     reason: str = key(Prose(), "Why this is accepted for now.")
     expires: datetime.date = key(Date(), "Last day on which it holds; later it is stale.")
     link: str | None = key(Text(), "Where it is tracked.", default=None)
-    owner: str | None = key(Text(), "Who sees to it that it ends.", default=None)
-    kernel: str | None = key(VersionRange(), "Kernels that it holds for, all unless given; in quotes.", default=None)
+    owner: str | None = key(Text(), "Who is responsible for ending it.", default=None)
+    kernel: str | None = key(VersionRange(), "Kernels for which it holds, by default all; in quotes.", default=None)
     sometimes: bool = key(
-        Boolean(), "It does not show in every run: one without it is not reported as stale.", default=False
+        Boolean(), "It does not show in every run: a run without it does not make it stale.", default=False
     )
 
     def problems(self) -> Iterator[tuple[str, str]]:
@@ -43,17 +43,17 @@ class KernelWarning:
                 yield name, f"`{getattr(self, name)}` reports {what}, which is never waived"
 
     def same_warning(self, other: KernelWarning) -> bool:
-        """Whether a warning can be meant by both."""
+        """Whether a warning can match both."""
         ends = f"/{self.file}".endswith(f"/{other.file}") or f"/{other.file}".endswith(f"/{self.file}")
         apart = self.kernel and other.kernel and versions.disjoint(self.kernel, other.kernel)
         return ends and self.function == other.function and not apart
 
 
-KERNEL_WARNINGS = ListOf(Record(KernelWarning), "a list of warnings of the kernel")
+KERNEL_WARNINGS = ListOf(Record(KernelWarning), "a list of kernel warnings")
 
 
 def conflicts(listed: Sequence[KernelWarning]) -> Iterator[tuple[int, int]]:
-    """The place of each that is for the same warning as an earlier one, and the place of the first such."""
+    """The place of each that matches the same warning as an earlier one, and the earlier one's place."""
     for index, each in enumerate(listed):
         earlier = next((place for place, other in enumerate(listed[:index]) if each.same_warning(other)), None)
         if earlier is not None:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The kinds of single value in a profile: text, numbers, sizes, times...
+"""The kinds of single values in a profile: text, numbers, sizes, times...
 
 Each kind knows two things: how to read its value from a YAML node, and how to describe itself as JSON Schema.
-Only spellings that YAML 1.1 (PyYAML) and YAML 1.2 (most editors) understand alike are taken.
+Only spellings that YAML 1.1 (PyYAML) and YAML 1.2 (most editors) read in the same way are accepted.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from vfio_compliance.profiles.document import (
 
 Schema: TypeAlias = dict[str, Any]
 
-BAD: Any = object()  # what reading gives after a complaint
+BAD: Any = object()  # the result of reading after a complaint
 _READ_AS = {
     "int": "a number",
     "float": "a number",
@@ -45,7 +45,7 @@ class Kind:
     """A kind of value."""
 
     def read(self, node: Node, path: str, document: Document) -> Any:
-        """The value of a node, or BAD after the document was told what is wrong with it."""
+        """The value of a node, or BAD, with the problem noted in the document."""
         raise NotImplementedError
 
     def schema(self) -> Schema:
@@ -53,7 +53,7 @@ class Kind:
         raise NotImplementedError
 
     def value(self, written: Any) -> Any:
-        """The value of a default that is written in the source as it would be in a profile."""
+        """The value of a default that is written in the source as in a profile."""
         return written
 
 
@@ -130,7 +130,7 @@ class Choice(Text):
         return text
 
     def refusal(self, text: str, document: Document) -> str:
-        """The message for a word that is none of them."""
+        """The message for any other word."""
         return f"expected {self.wanted}, found {quoted(text)}{document.did_you_mean(text, self.words)}"
 
     def schema(self) -> Schema:
@@ -211,7 +211,7 @@ class OneOfNumbers(Integer):
 
 
 class _Measure(Scalar):
-    """A number with a unit, within bounds that are written the same way."""
+    """A number with a unit, within bounds that are written in the same way."""
 
     units: Mapping[str, int]
     digits: str
@@ -272,7 +272,7 @@ class Size(_Measure):
 class Duration(_Measure):
     """A time in seconds (float), always written with its unit."""
 
-    # in microseconds, so that the one division at the end gives the float nearest to what was written
+    # in microseconds, so that the one division at the end gives the nearest float
     units: Mapping[str, int] = {"us": 1, "ms": 10**3, "s": 10**6, "min": 60 * 10**6, "h": 3600 * 10**6}
     digits = r"(?:0|[1-9][0-9]*)(?:\.[0-9]+)?"
     wanted = "a time such as `500ms`"
@@ -283,7 +283,7 @@ class Duration(_Measure):
 
 
 def duration(text: str, least: str, most: str) -> float:
-    """Seconds, of a time written as in a profile. Raises ValueError, which says what is wrong with it."""
+    """A time written as in a profile, in seconds. Raises ValueError, which says what is wrong with it."""
     kind = Duration(least, most)
     seconds: float = kind.value(text)
     if not kind.value(least) <= seconds <= kind.value(most):
@@ -300,7 +300,7 @@ class Date(Scalar):
         if re.fullmatch("[0-9]{4}-[0-9]{2}-[0-9]{2}", node.value):
             with contextlib.suppress(ValueError):
                 return datetime.date.fromisoformat(node.value)
-            raise ValueError(f"{quoted(node.value)} is no day of the calendar")
+            raise ValueError(f"{quoted(node.value)} is not a day of the calendar")
         raise ValueError(f"expected {self.wanted}, found {quoted(node.value)}")
 
     def schema(self) -> Schema:
@@ -308,8 +308,8 @@ class Date(Scalar):
 
 
 def read_as(tag: str) -> str:
-    """What YAML takes a plain word with this tag for."""
-    return _READ_AS.get(tag.rpartition(":")[2], "something else than text")
+    """The type that YAML sees in a plain word with this tag."""
+    return _READ_AS.get(tag.rpartition(":")[2], "something other than text")
 
 
 def _unquoted(text: str, seen: str) -> ValueError:
@@ -317,9 +317,9 @@ def _unquoted(text: str, seen: str) -> ValueError:
 
 
 def _number_hint(text: str) -> str:
-    """Why something that looks like a number is none: spellings on which YAML 1.1 and 1.2 disagree."""
+    """Why something that looks like a number is not one: spellings on which YAML 1.1 and 1.2 disagree."""
     if len(text) > LONGEST_QUOTE:
-        return ""  # nobody wrote that by hand
+        return ""  # no one wrote that by hand
     if re.fullmatch("-?0[0-7]+", text):
         return f"; YAML 1.1 reads a leading 0 as octal: write {int(text, 8)} or {text.lstrip('0') or 0}"
     if re.fullmatch("[0-9]+(:[0-9]+)+", text):

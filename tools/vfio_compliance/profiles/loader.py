@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Reading a profile from its file."""
+"""Reads a profile from its file."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from vfio_compliance.profiles.stimulus import every_step
 def load(path: str | os.PathLike[str], kind: Record) -> Profile:
     """Read a profile of the format ``kind``, which profile_format() makes.
 
-    Raises ProfileError with everything that is wrong with it. What only shows when several keys of a mapping
-    are seen together is looked for once each of them is right by itself.
+    Raises ProfileError with all of its errors. Problems that only several keys of a mapping together show are
+    looked for once each key is right by itself.
     """
     document = Document(os.fspath(path))
     profile: Profile = read(document, kind, {"leave_out": "; it belongs to a plan"})
@@ -38,7 +38,7 @@ def load(path: str | os.PathLike[str], kind: Record) -> Profile:
 
 
 def _of_actions(profile: Profile, document: Document) -> Iterator[Problem]:
-    """What is wrong with the steps that call functions, and with the file that has these."""
+    """Problems of the steps that call functions, and of the file with the functions."""
     steps = every_step(profile.stimulus, profile.setup).items()
     calls = {place: step for place, step in steps if isinstance(step, CallAction)}
     functions: Mapping[str, Function] = {}
@@ -56,9 +56,9 @@ def _of_actions(profile: Profile, document: Document) -> Iterator[Problem]:
 
 
 def _of_call(step: CallAction, functions: Mapping[str, Function], profile: Profile, document: Document) -> str:
-    """What is wrong with a step that calls a function; nothing for one that can be done."""
+    """The problem of a step that calls a function; empty if it can be done."""
     if not profile.actions:
-        return f"{quoted(step.name)} is a function of the file that `actions` names, and there is no such key"
+        return f"{quoted(step.name)} is a function of the file that `actions` names, but the profile has no `actions`"
     function = functions.get(step.name)
     if function is None:
         hint = document.did_you_mean(step.name, functions)
@@ -79,7 +79,7 @@ def _denied(document: Document) -> frozenset[str]:
 
 
 def read(document: Document, kind: Record, elsewhere: Mapping[str, str]) -> Any:
-    """What the file of `document` says; `elsewhere` says of foreign keys where they belong. Raises ProfileError."""
+    """The content of `document`; `elsewhere` says where foreign keys belong. Raises ProfileError."""
     root = document.tree()
     if root is None or _of_another_format(root, document):
         raise ProfileError(document.problems)
@@ -90,7 +90,7 @@ def read(document: Document, kind: Record, elsewhere: Mapping[str, str]) -> Any:
 
 
 def _of_another_format(root: Node, document: Document) -> bool:
-    """Complain of a file for another version of this program; nothing else that it says can be judged."""
+    """Complain about a file for another version of this program; the rest of it cannot be checked."""
     for name, value in root.value if isinstance(root, MappingNode) else ():
         if name.value == "format" and isinstance(value, ScalarNode) and value.value not in ("", str(FORMAT)):
             if not value.value.isdecimal():

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # ruff: noqa: RUF009 (key() makes a dataclass field)
-"""A plan: which rules a run leaves out or does not count, why, and how deep it goes. Only a plan leaves rules out."""
+"""A plan: which rules a run leaves out or does not count, why, and how thorough it is. Only a plan leaves out rules."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from vfio_compliance.profiles.loader import read
 from vfio_compliance.profiles.profile import FORMAT, NAME, Profile
 from vfio_compliance.profiles.records import ListOf, Record, key
 
-#: The plan of a run that is told of none.
+#: The plan of a run that names none.
 DEFAULT: Final = "ci"
-#: Where plans that have a name are.
+#: The folder of plans that can be given by name.
 FOLDER: Final = PROFILES / "plans"
 
 Depth: TypeAlias = Literal["quick", "default", "full"]
 
 _RULES = Text("a rule such as `v1.reserved.reads-zero`, or its beginning", r"[a-z0-9-]+(\.[a-z0-9-]+)*")
-#: As rules have them, the strongest first.
+#: The levels of rules, the strongest first.
 _LEVELS: Final = ("must", "should", "may")
 
 
@@ -38,7 +38,9 @@ class LeftOut:
 
     rule: str = key(_RULES, "Id of a rule, or its beginning up to the end of a word.")
     reason: str = key(Prose(), "Why they are left out.")
-    kernel: str | None = key(VersionRange(), "Kernels on which they are, all unless given; in quotes.", default=None)
+    kernel: str | None = key(
+        VersionRange(), "Kernels on which they are left out, by default all; in quotes.", default=None
+    )
 
     def covers(self, rule_id: str) -> bool:
         """Whether a rule is among them."""
@@ -47,7 +49,7 @@ class LeftOut:
 
 @dataclass(frozen=True, kw_only=True)
 class NotBlocking:
-    """Rules that are judged, and may be broken all the same."""
+    """Rules that are judged, but may be broken."""
 
     rule: str | None = key(_RULES, "Id of a rule, or its beginning up to the end of a word.", default=None)
     level: str | None = key(Choice("should", "may"), "Rules of this level, and of weaker ones.", default=None)
@@ -96,10 +98,10 @@ class _File:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run is to judge."""
+    """What a run judges."""
 
     name: str
-    #: What ``--plan`` takes to have it: a name or a path; empty for the default.
+    #: The argument of ``--plan`` for it: a name or a path; empty for the default.
     given: str
     left_out: tuple[LeftOut, ...] = ()
     not_blocking: tuple[NotBlocking, ...] = ()
@@ -107,35 +109,35 @@ class Plan:
     source: Source = field(default=Source(), repr=False, compare=False)
 
     def leaves_out(self, rule_id: str) -> str | None:
-        """The reason why a rule is left out, from the entry that names it most precisely; None when it is not."""
+        """The reason why a rule is left out, from the entry that names it most precisely; None if it is judged."""
         found = [each for each in self.left_out if each.covers(rule_id)]
         return max(found, key=lambda each: len(each.rule)).reason if found else None
 
     def on(self, kernel: str) -> Plan:
-        """The same plan, as it is on a kernel of this release: without what is left out on others alone."""
+        """The same plan for a kernel of this release: without entries for other kernels only."""
         here = tuple(each for each in self.left_out if each.kernel is None or versions.within(each.kernel, kernel))
         return dataclasses.replace(self, left_out=here)
 
     def without(self, rules: Collection[str]) -> Plan:
-        """The same plan, as it says why it leaves out ``rules``, which have no case that it takes."""
+        """The same plan, with the reason why it leaves out ``rules``, of which it takes no case."""
         reason = f"plan {self.name} takes no case that needs a stimulus"
         more = [LeftOut(rule=rule, reason=reason) for rule in sorted(rules)]
         return dataclasses.replace(self, left_out=(*self.left_out, *more))
 
     def without_should(self) -> Plan:
-        """The same plan, by which no rule of level should or may blocks."""
+        """The same plan, in which no rule of level should or may blocks."""
         asked = NotBlocking(level="should", reason="--no-should")
         return dataclasses.replace(self, not_blocking=(*self.not_blocking, asked))
 
     def problems(self, catalogue_ids: Collection[str]) -> list[Problem]:
-        """A problem for each entry that fits no rule of the catalogue, or for a plan that leaves out every one."""
+        """A problem for each entry that matches no rule of the catalogue, or for a plan that leaves out all rules."""
         named = {f"leave_out.{index}.rule": each.rule for index, each in enumerate(self.left_out)}
         named |= {f"not_blocking.{index}.rule": each.rule for index, each in enumerate(self.not_blocking) if each.rule}
         beginnings = {each for rule in catalogue_ids for each in _beginnings(rule)}
         if strangers := self.source.unknown_rules(named, beginnings):
             return strangers
         if catalogue_ids and all(self.leaves_out(rule) is not None for rule in catalogue_ids):
-            return [self.source.problem("leave_out", "every rule is left out; a plan has to leave one, at least")]
+            return [self.source.problem("leave_out", "every rule is left out; at least one has to be judged")]
         return []
 
 
@@ -144,7 +146,7 @@ _OF_A_PROFILE = {name: "; it belongs to a profile" for name in Record(Profile).k
 
 
 def load(path: str | os.PathLike[str], given: str | None = None) -> Plan:
-    """Read a plan, for which ``--plan`` was ``given`` its path unless told. Raises ProfileError with all problems."""
+    """Read a plan; ``given`` is the argument of ``--plan``, or else its path. Raises ProfileError with all problems."""
     document = Document(os.fspath(path), "plan", "it needs `format: 1`, `name` and `leave_out`")
     written: _File = read(document, PLAN, _OF_A_PROFILE)
     given = os.fspath(path) if given is None else given
@@ -153,22 +155,22 @@ def load(path: str | os.PathLike[str], given: str | None = None) -> Plan:
 
 
 def file_of(word: str | None) -> Path:
-    """The file of the plan that ``--plan`` asks for: by its name, or by its path; the default for None.
+    """The file of the plan that ``--plan`` asks for, by name or by path; the default for None.
 
-    It need not be there.
+    It need not exist.
     """
     path = FOLDER / f"{DEFAULT if word is None else word}.yaml"
     return path if word is None or ("/" not in word and path.is_file()) else Path(word)
 
 
 def chosen(word: str | None) -> Plan:
-    """The plan that ``--plan`` asks for. Raises ProfileError, also for a name that no plan has."""
+    """The plan that ``--plan`` asks for. Raises ProfileError, also for an unknown name."""
     path = file_of(word)
     if word is None:
         return load(path, "")
     if not word or (not path.exists() and not _looks_like_a_path(word)):
         known = sorted(each.stem for each in FOLDER.glob("*.yaml"))
-        hint = did_you_mean(similar(word, known)) or f"; there are {', '.join(known)}, and paths of files"
+        hint = did_you_mean(similar(word, known)) or f"; expected {', '.join(known)}, or the path of a file"
         raise ProfileError([Problem("--plan", WHOLE_FILE, f"there is no plan {quoted(word)}{hint}", "")])
     return load(path, word)
 

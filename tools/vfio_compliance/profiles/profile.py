@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # ruff: noqa: RUF009 (key() makes a dataclass field)
-"""The format of a profile, version 1, and what loading one gives.
+"""The format of a profile, version 1, and the result of loading one.
 
 The dataclasses are the format: the loader and the JSON Schema are both derived from their `key()` fields.
-Sizes are bytes (int), times are seconds (float), paths and commands stay as they were written; relative ones
-count from the folder in which the suite is run.
+Sizes are bytes (int), times are seconds (float), paths and commands stay as they are written; relative ones
+start at the folder in which the suite is run.
 """
 
 from __future__ import annotations
@@ -41,14 +41,14 @@ def _interfaces(names: Sequence[str]) -> ListOf:
 class Limits:
     """Bounds beyond which the suite gives up."""
 
-    largest_state: int = key(Size("1", "1024TiB"), "Bytes of a saved state at most.", default="1GiB")
+    largest_state: int = key(Size("1", "1024TiB"), "The most bytes of a saved state.", default="1GiB")
     call: float = key(Duration("1ms", "24h"), "Longest time one call may take.", default="5s")
     test: float = key(Duration("1ms", "24h"), "Longest time one test may take.", default="30s")
     run: float = key(Duration("1ms", "720h"), "Longest time the whole run may take.", default="10min")
 
     passes: int = key(
         Integer(1, 1 << 20),
-        "How many times a state of more than 1 MiB is saved whole at most; what that does not suffice for is not run.",
+        "The most times that a state of more than 1 MiB is saved whole; cases that need more are not run.",
         default=4,
     )
 
@@ -61,7 +61,7 @@ class Limits:
 
 @dataclass(frozen=True, kw_only=True)
 class Times:
-    """What takes long on this device; a dry run tells by it how long a run takes."""
+    """What takes long on this device; a dry run uses it to say how long a run takes."""
 
     reset: float | None = key(Duration("1us", "24h"), "How long a reset takes.", default=None)
     save: float | None = key(Duration("1us", "24h"), "How long saving the whole state takes.", default=None)
@@ -84,7 +84,7 @@ class Skip:
 
 
 class Section:
-    """What one interface adds; the word by which profiles name it is ``name``."""
+    """What one interface adds; ``name`` is its name in profiles."""
 
     name: ClassVar[str]
     #: What is judged, in a few words: "the migration region".
@@ -95,18 +95,18 @@ class Section:
 
     @staticmethod
     def problems(profile: Profile) -> Iterator[tuple[str, str]]:
-        """Dotted key and message of what is wrong between its keys and others."""
+        """Dotted key and message of contradictions between its keys and others."""
         yield from ()
 
     @staticmethod
     def contradictions(profile: Profile) -> Iterator[tuple[str, str]]:
-        """The same of what is denied by the word ``none``."""
+        """The same for keys that are denied by the word ``none``."""
         yield from ()
 
 
 @dataclass(frozen=True, kw_only=True)
 class Profile:
-    """What a profile says about one device."""
+    """A profile of one device."""
 
     format: int = key(OneOfNumbers(FORMAT), "Version of this format.")
     name: str = key(NAME, "Short name of the device, used in reports and names of files.")
@@ -117,7 +117,7 @@ class Profile:
     version: str | None = key(Text(), "Its version, in quotes.", default=None)
     interfaces: tuple[str, ...] = key(_interfaces(()), "What is judged")
     device: KernelGroupDevice | VfioUserDevice = key(DEVICE, "How to reach the device.")
-    #: Of the class that all interfaces together make; see claims_of().
+    #: Of the class with the keys of all interfaces; see claims_of().
     claims: Claims = key(Record(Claims), "Facts about the device that probing must agree with.", default=Claims())
     limits: Limits = key(Record(Limits), "Bounds beyond which the suite gives up.", default=Limits())
     times: Times = key(Record(Times), "What takes long on this device, for a dry run.", default=Times())
@@ -128,7 +128,7 @@ class Profile:
     )
     waivers: tuple[Waiver, ...] = key(WAIVERS, "Known deviations of the device.", default=())
     kernel_warnings: tuple[KernelWarning, ...] = key(
-        KERNEL_WARNINGS, "Known warnings of the kernel while the device is used.", default=()
+        KERNEL_WARNINGS, "Known kernel warnings while the device is used.", default=()
     )
     skip: tuple[Skip, ...] = key(
         ListOf(Record(Skip), "a list of cases to skip"), "Cases that are left unjudged, and why.", default=()
@@ -150,7 +150,7 @@ class Profile:
     def denies(self, dotted: str) -> bool:
         """Whether the profile says `none` of a key such as `stimulus.dirty.pin`, or of one around it.
 
-        False, too, for a key of which it says nothing.
+        Also False for a key that the profile does not have.
         """
         return any(dotted == key or dotted.startswith(f"{key}.") for key in self.denied)
 
@@ -171,11 +171,11 @@ class Profile:
         return self.stimulus
 
     def contradictions(self) -> Iterator[tuple[str, str]]:
-        """Problems of what is denied, for the loader: dotted key and message."""
+        """Problems of denied keys, for the loader: dotted key and message."""
         found = [each for section in self.sections for each in section.contradictions(self)]
         yield from found
         if not found and "stimulus.dirty" in self.denied and self.stimulus.dma:
-            yield "stimulus.dirty", "`none` says that the device writes no memory, yet `dma` makes it do so"
+            yield "stimulus.dirty", "`none` says that the device writes no memory, but `dma` makes it do so"
 
     def problems(self) -> Iterator[tuple[str, str]]:
         stimulus, test = self.stimulus, self.limits.test
@@ -216,25 +216,25 @@ class Profile:
                     break
 
     def _places_of_the_other_transport(self) -> Iterator[tuple[str, str]]:
-        """Words in paths of files that nothing is filled in for."""
+        """Words in paths of files that are not filled in for this device."""
         served = isinstance(self.device, VfioUserDevice)
         foreign = ("{sysfs}", "{name}") if served else ("{socket}",)
         for place, step in every_step(self.stimulus, self.setup).items():
             path = step.path if isinstance(step, FileStep) else ""
             for word in foreign:
                 if word in path:
-                    yield place, f"`{word}` is not known of a device with transport `{self.device.transport}`"
+                    yield place, f"`{word}` is unknown for a device with transport `{self.device.transport}`"
 
     def where(self, dotted: str) -> str:
         """`file:line:column` of a key such as `stimulus.running.sample` or `waivers.0`.
 
-        What the file leaves out gives the nearest key around it, or the file's beginning.
+        For a key that is left out, that of the nearest key around it, or of the file's start.
         """
         return self.source.where(dotted)
 
 
 def profile_format(sections: Sequence[type[Section]]) -> Record:
-    """The format of profiles for the interfaces that these sections are of, in their order."""
+    """The format of profiles for the interfaces of these sections, in their order."""
     its_claims = together("Claims", str(Claims.__doc__), Claims, [section.claims for section in sections])
     its_stimulus = together("Stimulus", str(Stimulus.__doc__), Stimulus, [section.stimulus for section in sections])
     about = ", ".join(f"{section.about} ({section.name})" for section in sections)

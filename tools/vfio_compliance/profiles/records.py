@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Kinds with an inner structure: lists, and mappings that become dataclasses.
 
-A dataclass whose fields are made with `key()` is at once the description of a part of the format and the
-result of reading it. It may have a method `problems()` for what only shows when several keys are seen
-together; it yields the dotted key that is to blame and the message.
+A dataclass whose fields are made with `key()` is both the description of a part of the format and the
+result of reading it. It may have a method `problems()` for problems that only several keys together show;
+it yields the dotted key at fault and the message.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ class Record(Kind):
         document: Document,
         elsewhere: Mapping[str, str] | None = None,
     ) -> Any:
-        """The dataclass from the entries of a mapping; `elsewhere` says of foreign keys where they belong."""
+        """The dataclass from the entries of a mapping; `elsewhere` says where foreign keys belong."""
         if found is None:
             return BAD
         complaints = len(document.problems)
@@ -138,8 +138,8 @@ class Record(Kind):
 class OrNone(Kind):
     """A value of another kind, or the word `none`: the device has no such thing.
 
-    Either way the value of a denied key is None, as if it were left out; the document notes that it is denied. Where
-    the word is not taken, `refused` says what to do instead.
+    The value of a denied key is None, as if it were left out; the document notes that it is denied. If the word is
+    not accepted, `refused` says what to do instead.
     """
 
     def __init__(self, kind: Kind, *, refused: str = "") -> None:
@@ -208,7 +208,7 @@ class OneKey(Kind):
     """A mapping with a single key, which decides what its value is."""
 
     def __init__(self, kinds: Mapping[str, Kind], wanted: str = "") -> None:
-        """``wanted``: the words for messages where all of them would be too many."""
+        """``wanted``: the words for messages, if listing all keys would be too long."""
         self.kinds, self.wanted = kinds, wanted or listed(kinds)
 
     def read(self, node: Node, path: str, document: Document) -> Any:
@@ -239,7 +239,7 @@ class OneKey(Kind):
 
 
 def entries(node: Node, path: str, document: Document) -> dict[str, tuple[Node, Node]] | None:
-    """Keys and values of a mapping by name, with their places noted; None, after a complaint, for others."""
+    """Keys and values of a mapping by name, with their places noted; for anything else None, after a complaint."""
     if node.tag == SKIPPED:
         return None
     if not isinstance(node, MappingNode):
@@ -257,7 +257,7 @@ def entries(node: Node, path: str, document: Document) -> dict[str, tuple[Node, 
             document.complain(name_node, f"YAML reads the key {quoted(name_node.value)} as {read_as(name_node.tag)}")
         elif name_node.value in found:
             first = place_of(found[name_node.value][0])
-            document.complain(name_node, f"the key {quoted(name_node.value)} stands in line {first.line} already")
+            document.complain(name_node, f"the key {quoted(name_node.value)} is in line {first.line} already")
         else:
             found[name_node.value] = name_node, value_node
             inner = _join(path, name_node.value)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The formats of profiles, plans and waivers as JSON Schema, for editors.
 
-What loads also fits the schema; the loader refuses more, such as a value too wide for its register.
+Whatever loads also fits the schema; the loader refuses more, such as a value too wide for its register.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from vfio_compliance.common.project import PROFILES
 from vfio_compliance.common.suggest import did_you_mean, similar
 from vfio_compliance.profiles.document import WHOLE_FILE, Problem, ProfileError, quoted
 
-#: One that is to be copied and filled in, and describes no device.
+#: To be copied and filled in; it describes no device.
 _TEMPLATE = "template"
 
 
@@ -21,10 +21,10 @@ def profiles() -> dict[str, Path]:
 
 
 def file_of(word: str | os.PathLike[str]) -> Path:
-    """The file that is meant: a path, which need not lead anywhere, or the name of a profile that is shipped.
+    """The file that is meant: a path, which need not exist, or the name of a shipped profile.
 
-    What names a file here is that file, never one that is shipped. Raises ProfileError for a name that nothing has, and
-    for the path of a shipped profile in a checkout, where there is none.
+    If a file of this name is here, it is that file, not a shipped one. Raises ProfileError for an unknown name, and for
+    the path of a shipped profile in a checkout, if there is no such file.
     """
     path, known = Path(word), profiles()
     if _is_name(path):
@@ -42,11 +42,11 @@ def _wrong(message: str) -> ProfileError:
 
 
 def called(path: Path) -> str:
-    """What somebody writes to mean this file from any folder: the name of one that is shipped, else its path."""
+    """What to write for this file in any folder: the name of a shipped one, or its path."""
     return path.stem if profiles().get(path.stem) == path else str(path)
 
 
 def _is_name(path: Path) -> bool:
-    """Whether a word is no path: it has no folder and no suffix, and is no file here; a folder is not meant."""
+    """Whether a word is a name: it has no folder and no suffix, and there is no such file here (a folder may be)."""
     bare = bool(path.name) and str(path) == path.name and not path.suffix
     return bare and (os.path.isdir(path) or not os.path.lexists(path))

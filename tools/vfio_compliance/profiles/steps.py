@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # ruff: noqa: RUF009 (key() makes a dataclass field)
-"""What can be done to a device by a profile: the steps, and lists of them."""
+"""What a profile can do to a device: the steps, and lists of them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from vfio_compliance.profiles.expressions import (
 from vfio_compliance.profiles.kinds import BAD, Choice, Duration, Integer, Kind, OneOfNumbers, Schema, Size, Text
 from vfio_compliance.profiles.records import ListOf, OneKey, Record, key
 
-#: Most bytes that `fill` and `digest` are for.
+#: The most bytes of `fill` and `digest`.
 LARGEST_RANGE: Final = "1GiB"
 
 _REGION = "Index of the VFIO region; on a PCI device 0 to 5 are the BARs."
@@ -38,7 +38,7 @@ _INTO = "A name such as `$old`: later steps of the list use the value that was r
 
 
 class Step:
-    """One thing to do. Some give a value."""
+    """One thing to do. Some steps give a value."""
 
     gives: ClassVar[bool] = False
 
@@ -89,7 +89,7 @@ class Write(Access):
         yield from self.too_wide("value")
         bare = isinstance(self.value, Expression) and self.value.text in ("$iova", "$length")
         if bare and self.width < 4:
-            yield "value", f"{quoted(str(self.value))} wants a register of 4 or 8 bytes, not {self.width}"
+            yield "value", f"{quoted(str(self.value))} needs a register of 4 or 8 bytes, not {self.width}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,7 +101,7 @@ class Wait(Access):
     within: float = key(Duration("1us", "24h"), "Longest time to wait; then the step has failed.")
 
     def problems(self) -> Iterator[tuple[str, str]]:
-        """What never becomes true."""
+        """A condition that never becomes true."""
         if isinstance(self.equals, int) and not self.equals >> 8 * self.width and self.equals & ~self.mask:
             yield (
                 "equals",
@@ -144,7 +144,7 @@ class Digest(Range):
 # -- files ----------------------------------------------------------------------------------------------------------
 
 
-#: What is filled in in the path of a file.
+#: The words that are filled in in the path of a file.
 PLACES: Final = ("{sysfs}", "{name}", "{socket}")
 
 
@@ -167,14 +167,14 @@ class _Path(Text):
 
 @dataclass(frozen=True, kw_only=True)
 class FileStep(Step):
-    """Something done with a file, such as an attribute that the driver has in /sys."""
+    """An access to a file, such as an attribute of the driver in /sys."""
 
     path: str = key(_Path(), _PATH)
 
 
 @dataclass(frozen=True, kw_only=True)
 class WriteFile(FileStep):
-    """Write a file, all of the text at once."""
+    """Write a file, all of it at once."""
 
     text: Filled = key(
         FileText(),
@@ -184,7 +184,7 @@ class WriteFile(FileStep):
 
 @dataclass(frozen=True, kw_only=True)
 class ReadFile(FileStep):
-    """Read a file. The value is the number in it; where it holds something else, one that is made from its text."""
+    """Read a file. The value is the number in it; if it holds something else, a number made from its content."""
 
     gives = True
 
@@ -195,7 +195,7 @@ class ReadFile(FileStep):
 class WaitFile(FileStep):
     """Read a file again and again until it holds `text`, white space at both ends left out."""
 
-    text: Filled = key(FileText(), "What is to be in it.")
+    text: Filled = key(FileText(), "The content to wait for.")
     within: float = key(Duration("1us", "24h"), "Longest time to wait; then the step has failed.")
 
 
@@ -223,7 +223,7 @@ class DisableIrq(_Irq):
 
 
 class TriggerIrq(Irq):
-    """Have the driver report the interrupt as if the device had raised it."""
+    """Make the driver report the interrupt as if the device had raised it."""
 
 
 class UnmaskIrq(Irq):
@@ -253,7 +253,7 @@ class CallAction(Step):
     gives = True
 
     name: str
-    #: The variables that are known where it is called.
+    #: The variables that are known at the call.
     known: frozenset[str] = frozenset()
 
 
@@ -283,7 +283,7 @@ class _Call(Text):
 
 
 class _Mapped(Kind):
-    """What the step `map` maps: the data section, or a region."""
+    """The argument of the step `map`: the data section, or a region."""
 
     def __init__(self) -> None:
         self._section, self._region = Choice("data_section"), Record(MapRegion)
@@ -297,7 +297,7 @@ class _Mapped(Kind):
         return {"anyOf": [self._section.schema(), self._region.schema()]}
 
 
-#: The steps that give a value, and the others, by the words for them.
+#: The steps that give a value, and the others, by their words.
 _GIVING: Final[dict[str, Kind]] = {
     "read": Record(Read),
     "digest": Record(Digest),
@@ -338,10 +338,10 @@ class Sample(OneKey):
 
 
 class Program(ListOf):
-    """A list of steps, which may use ``variables``, and what earlier steps of it have read."""
+    """A list of steps, which may use ``variables`` and values that earlier steps have read."""
 
     def __init__(self, *variables: str, at_least: int = 1, gives: bool = False, **more: Kind) -> None:
-        """``gives``: some step is to give a value."""
+        """``gives``: at least one step must give a value."""
         super().__init__(
             OneKey({**_STEPS, **more}, "`write`, `read`, `wait` or another step"), "a list of steps", at_least=at_least
         )
@@ -369,7 +369,7 @@ class Program(ListOf):
 
 
 def _strangers(step: object, path: str, known: set[str], document: Document) -> bool:
-    """Complain of each variable of a step that is not known; whether there was one."""
+    """Complain about each unknown variable of a step; returns whether there was one."""
     found = [(name, stranger) for name, names in used(step) for stranger in sorted(names - known)]
     for name, stranger in found:
         place = document.values[f"{path}.{_word(path, document)}.{name}"]
@@ -383,12 +383,12 @@ def _word(path: str, document: Document) -> str:
 
 
 def setup_steps() -> Program:
-    """The steps of a set-up, which may map something as well."""
+    """The steps of a set-up, which may also map."""
     return Program(at_least=0, map=_Mapped())
 
 
 def waiting(step: object) -> tuple[str, float]:
-    """The word of a step that waits, and for how many seconds at most; no word for other steps."""
+    """The word of a waiting step, and the most seconds that it waits; no word for other steps."""
     for kind, word in ((Wait, "wait"), (WaitFile, "wait_file"), (WaitIrq, "wait_irq")):
         if isinstance(step, kind):
             return word, step.within

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # ruff: noqa: RUF009 (key() makes a dataclass field)
-"""How to make the device do something, and what it needs before it is used: programs of steps."""
+"""How to make the device do something, and what it needs before use: lists of steps."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class _Address(Kind):
 
 @dataclass(frozen=True, kw_only=True)
 class Window:
-    """The addresses that the device writes, where it cannot be told any address."""
+    """The addresses that the device writes, if they cannot be chosen."""
 
     start: Value | Step = key(
         _Address(), "The first address: a number, or a step that reads it each time that memory is mapped there."
@@ -50,7 +50,7 @@ class Window:
 
 @dataclass(frozen=True, kw_only=True)
 class Running:
-    """Something that changes while the device runs, and only then."""
+    """Something that changes only while the device runs."""
 
     sample: Step = key(Sample(), "The step whose value shows it; two values of a running device differ.")
     changes_within: float = key(
@@ -60,7 +60,7 @@ class Running:
 
 @dataclass(frozen=True, kw_only=True)
 class Dma:
-    """Makes the device write memory of the guest, over and over, until told to stop."""
+    """Makes the device write guest memory, over and over, until it is stopped."""
 
     start: tuple[Step, ...] = key(
         Program("$iova", "$length"),
@@ -100,7 +100,7 @@ class Dirty:
     )
 
     def problems(self) -> Iterator[tuple[str, str]]:
-        """What does not go together."""
+        """Contradictions."""
         if self.least > self.largest:
             yield "least", f"`least` ({self.least}) is more than `largest` ({self.largest})"
         if (self.pin is None) != (self.unpin is None):
@@ -109,7 +109,7 @@ class Dirty:
 
 @dataclass(frozen=True, kw_only=True)
 class VisibleState:
-    """Puts a value into the part of the device that migrates, and shows it."""
+    """Puts a value into the state that migrates, and shows it."""
 
     set: tuple[Step, ...] = key(Program("$value"), "Stores `$value`, a number that the suite chooses.")
     observe: tuple[Step, ...] = key(
@@ -126,7 +126,7 @@ ALWAYS_RUNS = (
 
 @dataclass(frozen=True, kw_only=True)
 class Stimulus:
-    """How to make the device do something. A rule that needs a part left out here is not-run."""
+    """How to make the device do something. A rule that needs a missing part is not-run."""
 
     running: Running | None = key(
         OrNone(Record(Running), refused=ALWAYS_RUNS),
@@ -147,28 +147,28 @@ class Stimulus:
     )
     window: Window | None = key(
         Record(Window),
-        "The guest memory that the device writes where `dma`, `dirty` and `work` cannot tell it any address. Left out: "
-        "it writes where `$iova` says.",
+        "The guest memory that the device writes if `dma`, `dirty` and `work` cannot choose an address. Left out: it "
+        "writes at `$iova`.",
         default=None,
     )
     visible_state: VisibleState | None = key(
         OrNone(Record(VisibleState)),
         "Shows whether a state arrives. Without it, the rules on what a saved state restores are not-run; `none`: the "
-        "device has no state of its own that could be seen.",
+        "device has no visible state of its own.",
         default=None,
     )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Setup:
-    """What a device needs before it is used; done with the second device as well."""
+    """What a device needs before it is used; also done with the second device."""
 
     after_open: tuple[SetupStep, ...] = key(setup_steps(), "Steps done each time the device was opened.", default=())
     after_reset: tuple[SetupStep, ...] = key(setup_steps(), "Steps done each time the device was reset.", default=())
 
 
 def programs(stimulus: Stimulus, setup: Setup) -> dict[str, tuple[SetupStep, ...]]:
-    """Every list of steps of a profile, by its dotted path; a step that stands alone is a list of one."""
+    """Every list of steps of a profile, by its dotted path; a single step is a list of one."""
     return dict([*_programs("setup", setup), *_programs("stimulus", stimulus)])
 
 

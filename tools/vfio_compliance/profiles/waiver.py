@@ -23,7 +23,7 @@ class Waiver:
     )
     reason: str = key(Prose(), "Why this is accepted for now.")
     link: str | None = key(Text(), "Where it is tracked.", default=None)
-    owner: str | None = key(Text(), "Who sees to it that it ends.", default=None)
+    owner: str | None = key(Text(), "Who is responsible for ending it.", default=None)
     expires: datetime.date | None = key(Date(), "Last day on which it holds; later it is stale.", default=None)
     shows: str | None = key(
         Text(),
@@ -35,18 +35,18 @@ class Waiver:
         "Text that the case's name must contain; what fails in another case is not waived.",
         default=None,
     )
-    kernel: str | None = key(VersionRange(), "Kernels that it holds for, all unless given; in quotes.", default=None)
+    kernel: str | None = key(VersionRange(), "Kernels for which it holds, by default all; in quotes.", default=None)
     driver: str | None = key(
-        VersionRange(), "Versions of the driver that it holds for, all unless given; in quotes.", default=None
+        VersionRange(), "Versions of the driver for which it holds, by default all; in quotes.", default=None
     )
     sometimes: bool = key(
         Boolean(),
-        "It does not show in every run, or on every machine: that the rule is kept is not reported as stale.",
+        "It does not show in every run, or on every machine: a run that keeps the rule does not make it stale.",
         default=False,
     )
 
     def same_failure(self, other: Waiver) -> bool:
-        """Whether a failure can be meant by both: nobody could tell then which of them excuses it."""
+        """Whether a failure can match both: then it is unclear which of them excuses it."""
         if self.rule != other.rule:
             return False
         for mine, its in ((self.case, other.case), (self.shows, other.shows)):
@@ -64,7 +64,7 @@ WAIVERS = ListOf(Record(Waiver), "a list of waivers")
 
 
 def conflicts(listed: Sequence[Waiver]) -> Iterator[tuple[int, int]]:
-    """The place of each waiver that is for the same failure as an earlier one, and the place of the first such."""
+    """The place of each waiver that matches the same failure as an earlier one, and the earlier one's place."""
     for index, waiver in enumerate(listed):
         for earlier, other in enumerate(listed[:index]):
             if waiver.same_failure(other):
@@ -78,5 +78,5 @@ def problems(listed: Sequence[Waiver]) -> Iterator[tuple[str, str]]:
         yield f"waivers.{index}.rule", f"`{listed[index].rule}` is waived already; {TELL_APART}"
 
 
-#: What is to be done about it.
-TELL_APART = "`case`, `shows`, `kernel` or `driver` of both has to tell them apart"
+#: What to do about it.
+TELL_APART = "make them differ in `case`, `shows`, `kernel` or `driver`"

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
 
-"""Files of waivers, and what those of a run are together."""
+"""Files of waivers, and all waivers of a run."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from vfio_compliance.profiles.waiver import TELL_APART, WAIVERS, Waiver, conflic
 
 @dataclass(frozen=True, kw_only=True)
 class WaiverFile:
-    """The format of a file of waivers, and what loading one gives."""
+    """The format of a file of waivers, and the result of loading one."""
 
     format: int = key(OneOfNumbers(FORMAT), "Version of this format.")
     waivers: tuple[Waiver, ...] = key(WAIVERS, "Known deviations of the device.")
     kernel_warnings: tuple[KernelWarning, ...] = key(
-        KERNEL_WARNINGS, "Known warnings of the kernel while the device is used.", default=()
+        KERNEL_WARNINGS, "Known kernel warnings while the device is used.", default=()
     )
 
     source: Source = field(default=Source(), repr=False, compare=False)
@@ -49,7 +49,7 @@ class Listed(NamedTuple):
 
 
 def load(path: str | os.PathLike[str]) -> WaiverFile:
-    """Read a file of waivers. Raises ProfileError with everything that is wrong with it."""
+    """Read a file of waivers. Raises ProfileError with all of its errors."""
     document = Document(os.fspath(path), "list of waivers", "it needs `format: 1` and `waivers`")
     written: WaiverFile = read(document, FILE, _OF_A_PROFILE)
     return replace(written, source=document.source())
@@ -58,7 +58,7 @@ def load(path: str | os.PathLike[str]) -> WaiverFile:
 def together(profile: Profile, files: Iterable[WaiverFile], known: Collection[str]) -> list[Listed]:
     """The waivers of a profile, then those of files.
 
-    Raises ProfileError for one of a rule that is not `known`, and for two that are for the same failure.
+    Raises ProfileError for a waiver of a rule that is not `known`, and for two that match the same failure.
     """
     holders: list[Profile | WaiverFile] = [profile, *files]
     placed = [(each.source, index, waiver) for each in holders for index, waiver in enumerate(each.waivers)]
@@ -75,14 +75,14 @@ def together(profile: Profile, files: Iterable[WaiverFile], known: Collection[st
 
 
 class ListedWarning(NamedTuple):
-    """A waiver of a warning of the kernel, and `file:line:column` of it."""
+    """A waiver of a kernel warning, and its `file:line:column`."""
 
     warning: KernelWarning
     where: str
 
 
 def warnings_together(profile: Profile, files: Iterable[WaiverFile]) -> list[ListedWarning]:
-    """The waivers of warnings of a profile, then those of files. Raises ProfileError for two of the same warning."""
+    """The waivers of warnings of a profile, then those of files. Raises ProfileError if two match the same warning."""
     holders: list[Profile | WaiverFile] = [profile, *files]
     placed = [(each.source, index, warning) for each in holders for index, warning in enumerate(each.kernel_warnings)]
     problems = []

@@ -16,7 +16,7 @@ from vfio_compliance.profiles.records import Record
 
 
 class Which(Enum):
-    """A kind of file, by the key that tells it: every profile has ``device``."""
+    """A kind of file, by the key that identifies it: every profile has ``device``."""
 
     PROFILE = "device"
     PLAN = "leave_out"
@@ -28,7 +28,7 @@ _MOST_KEYS = 10  # that are looked at
 
 
 def which(path: str | os.PathLike[str]) -> Which:
-    """By the keys that it has, or nearly has; what looks like nothing is taken for a profile, which may say why."""
+    """By the keys that the file has, or nearly has; if nothing fits, it counts as a profile, which may say why."""
     root = Document(os.fspath(path)).tree()
     names = [str(name.value) for name, _ in root.value] if isinstance(root, MappingNode) else []
     if _OF_PROFILES_ALONE.isdisjoint(names):

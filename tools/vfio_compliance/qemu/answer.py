@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What QEMU's flows gave, and what follows from them all."""
+"""The results of QEMU's flows, and what follows from all of them."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from .machine import Numbers
 
 
 class Outcome(Enum):
-    """What became of a flow; the value is the word for it in qemu.json."""
+    """How a flow ended; the value is its word in qemu.json."""
 
     COMPLETED = "completed"
-    #: QEMU says that all is well, and it is not.
+    #: QEMU reports success, but something is wrong.
     LOST = "state-lost"
     STILL = "stands-still"
     EARLY = "runs-early"
@@ -26,19 +26,19 @@ class Outcome(Enum):
     UNTRIED = "not-tried"
 
 
-#: In words; what is known in detail comes after it.
+#: In words; details follow them.
 SAYS = {
     Outcome.COMPLETED: "QEMU completes",
-    Outcome.LOST: "QEMU completes, and the device's state is lost",
-    Outcome.STILL: "QEMU sees no error, and the device does not run",
-    Outcome.EARLY: "QEMU sees no error, and the device runs before its guest does",
+    Outcome.LOST: "QEMU completes, but the device's state is lost",
+    Outcome.STILL: "QEMU sees no error, but the device does not run",
+    Outcome.EARLY: "QEMU sees no error, but the device runs before its guest does",
     Outcome.FAILED: "QEMU fails",
     Outcome.ABORTED: "QEMU aborts",
     Outcome.HUNG: "QEMU hangs",
     Outcome.UNTRIED: "could not be tried",
 }
 
-#: What is said of a state that is the expected one, on the target and on the source.
+#: The words for the expected state, on the target and on the source.
 ARRIVED, KEPT = SEEN = ("arrives", "is kept")
 
 _BAD = {Outcome.LOST, Outcome.STILL, Outcome.EARLY, Outcome.FAILED, Outcome.ABORTED}
@@ -52,16 +52,16 @@ class Answer:
     outcome: Outcome = Outcome.COMPLETED
     #: More about the outcome: what QEMU said, what was seen of the device.
     why: str = ""
-    #: What was seen of the state: one of SEEN, or why it was not looked at; nothing where it came to no such look.
+    #: What was seen of the state: one of SEEN, or why it was not looked at; empty if the flow did not get that far.
     state: str = ""
-    #: Whether the profile has no word on how the state is seen: then a completed migration does not say enough.
+    #: Whether the profile does not say how the state is seen: then a completed migration does not prove enough.
     silent: bool = False
     numbers: Numbers = field(default_factory=Numbers)
 
 
 @dataclass
 class Findings:
-    """All that a call found."""
+    """Everything that a call found."""
 
     device: str
     target: str
@@ -69,22 +69,22 @@ class Findings:
     program: str = ""
     version: str = ""
     machine: str = ""
-    #: Why nothing could be tried; whether that is because this is no place for it.
+    #: Why nothing could be tried; whether that is because it is not applicable here.
     why: str = ""
     not_applicable: bool = False
     hung: bool = False
     answers: list[Answer] = field(default_factory=list)
     #: What the QEMUs printed, each line once.
     messages: list[str] = field(default_factory=list)
-    #: How the QEMUs were recorded, and why not by strace.
+    #: How the QEMUs were recorded, and why strace was not used.
     recorded: str = ""
     no_strace: str = ""
-    #: How each of them kept the clauses of a client. What a device is worth does not depend on that.
+    #: How each of them kept the clauses of a client. The verdict on the device does not depend on that.
     conduct: list[Conduct] = field(default_factory=list)
 
     @property
     def works(self) -> bool | None:
-        """Whether the device works with this QEMU; None where that is not known."""
+        """Whether the device works with this QEMU; None if unknown."""
         if any(answer.outcome in _BAD for answer in self.answers):
             return False
         good = self.answers and all(
@@ -103,5 +103,5 @@ class Findings:
 
 
 def has(answers: Sequence[Answer], outcome: Outcome) -> bool:
-    """Whether a flow ended so."""
+    """Whether a flow ended this way."""
     return any(answer.outcome is outcome for answer in answers)

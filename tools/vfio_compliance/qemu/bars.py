@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Where a PCI device's base address registers put its regions: nobody else does it, for the guest has no firmware."""
+"""Sets a PCI device's base address registers. The guest has no firmware that would do it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _ADDRESS, _DATA = 0xCF8, 0xCFC
 _COMMAND, _FIRST, _COUNT = 0x04, 0x10, 6
 _DECODE = 0x0007  # ports, memory, and the device may reach the guest's memory
 
-#: From where on ports and memory are given away. The high window lies within 39 bits, which small IOMMUs translate.
+#: Where the ports and memory that are given away begin. The high window is within 39 bits, as small IOMMUs need.
 _PORTS = 0xC000, 0x10000
 _LOW = 0xC000_0000, 0xFE00_0000
 _HIGH = 1 << 38, 1 << 39
@@ -34,7 +34,7 @@ class Bar:
 
 
 class Configuration:
-    """The device's configuration space, read and written by the ports that are there for it."""
+    """The device's configuration space, through the ports for it."""
 
     def __init__(self, bus: Bus) -> None:
         self._bus = bus
@@ -57,9 +57,9 @@ class Configuration:
 
 
 def place(configuration: Configuration) -> dict[int, Bar]:
-    """Give every region of the device its place, and have it decoded; the regions by their index.
+    """Give every region of the device its address, and switch decoding on; returns the regions by index.
 
-    Raises Untried where there is no room.
+    Raises Untried if there is no room.
     """
     free = {_PORTS: _PORTS[0], _LOW: _LOW[0], _HIGH: _HIGH[0]}
 
@@ -91,7 +91,7 @@ def place(configuration: Configuration) -> dict[int, Bar]:
 
 
 def _probe(configuration: Configuration, index: int) -> tuple[int, int, int]:
-    """Where a register is, which bits of an address it keeps, and its lowest bits, which say of what kind it is."""
+    """Where a register is, which address bits it keeps, and its lowest bits, which give its kind."""
     at = _FIRST + 4 * index
     kind = configuration.read(at, 4) & 0xF
     configuration.write(at, 4, 0xFFFF_FFFF)

@@ -34,7 +34,7 @@ class Wishes:
 
 
 def run(profile: Profile, wishes: Wishes, folder: Path, output: TextIO, width: int) -> Findings:
-    """Try it, and tell how it goes. Traces and qemu.json go to ``folder``.
+    """Try it and print the results. Traces and qemu.json go to ``folder``.
 
     Raises OSError for a folder that cannot be written.
     """
@@ -66,7 +66,7 @@ def run(profile: Profile, wishes: Wishes, folder: Path, output: TextIO, width: i
 def _try(profile: Profile, wishes: Wishes, folder: Path, found: Findings, output: TextIO, width: int) -> None:
     device = profile.device
     if not isinstance(device, KernelGroupDevice):
-        raise NotApplicable("the device is not behind a kernel, and these QEMUs know no other way to a device")
+        raise NotApplicable("the device is not behind a kernel, and these QEMUs cannot reach any other device")
     limits = profile.limits
     qemu = program.find(wishes.program, limits.test)
     found.program = f"{qemu.says}, {qemu.path}"
@@ -90,7 +90,7 @@ def _try(profile: Profile, wishes: Wishes, folder: Path, found: Findings, output
 
 
 def place(profile: Profile, where: KernelGroupDevice | SpareInKernel) -> Place:
-    """Where a device is; it can be opened, and nobody has it now. Raises Untried."""
+    """Where a device is. It can be opened, and no one has it open now. Raises Untried."""
     try:
         with way_to(profile, where, []) as way:
             places = way.places()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""How the QEMUs kept the clauses that are a client's to keep."""
+"""How the QEMUs kept the clauses for clients."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from ..clients.sources import migration_region
 from ..clients.trace import TraceError
 from ..clients.verdict import Result
 
-#: How a QEMU is recorded: by strace, or by its own trace events alone.
+#: How a QEMU is recorded: by strace, or only by its own trace events.
 STRACE, EVENTS = "strace", "trace events"
 
-#: The name's ending of what strace wrote, of QEMU's trace events, and of a trace made from either.
+#: File name endings of strace's output, of QEMU's trace events, and of a trace made from either.
 STRACE_FILE, EVENTS_FILE, TRACE_FILE = ".strace", ".log", ".trace"
 
-_NOTHING: Final = "nothing that it did to a device tells which region is the migration region"
+_NOTHING: Final = "nothing that it did to a device shows which region is the migration region"
 
 
 @dataclass
 class Recording:
-    """The files of one QEMU, by what their names begin with: source-1."""
+    """The files of one QEMU, by the beginning of their names: source-1."""
 
     name: str
-    #: The QEMU whose state this one loaded; empty: none.
+    #: The QEMU whose state this one loaded; empty for none.
     source: str = ""
 
 
@@ -43,19 +43,19 @@ class Conduct:
     #: How often each clause was kept, and broken.
     kept: dict[str, int] = field(default_factory=dict)
     broken: dict[str, int] = field(default_factory=dict)
-    #: Of each clause why it could not be told whether it was kept.
+    #: Why a clause could not be judged, for each such clause.
     not_told: dict[str, list[str]] = field(default_factory=dict)
     #: The first offences, a sentence each.
     offences: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-    #: Why not all of it, or nothing, could be judged.
+    #: Why only a part of it, or nothing, could be judged.
     damage: str = ""
 
 
 def judge(recordings: Sequence[Recording], by: str, folder: Path) -> Iterator[Conduct]:
-    """Judge what each QEMU did, by its files in ``folder``, where its trace goes. A target is compared with its source.
+    """Judge each QEMU by its files in ``folder``, where its trace goes, too. A target is compared with its source.
 
-    Whatever is wrong with a file is told of that QEMU alone.
+    A faulty file affects only the report on its QEMU.
     """
     for each in recordings:
         conduct = Conduct(each.name, each.source, by)
@@ -82,7 +82,7 @@ def _judged(trace: Path, source: Path | None) -> Result:
         try:
             return judge_files(trace, source)
         except TraceError:
-            pass  # then it is not known what was saved, and no clause is kept or broken by that
+            pass  # what was saved is unknown then, and no clause is kept or broken by it
     return judge_files(trace)
 
 

@@ -1,23 +1,23 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""How it can go wrong with a QEMU. Each message is a clause that a report can show as it is."""
+"""What can go wrong with a QEMU. Each message is a clause that a report can show as it is."""
 
 from __future__ import annotations
 
 
 class QemuError(Exception):
-    """Anything of the kind."""
+    """The base class."""
 
 
 class NotApplicable(QemuError):
-    """There is no QEMU here that is a client of the interface, or none that could have the device."""
+    """No QEMU here is a client of the interface, or none can have the device."""
 
 
 class Untried(QemuError):
-    """Nothing can be said of the device: QEMU does not start, is not understood, or cannot have the device."""
+    """Nothing can be said about the device: QEMU does not start, cannot be understood, or cannot have the device."""
 
 
 class Failed(QemuError):
-    """QEMU says that it failed, or ended by itself."""
+    """QEMU reports that it failed, or ended by itself."""
 
 
 class Aborted(QemuError):
@@ -29,4 +29,4 @@ class Hung(QemuError):
 
 
 class Closed(QemuError):
-    """The connection has ended; whoever started the process knows why."""
+    """The connection has ended; the code that started the process finds out why."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""QEMU's trace events, as far as they are needed here."""
+"""Those of QEMU's trace events that are needed here."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from pathlib import Path
 #: A buffer that was saved, with its size in bytes.
 _BUFFER = re.compile(r"vfio_save_buffer .* size 0x([0-9a-f]{1,16}) ")
 
-#: Characters of a line that are looked at.
+#: The most characters of a line that are looked at.
 _LONGEST = 4096
 
 
 def saved_bytes(log: Path, since: int) -> int | None:
-    """How many bytes of the device were saved, by the events after the first ``since`` bytes of the file.
+    """How many bytes of the device were saved, according to the events after the first ``since`` bytes of the file.
 
-    None where there is no such event.
+    None if there is no such event.
     """
     found = []
     with open(log, encoding="utf-8", errors="replace") as events:

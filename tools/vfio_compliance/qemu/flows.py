@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What a QEMU is told to do with the device, and what it and the device show."""
+"""What a QEMU is made to do with the device, and what it and the device show."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _OUTCOMES: dict[type[QemuError], Outcome] = {
 
 
 class _Bad(Exception):
-    """QEMU sees nothing wrong with the device; the device shows it."""
+    """QEMU sees nothing wrong, but the device shows that something is."""
 
     def __init__(self, outcome: Outcome, why: str, where: str = "") -> None:
         super().__init__(f"{where}: {why}" if where else why)
@@ -49,7 +49,7 @@ class _Bad(Exception):
 
 @dataclass
 class Place:
-    """A device: its folder in /sys, and what a profile may have filled in in paths."""
+    """A device: its folder in /sys, and the values that a profile's paths may refer to."""
 
     sysfs: str
     places: dict[str, str]
@@ -61,7 +61,7 @@ class Guest:
 
     machine: Machine
     actor: Actor
-    #: Why the state is not looked at, and whether that is because the profile has no word about it.
+    #: Why the state is not looked at, and whether that is because the profile does not say how.
     unseen: str = ""
     silent: bool = False
     shown: list[int] | None = None
@@ -80,23 +80,23 @@ class Guest:
         return self.machine.watched(self.actor.show, "while the device's state was read")
 
     def compare(self, expected: list[int] | None, where: str = "") -> None:
-        """Raise _Bad for another state than the expected one, and for a device that does not work on."""
+        """Raise _Bad for a state other than the expected one, and for a device that no longer runs."""
         if expected is not None and (seen := self.look()) != expected:
             raise _Bad(Outcome.LOST, _difference(expected, seen), where)
         self.watch(where)
 
     def watch(self, where: str = "") -> None:
-        """Raise _Bad for a device that does not work."""
+        """Raise _Bad for a device that does not run."""
         if self._works() is False:
             raise _Bad(Outcome.STILL, "the running sample does not change", where)
 
     def stand_still(self) -> None:
-        """Raise _Bad for a device that works although its guest is paused."""
+        """Raise _Bad for a device that runs although its guest is paused."""
         if self._works():
             raise _Bad(Outcome.EARLY, "the running sample changes while the guest is paused")
 
     def _works(self) -> bool | None:
-        """None where the profile has no word on how that is seen."""
+        """None if the profile does not say how that is seen."""
         if not self.actor.can_watch:
             return None
         return self.machine.watched(lambda: self.actor.counter().goes_on(), "while the device was watched")
@@ -114,7 +114,7 @@ class Flows:
     #: Where traces of QEMU and, for a time, saved states go.
     folder: Path
     scratch: Path
-    #: What records the QEMUs, besides their own trace events.
+    #: What records the QEMUs, in addition to their own trace events.
     strace: Strace | None = None
     answers: list[Answer] = field(default_factory=list)
     messages: dict[str, None] = field(default_factory=dict)
@@ -133,9 +133,9 @@ class Flows:
         self.end_source()
 
     def carry_out(self, names: Collection[str] = ALL) -> Iterator[Answer]:
-        """The flows of these names, one answer after the other as it becomes known.
+        """The flows of these names; yields each answer as soon as it is known.
 
-        The source runs on from one flow to the next, unless something goes wrong. After a hang nothing more is tried.
+        The source stays up from one flow to the next, unless something goes wrong. Nothing is tried after a hang.
         """
         flows: dict[tuple[str, ...], Callable[[], Sequence[Answer]]] = {
             (LIVE, BACK): lambda: self._live_and_back(names),
@@ -192,7 +192,7 @@ class Flows:
         self._load(answer, file, guest.shown, paused=True)
 
     def _cancel(self, answer: Answer) -> None:
-        """In pre-copy, and of a paused guest, where a QEMU saves in stop-and-copy from the beginning."""
+        """In pre-copy, and with a paused guest, for which QEMU saves in stop-and-copy from the beginning."""
         guest = self._running(answer, 3)
         for migration, paused in (("the migration", False), ("the migration of a paused guest", True)):
             if paused:
@@ -208,7 +208,7 @@ class Flows:
     # -- parts of flows -----------------------------------------------------------------------------------------------
 
     def _running(self, answer: Answer, number: int) -> Guest:
-        """The source, running, once its device is seen to work; with another state for each flow."""
+        """The source, running, once its device is seen to run; with a different state for each flow."""
         guest = self._source
         if guest is None or not guest.machine.alive:
             self.end_source()
@@ -221,7 +221,7 @@ class Flows:
         return guest
 
     def _load(self, answer: Answer, file: Path, expected: list[int] | None, *, paused: bool) -> None:
-        """Load what was saved on the target, which showed another state before, and compare."""
+        """Load what was saved on the target, which had a different state before, and compare."""
         if self.target is None:
             self.end_source()
         with self._started("target", self.target or self.source) as guest:
@@ -229,7 +229,7 @@ class Flows:
             guest.machine.load(file)
             if paused:
                 if guest.machine.runs():
-                    raise Failed("the guest was paused, and runs on the target")
+                    raise Failed("the guest was paused, but runs on the target")
                 guest.stand_still()
                 guest.machine.order("cont")
             guest.compare(expected)
@@ -247,7 +247,7 @@ class Flows:
         return answer
 
     def _judge(self, answer: Answer, act: Callable[[], None]) -> None:
-        """Carry out a part of a flow; what goes wrong becomes its outcome, and the source is started anew then."""
+        """Carry out a part of a flow. A failure becomes its outcome; then the source is started again."""
         try:
             act()
         except _Bad as error:
@@ -293,7 +293,7 @@ class Flows:
 
 
 def _difference(expected: list[int], seen: list[int]) -> str:
-    """In what two states differ that are not the same: how many of their values, and the first of them."""
+    """How two states differ: in how many of their values, and the first of these."""
     if len(expected) != len(seen):
         return f"expected {counted(len(expected), 'value')}, seen {len(seen)}"
     differing = [pair for pair in zip(expected, seen, strict=True) if pair[0] != pair[1]]

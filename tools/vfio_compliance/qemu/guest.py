@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A device as the guest of a running QEMU reaches it: by its base address registers and its configuration space."""
+"""A device as the guest of a running QEMU reaches it: by base address registers and configuration space."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from ..uapi.vfio import VFIO_DEVICE_GET_INFO, VFIO_DEVICE_GET_REGION_INFO, Devic
 from .bars import CONFIGURATION_SIZE, Configuration, place
 from .qtest import Bus
 
-#: The indexes that vfio-pci gives to what a PCI device has; the first ones are the base address registers.
+#: vfio-pci's indexes for the parts of a PCI device; the first ones are the base address registers.
 _REGIONS, _CONFIGURATION = 9, 7
 
 
 class InGuest(Transport):
-    """Registers and memory of the device through QEMU. There is nothing else: no mapping, no interrupt, no reset."""
+    """Registers and memory of the device through QEMU. That is all: no mappings, no interrupts, no reset."""
 
     takes_pointers: ClassVar[bool] = False
     kernel: ClassVar[bool] = False
@@ -92,7 +92,7 @@ class InGuest(Transport):
         return success(width)
 
     def _map(self, region: int, offset: int, length: int) -> mmap.mmap:
-        raise OSError(errno.ENODEV, "nothing of a device in a guest can be mapped")
+        raise OSError(errno.ENODEV, "a device in a guest cannot be mapped")
 
 
 def _width(offset: int, length: int) -> int:
@@ -101,7 +101,7 @@ def _width(offset: int, length: int) -> int:
 
 
 def actor(bus: Bus, profile: Profile, places: Mapping[str, str]) -> Actor:
-    """What the profile says can be done with the device, through a QEMU that has just started.
+    """The actions that the profile has for the device, through a QEMU that has just started.
 
     The steps of ``setup.after_open`` are done. Raises QemuError, DeviceError, Unreachable, ProfileFault.
     """

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Lines of text over a socket, each sent and awaited with a deadline. QMP and qtest both talk so.
+"""Lines of text over a socket, each sent and awaited with a deadline. Both QMP and qtest use such lines.
 
-There is a package for QMP (qemu.qmp), and none for qtest. It runs an event loop; here one order is given at a time, and
+There is a package for QMP (qemu.qmp), but not for qtest. It runs an event loop; here one order is given at a time, and
 what counts is that each wait and each line has a limit.
 """
 
@@ -14,7 +14,7 @@ import time
 from ..common.words import counted
 from .errors import Closed, Hung, Untried
 
-#: Bytes of a line at most; what is longer is not understood.
+#: The most bytes that a line may have.
 LONGEST = 1 << 20
 
 
@@ -22,7 +22,7 @@ class Lines:
     """One end of a connection. The socket is owned, and closed by close()."""
 
     def __init__(self, connection: socket.socket, name: str) -> None:
-        """``name`` is what messages call the other end."""
+        """``name`` is the other end's name in messages."""
         self._socket, self.name = connection, name
         self._socket.setblocking(False)
         self._received = bytearray()

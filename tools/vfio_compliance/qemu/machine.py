@@ -28,30 +28,30 @@ from .qtest import Bus
 
 T = TypeVar("T")
 
-#: What every run has, so that two of them can migrate to each other. The guest has no operating system.
+#: The same for every run, so that two of them can migrate to each other. The guest has no operating system.
 MACHINE = ("-M", "q35", "-accel", "tcg", "-m", "32", "-nodefaults", "-no-user-config", "-display", "none")
 
 #: A firmware whose first instructions, at the reset vector, switch interrupts off and halt for ever.
 FIRMWARE = b"\x90" * (0x10000 - 16) + b"\xfa\xf4\xeb\xfd" + b"\x90" * 12
 
-#: Bytes of QEMU's messages that are kept.
+#: The most bytes of QEMU's messages that are kept.
 _MESSAGES = 1 << 18
 
-#: Seconds between two looks at a migration, and for QEMU to end when it is told to.
+#: Seconds between two looks at a migration, and for QEMU to end when asked to.
 _LOOK = 0.01
 _ENDING = 5.0
 
-#: A migration that has not stopped the guest after so many seconds is let stop it for longer than the usual 300 ms.
+#: A migration that has not stopped the guest after this many seconds may stop it for longer than the usual 300 ms.
 _CONVERGES = 2.0
 _LONGEST_DOWNTIME = 2_000_000  # milliseconds, the most that QEMU takes
 
-#: Bytes a second: what slows a migration down until it is cancelled, and what does not slow it down.
+#: Bytes per second: slow, until a migration is cancelled, and without a limit in practice.
 SLOW, FAST = 4096, 1 << 40
 
 
 @dataclass(frozen=True)
 class Numbers:
-    """What QEMU says of a migration: times in ms, bytes in all and of the device, None where it does not say."""
+    """QEMU's numbers for a migration: times in ms, bytes in all and of the device; None if it does not say."""
 
     total: int | None = None
     downtime: int | None = None
@@ -60,7 +60,7 @@ class Numbers:
 
 
 class Machine:
-    """A guest of QEMU that has one device; a context manager, with which it ends."""
+    """A guest of QEMU that has one device; a context manager that ends it."""
 
     def __init__(
         self,
@@ -72,17 +72,17 @@ class Machine:
         patience: float,
         strace: Sequence[str] = (),
     ) -> None:
-        """``sysfs`` is the device's folder there, ``name`` what messages call this QEMU.
+        """``sysfs`` is the device's folder there, ``name`` this QEMU's name in messages.
 
-        Its firmware is in ``folder``; its trace events go to the file ``log``. ``patience`` is how many seconds each
-        step may take. ``strace`` is a command that records the one behind it, in the folder of ``log``.
+        Its firmware is in ``folder``; its trace events go to the file ``log``. ``patience`` is the number of seconds
+        that each step may take. ``strace`` is a command that records the command after it, in the folder of ``log``.
         """
         self._program, self._sysfs, self._folder, self.log = program, sysfs, folder, log
         self._strace = strace
         self.name, self._patience = name, patience
 
     def start(self, incoming: bool = False) -> Machine:
-        """Start it, with the processor running, or waiting for what migrates to it. Raises QemuError."""
+        """Start it, with the processor running, or waiting for an incoming migration. Raises QemuError."""
         ours, theirs = zip(socket.socketpair(), socket.socketpair(), strict=True)
         try:
             self._process = self._start([each.fileno() for each in theirs], incoming)
@@ -130,7 +130,7 @@ class Machine:
         return [line for line in self._messages.text().splitlines() if line.strip()]
 
     def end(self) -> None:
-        """End it, best by its own order; nothing of it is left after that."""
+        """End it, by its own command if possible; nothing of it is left after that."""
         try:
             if self._process.returncode is None:
                 self._monitor.execute("quit")
@@ -151,7 +151,7 @@ class Machine:
         return self.watched(lambda: self._monitor.execute(command, **arguments), f"during `{command}`")
 
     def watched(self, act: Callable[[], T], when: str) -> T:
-        """What ``act`` gives. Raises Aborted or Failed where QEMU ends meanwhile."""
+        """What ``act`` returns. Raises Aborted or Failed if QEMU ends meanwhile."""
         try:
             return act()
         except Closed:
@@ -173,12 +173,12 @@ class Machine:
         return numbers
 
     def load(self, file: Path) -> None:
-        """Take what was saved to a file, in a machine that waits for it. Raises QemuError."""
+        """Load what was saved to a file into a machine that waits for it. Raises QemuError."""
         self.order("migrate-incoming", uri=f"exec:cat {shlex.quote(str(file))}")
         self._await("completed", patient=True)
 
     def cancel(self, file: Path) -> None:
-        """Begin to migrate, and cancel that long before its end. Raises QemuError."""
+        """Begin a migration and cancel it long before its end. Raises QemuError."""
         self._parameters(SLOW)
         self.order("migrate", uri=f"exec:cat > {shlex.quote(str(file))}")
         self._await("active", patient=True)
@@ -237,7 +237,7 @@ class Machine:
         def die_with_parent() -> None:
             libc.prctl(libc.PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
             if os.getppid() != parent:
-                os._exit(1)  # the parent died before the kernel was told
+                os._exit(1)  # the parent died before the kernel knew of the signal
 
         try:
             return processes.start(
@@ -245,22 +245,22 @@ class Machine:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 pass_fds=descriptors,
-                cwd=self.log.parent,  # in a name QEMU takes % for the beginning of something else
+                cwd=self.log.parent,  # QEMU reads % in a name as the beginning of a pattern
                 preexec_fn=die_with_parent,
             )
         except OSError as error:
             raise Untried(f"{self._program} cannot be run: {error.strerror}") from None
 
     def _kill(self) -> None:
-        """Leave nothing of it; but strace, which has QEMU's output too, may first write down how QEMU ended."""
+        """Leave nothing of it. strace, which has QEMU's output too, may first write down how QEMU ended."""
         if self._strace and processes.await_exit(self._process, 0.0):
             self._messages.await_end(_ENDING)
         processes.end(self._process, 0, DYING)
 
     def _ended(self, when: str, otherwise: type[Failed] | type[Untried]) -> Aborted | Failed | Untried | Hung:
-        """What to raise when the connection was closed: how the process ended, and what it said last."""
+        """The error for a closed connection: how the process ended, and the last line that it printed."""
         if not processes.await_exit(self._process, _ENDING):
-            return Hung(f"{self.name} closed its connection {when}, and does not end")
+            return Hung(f"{self.name} closed its connection {when}, but does not end")
         self._kill()
         self._messages.close()
         kind = Aborted if (self._process.returncode or 0) < 0 else otherwise

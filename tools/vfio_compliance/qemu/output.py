@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What a process prints, kept in bounds, and how it ended."""
+"""A process's output, of limited size, and how the process ended."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ import threading
 
 from ..common.words import printable
 
-#: Characters of what a program says that a message repeats.
+#: The most characters of a program's output that a message repeats.
 _REPEATED = 300
 
-#: Seconds for the death of a process that was killed.
+#: Seconds for a killed process to end.
 DYING = 5.0
 
-#: Seconds for the rest of its output, which a process that it started may hold open.
+#: Seconds for the rest of its output, which a child may hold open.
 _REST = 1.0
 
 
 def plain(text: str) -> str:
-    """What a program says, on one line, not too long, and harmless to a terminal."""
+    """A program's output on one line, not too long, and safe for a terminal."""
     return printable(text[:_REPEATED]) + ("..." if len(text) > _REPEATED else "")
 
 
@@ -34,7 +34,7 @@ class Tail:
     """Reads the output of a process to its end, and keeps the last part of it."""
 
     def __init__(self, process: subprocess.Popen[bytes], most: int) -> None:
-        """``most`` is how many bytes are kept."""
+        """``most`` is the number of bytes that are kept."""
         assert process.stdout is not None
         self._output, self._most = process.stdout, most
         self._kept = bytearray()
@@ -43,12 +43,12 @@ class Tail:
         self._reader.start()
 
     def text(self) -> str:
-        """What was read so far; where not all of it was kept, it begins with a whole line."""
+        """What has been read; if only its end was kept, it begins with a whole line."""
         kept = bytes(self._kept)
         return (kept.partition(b"\n")[2] if self._cut else kept).decode(errors="backslashreplace")
 
     def await_end(self, seconds: float) -> None:
-        """Wait until nobody can print any more."""
+        """Wait until no process can print any more."""
         self._reader.join(seconds)
 
     def close(self) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Which QEMU there is, and whether it is a client of the interface."""
+"""Finds a QEMU, and whether it is a client of the interface."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from ..common import processes
 from .errors import Hung, NotApplicable, Untried
 from .output import DYING, Tail, ending, quoted
 
-#: What it is called where nobody says otherwise.
+#: Its usual name.
 USUAL = "qemu-system-x86_64"
 
 #: Versions that have the client, the first and the last.
 FIRST, LAST = (5, 2), (7, 2)
 
-#: The property without which it does not migrate the devices of this interface.
+#: The property that makes it migrate devices of this interface.
 OPTION = "x-enable-migration"
 
-#: Bytes of its answers that are looked at.
+#: The most bytes of its answers that are read.
 _MOST = 1 << 20
 
 
@@ -30,14 +30,14 @@ class Program:
     """A QEMU that can be tried."""
 
     path: str
-    #: The first line of what it says of itself.
+    #: The first line of its --version.
     says: str
 
 
 def find(named: str | None, patience: float) -> Program:
-    """The QEMU of this name or path, else the usual one.
+    """The QEMU of this name or path; without one, the usual QEMU.
 
-    Raises NotApplicable for one that is no client of the interface, Untried and Hung for one that does not work.
+    Raises NotApplicable for one that is not a client of the interface, Untried and Hung for one that does not run.
     """
     path = shutil.which(named or USUAL)
     if path is None and named is None:
@@ -47,7 +47,7 @@ def find(named: str | None, patience: float) -> Program:
     said = ask(path, ["--version"], patience)
     match = re.search(r"QEMU emulator version (\d{1,4})\.(\d{1,4})", said)
     if match is None:
-        raise Untried(f"{path} --version says {quoted(said)}, which is no QEMU")
+        raise Untried(f"{path} --version says {quoted(said)}, which is not QEMU")
     version = int(match[1]), int(match[2])
     if not FIRST <= version <= LAST:
         seen = f"{path} is QEMU {version[0]}.{version[1]}"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""QEMU's monitor protocol: one JSON object a line."""
+"""QEMU's monitor protocol: one JSON object per line."""
 
 from __future__ import annotations
 
@@ -13,29 +13,29 @@ from .output import quoted
 
 
 class Monitor:
-    """The monitor of a running QEMU. What is no answer, such as an event, is passed over."""
+    """The monitor of a running QEMU. Anything but an answer, such as an event, is skipped."""
 
     def __init__(self, lines: Lines, patience: float) -> None:
-        """``patience`` is how many seconds an answer may take."""
+        """``patience`` is the number of seconds that an answer may take."""
         self._lines, self._patience = lines, patience
         self._serial = 0
         #: What QEMU says it is: "7.2.22 (package)".
         self.version = ""
 
     def greet(self) -> None:
-        """Take the greeting, and begin to give orders. Raises QemuError."""
+        """Read the greeting and switch to command mode. Raises QemuError."""
         greeting = self._receive("its greeting", time.monotonic() + self._patience)
         try:
             told = greeting["QMP"]["version"]
             numbers = [int(told["qemu"][part]) for part in ("major", "minor", "micro")]
             package = str(told.get("package", ""))
         except (KeyError, TypeError, ValueError, AttributeError):
-            raise Untried(f"QMP began with no greeting: {quoted(json.dumps(greeting))}") from None
+            raise Untried(f"QMP began without a greeting: {quoted(json.dumps(greeting))}") from None
         self.version = ".".join(map(str, numbers)) + (f" ({package})" if package else "")
         self.execute("qmp_capabilities")
 
     def execute(self, command: str, **arguments: Any) -> Any:
-        """What a command returns. Raises Failed when it is refused, Hung, Closed, Untried."""
+        """What a command returns. Raises Failed if it is refused, Hung, Closed, Untried."""
         self._serial += 1
         deadline = time.monotonic() + self._patience
         order = {"execute": command, "arguments": arguments, "id": self._serial}
@@ -57,7 +57,7 @@ class Monitor:
         except Hung:
             raise Hung(f"QEMU did not give {what} within {self._patience:g} s") from None
         except (ValueError, RecursionError):
-            raise Untried(f"QMP says what is no JSON: {quoted(line)}") from None
+            raise Untried(f"QMP sent a line that is not JSON: {quoted(line)}") from None
         if not isinstance(found, dict):
-            raise Untried(f"QMP says what is no object: {quoted(line)}")
+            raise Untried(f"QMP sent a line that is not an object: {quoted(line)}")
         return found

@@ -15,7 +15,7 @@ from .output import quoted
 #: The widths that one access may have, in bytes, each with its letter.
 _LETTERS = {1: "b", 2: "w", 4: "l", 8: "q"}
 
-#: Bytes that are asked for at once; an answer of so many fits into a line.
+#: The most bytes that are asked for at once; the answer fits into a line.
 _MOST = 1 << 16
 
 
@@ -23,7 +23,7 @@ class Bus:
     """The buses of a running guest. Each verb raises QemuError."""
 
     def __init__(self, lines: Lines, patience: float) -> None:
-        """``patience`` is how many seconds an answer may take."""
+        """``patience`` is the number of seconds that an answer may take."""
         self._lines, self._patience = lines, patience
 
     def port_in(self, port: int, width: int) -> int:
@@ -35,7 +35,7 @@ class Bus:
         self._ask(f"out{_LETTERS[width]} {port:#x} {value:#x}")
 
     def read(self, address: int, length: int) -> bytes:
-        """Bytes of memory: by one access where ``length`` is a width that there is, else as QEMU splits it."""
+        """Read memory: by one access if ``length`` is a possible width, else as QEMU splits it."""
         if length in _LETTERS:
             return self._number(f"read{_LETTERS[length]} {address:#x}").to_bytes(8, "little")[:length]
         pieces = []

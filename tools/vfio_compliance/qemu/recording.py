@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Records what a QEMU does, by strace, so that it can be judged as a client."""
+"""Records a QEMU by strace, so that it can be judged as a client."""
 
 from __future__ import annotations
 
@@ -11,35 +11,35 @@ from ..clients.importers.strace import NAMES
 from . import program
 from .errors import QemuError
 
-#: What a file of them costs more than it tells: no device of VFIO is read or written so.
+#: Left out, because they fill the file for nothing: no VFIO device is read or written by them.
 _LEFT_OUT: Final = {"read", "write", "readv", "writev"}
 
-#: A call that this machine's strace does not know is no error.
+#: A call that this machine's strace does not know is not an error.
 _CALLS: Final = ",".join(f"?{name}" for name in NAMES if name not in _LEFT_OUT)
 
-#: The tracer is a child of QEMU's, not the other way round: QEMU ends as it would alone, and with this process.
+#: The tracer is a child of QEMU, not the other way round: QEMU ends as it would alone, and with this process.
 _OPTIONS: Final = ("-D", "-qq", "-f", "--seccomp-bpf", "-ttt", "-T", "-xx", "-e", f"trace={_CALLS}")
 
-#: Bytes of a call's data that are written down, four characters each: all of a state that is no larger than the first.
+#: Bytes of a call's data that are recorded, four characters each: all of a state that is not larger than the first.
 _WHOLE, _PART = 4 << 20, 64
 
 
 @dataclass(frozen=True)
 class Strace:
-    """A strace that works here."""
+    """A usable strace."""
 
     path: str
     options: tuple[str, ...]
 
     def command(self, file: str) -> list[str]:
-        """What to put before a command whose calls are to be in ``file``."""
+        """The words to put before a command to record its calls in ``file``."""
         return [self.path, *self.options, "-o", file]
 
 
 def find(largest_state: int, patience: float) -> Strace | str:
-    """The strace of this machine, or why there is none; of states up to ``largest_state`` bytes it shows the content.
+    """This machine's strace, or why it cannot be used; it shows the content of states up to ``largest_state`` bytes.
 
-    It is tried within ``patience`` seconds: a machine may not let processes be traced.
+    It is tried for up to ``patience`` seconds: a machine may forbid tracing.
     """
     path = shutil.which("strace")
     if path is None:

@@ -21,14 +21,14 @@ NAME = "qemu.json"
 #: Version of the file's format.
 FORMAT = 1
 
-#: Messages of QEMU that the text shows; the file has all that were kept.
+#: The most messages of QEMU that are shown; the file has all that were kept.
 _SHOWN = 12
 
 _WORD = {True: "yes", False: "no", None: "not known"}
 
 
 def head(found: Findings, width: int) -> str:
-    """What is tried, before it is."""
+    """What is going to be tried."""
     target = found.target or "the same device, after the source has ended"
     by = found.recorded + (f"; not by strace: {found.no_strace}" if found.no_strace else "")
     rows = {"device": found.device, "target": target, "kernel": found.kernel, "QEMU": found.program, "recorded": by}
@@ -60,7 +60,7 @@ def _numbers(answer: Answer) -> str:
 
 
 def end(found: Findings, folder: Path, width: int) -> str:
-    """What follows from all of it."""
+    """The conclusion."""
     return "\n".join(_end(found, folder, width))
 
 
@@ -85,7 +85,7 @@ def _end(found: Findings, folder: Path, width: int) -> Iterator[str]:
 
 
 def _conduct(all_of_them: Sequence[Conduct], folder: Path, width: int) -> Iterator[str]:
-    """What the QEMUs did as clients, all together; offences and damage of each."""
+    """The conduct of all QEMUs as clients; the offences and damage of each."""
     kept = {clause for each in all_of_them for clause in each.kept}
     broken = {clause for each in all_of_them for clause in each.broken}
     not_told = {clause for each in all_of_them for clause in each.not_told}
@@ -94,7 +94,7 @@ def _conduct(all_of_them: Sequence[Conduct], folder: Path, width: int) -> Iterat
         "kept": kept - in_part - broken,
         "BROKEN": broken,
         "in part": in_part - broken,
-        "not told": not_told - in_part - broken,
+        "unclear": not_told - in_part - broken,
     }
     yield f"QEMU as a client, by {all_of_them[0].by}"
     for label, clauses in rows.items():
@@ -108,12 +108,12 @@ def _conduct(all_of_them: Sequence[Conduct], folder: Path, width: int) -> Iterat
         if each.offences:
             yield from wrap(f"  {'':10}", command, width)
         if each.damage:
-            judged = "not judged whole" if each.kept or each.broken else "not judged"
+            judged = "judged in part" if each.kept or each.broken else "not judged"
             yield from wrap(f"  {each.name:10}", f"{judged}: {plain(each.damage)}", width)
 
 
 def _short(message: str) -> str:
-    """A message without the program's name and the option that it is about, which are the same for all."""
+    """A message without the program's name and the option, which are the same for all."""
     return plain(re.sub(r"^\S*qemu\S*: (-device \S+: )?", "", message))
 
 

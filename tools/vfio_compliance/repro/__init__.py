@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A recorded failure as a program of its own, in C and in Python, that needs nothing of this project."""
+"""A recorded failure as a separate program, in C and in Python, that does not need this project."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What a run that was asked for programs makes of its failures, once all is judged."""
+"""The programs that a run makes from its failures, if asked for, once everything is judged."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _COMPILING: Final = 60.0
 
 
 def programs(profile: Profile, defects: Sequence[str], summary: Summary, folder: Path) -> Iterator[Event]:
-    """Programs of one failing case of each rule, made short and tried on the device of the run."""
+    """Programs of one failing case of each rule, shortened and tried on the device of the run."""
     rules = [*failing(summary)]
     if not rules:
         return
@@ -51,7 +51,7 @@ def _program(summary: Summary, cases: list[Case], folder: Path, target: Target) 
 
 
 def _tried(made: Made, written: Sequence[Path], target: Target) -> str:
-    """What the two files did on the device, as they are."""
+    """What the two files, as written, did on the device."""
     in_c, in_python = written
     compiler = shutil.which("cc")
     built = Path(target.folder, "built")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What recorded calls answered, in terms of a failure."""
+"""The answers of recorded calls, in terms of a failure."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ SHA256: Final = "sha256:"
 
 
 def numbers(words: Sequence[str]) -> list[int]:
-    """Numbers that stand in hexadecimal."""
+    """Numbers in hexadecimal."""
     return [int(word, 16) for word in words]
 
 
 def digest_of(call: Call) -> str:
-    """What a call read, as ``Compared`` has it."""
+    """What a call read, in the form of ``Compared``."""
     return SHA256 + (call.received_digest or sha256(call.received).hexdigest())
 
 
 def region_of(call: Call) -> int:
-    """The index of the region that is accessed; -1 for none."""
+    """The index of the accessed region; -1 for none."""
     name = call.target.removeprefix(SECOND).removeprefix("region ")
     return int(name) if name.isdecimal() else -1
 
 
 def errno_in(text: str) -> int:
-    """The errno that a text begins with; 0 where it begins with none."""
+    """The errno at the beginning of a text; 0 if there is none."""
     found = _ERRNO.match(text)
     if not found:
         return 0
@@ -51,7 +51,7 @@ def is_access(call: Call) -> bool:
 
 
 def asks(call: Call) -> bool:
-    """Whether a call is more than the way home: an unmapping, a close."""
+    """Whether a call is more than cleaning up, such as an unmapping or a close."""
     if call.verb in ("open", "close", "version", "dma-read", "dma-write"):
         return False
     return not (

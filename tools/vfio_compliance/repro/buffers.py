@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Finds in a row of steps where a state is saved or given back buffer by buffer, and makes one step of it.
+"""Finds steps that save or restore a state buffer by buffer, and combines them into one.
 
-The registers are known by the names that a journal has for them.
+The registers are recognised by their names in the journal.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from .steps import Answer, Copied, Load, Open, Read, Reset, Save, Size, Step, Wr
 
 _PENDING, _OFFSET, _SIZE = "pending_bytes", "data_offset", "data_size"
 
-#: A buffer that is moved in smaller pieces than this is so on purpose, and its pieces stay.
+#: A buffer in smaller pieces than this was split on purpose, and its pieces stay.
 _PIECE: Final = 1 << 20
 
 _WENT_WELL: Final = Answer()
@@ -25,19 +25,19 @@ _WENT_WELL: Final = Answer()
 
 @dataclass(frozen=True, slots=True)
 class _Taken:
-    """What became of the steps that read a buffer: its number in the step that has taken their place."""
+    """Replaces the steps that read a buffer: its number in the step that has taken their place."""
 
     save: int
     buffer: int
-    #: Where in the buffer the bytes of the step begin.
+    #: The start of the step's bytes in the buffer.
     start: int
-    #: Whether these are all bytes of the buffer.
+    #: Whether these are all of the buffer's bytes.
     whole: bool
 
 
 @dataclass(frozen=True, slots=True)
 class _Buffer:
-    """A buffer that is read: how often it was asked whether there is one, its pieces, its size, the step behind it."""
+    """A buffer that is read: how often pending_bytes was read, its pieces, its size, the step after it."""
 
     reads: int
     parts: list[Read]
@@ -46,12 +46,12 @@ class _Buffer:
 
 
 class Buffers:
-    """The steps of a program, with those of whole buffers put together."""
+    """The steps of a program, with those of whole buffers combined."""
 
     def __init__(self, steps: Sequence[Step], fault: Fault, registers: Registers) -> None:
         self._steps = list(steps)
         self._registers = registers
-        #: Steps that have to stay by themselves: their answers are looked at.
+        #: Steps that have to stay separate: their answers are looked at.
         self._kept = {each for look in (*fault.looks, *fault.given) for each in _deciding(look)}
         self._refused = {look.step for look in fault.looks if isinstance(look, Refused)}
         self._users: defaultdict[int, set[int]] = defaultdict(set)
@@ -63,13 +63,13 @@ class Buffers:
         self._sizes: dict[int, tuple[int, ...]] = {}
         self._whole: dict[int, bool] = {}
         self._loads: dict[int, int] = {}
-        #: Steps that saved nothing, whose data another device may give: it is to be loaded with the rest.
+        #: Steps that saved nothing, but may give data on another device: that is loaded with the rest.
         self._empty: list[Save] = []
         self._resuming = self._saving = False
         self.fault = fault
 
     def together(self) -> list[Step]:
-        """The steps; ``fault`` speaks of them afterwards."""
+        """The steps; ``fault`` refers to them afterwards."""
         done: list[Step] = []
         while self._at < len(self._steps):
             done += self._next()
@@ -78,7 +78,7 @@ class Buffers:
         return done
 
     def _next(self) -> list[Step]:
-        """The next step, with what is put before or behind it."""
+        """The next step, with the steps that are added before or after it."""
         step = self._steps[self._at]
         if isinstance(step, (Reset, Open)):
             self._empty = [each for each in self._empty if each.device != step.device]
@@ -97,12 +97,12 @@ class Buffers:
         return [*before, self._one()]
 
     def _load_empty(self, step: Write | Load, after: int) -> list[Load]:
-        """What is loaded of states of which the recorded device gave nothing."""
+        """Loads for states of which the recorded device gave nothing."""
         those, self._empty = [each for each in self._empty if each.id > after], []
         return [Load(-each.id, step.device, _WENT_WELL, step.region, each.mapped, each.id, 0, None) for each in those]
 
     def _state_of(self, step: Write) -> str:
-        """The state that a write asks for; nothing where it asks for none."""
+        """The state that a write asks for, if any."""
         for each in self._registers.get(step.region, ()):
             if each.name == "device_state" and (each.offset, each.width) == (step.offset.plus, step.length):
                 (data, *_) = step.data
@@ -123,7 +123,7 @@ class Buffers:
     # -- saving -----------------------------------------------------------------------------------------------------
 
     def _save(self) -> Save | None:
-        """Buffers from here on, each asked for by pending_bytes."""
+        """Buffers from here on, each after a read of pending_bytes."""
         first, at, buffers = self._steps[self._at], self._at, list[_Buffer]()
         while (found := self._buffer(at)) is not None and (not buffers or _alike(found, buffers[0])):
             buffers.append(found)
@@ -148,7 +148,7 @@ class Buffers:
         return Save(first.id, first.device, _WENT_WELL, first.region, mapped, many, reads, sizes)
 
     def _goes_on(self, at: int) -> bool:
-        """Whether a buffer is asked for all the same, in this state."""
+        """Whether a buffer is nevertheless asked for in this state."""
         for place in range(at, len(self._steps)):
             step = self._steps[place]
             if isinstance(step, (Reset, Open, Write)):
@@ -210,7 +210,7 @@ class Buffers:
         return Load(first.id, first.device, was, first.region, mapped, begun.save, begun.buffer, many)
 
     def _given(self, at: int) -> tuple[_Taken, Write] | None:
-        """A whole buffer that is given to the device as it was saved, and the step that tells the device so."""
+        """A whole buffer that is written as it was saved, and the write of data_size after it."""
         steps = self._steps
         if self._register(at) != _OFFSET:
             return None
@@ -244,7 +244,7 @@ class Buffers:
     # -- names ------------------------------------------------------------------------------------------------------
 
     def _register(self, at: int, even_kept: bool = False) -> str:
-        """The name of the register that a step reads or writes whole, unless its answer is looked at."""
+        """The name of the register that a step reads or writes as a whole, unless its answer is looked at."""
         step = self._steps[at] if at < len(self._steps) else None
         if not isinstance(step, (Read, Write)) or step.offset.of or (step.id in self._kept and not even_kept):
             return ""
@@ -281,13 +281,13 @@ def _alike(one: _Buffer, other: _Buffer) -> bool:
 
 
 def _deciding(look: Simple) -> list[int]:
-    """The steps that have to stay by themselves."""
+    """The steps that have to stay separate."""
     if isinstance(look, (NoneRefused, TooMuch)):
         return []
     return [look.step] if isinstance(look, Unlike) else [*steps_of(look)]
 
 
 def put_together(steps: Sequence[Step], fault: Fault, registers: Registers) -> tuple[list[Step], Fault]:
-    """The steps with whole buffers as one each, and the fault that speaks of them."""
+    """The steps, with one for each run of whole buffers, and the fault that refers to them."""
     buffers = Buffers(steps, fault, registers)
     return buffers.together(), buffers.fault

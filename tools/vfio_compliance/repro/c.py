@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A program in C: libc and the kernel's headers are all that it needs."""
+"""A program in C, which needs only libc and the kernel's headers."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from .program import Program
 from .python import in_lines, prelude
 from .statements import Body, Statement
 
-#: Which of the preludes a transport has.
+#: The preludes of each transport.
 _OF_TRANSPORT: Final = {"vfio-user": "vfio_user.c", "kernel-group": "kernel_group.c"}
 
 _WIDTH: Final = 100
 _WORDS: Final = {" AND ": " && ", " OR ": " || ", "NOT ": "!", "TRUE": "1"}
-#: Numbers that an int does not hold.
+#: Numbers that do not fit into an int.
 _LONG: Final = re.compile(r"\b0x[89a-f][0-9a-f]{7}\b|\b0x[0-9a-f]{9,}\b")
 
 
 def render(program: Program, head: str) -> str:
-    """The whole file; ``head`` says in lines what it shows and how it is run."""
+    """The whole file; the lines of ``head`` say what it shows and how to run it."""
     parts = [
         "/*\n" + "\n".join(f" * {line}".rstrip() for line in head.splitlines()) + "\n */",
         prelude("start.c"),
@@ -54,7 +54,7 @@ def _names(program: Program) -> Iterator[str]:
 
 
 def body(program: Program) -> Iterator[str]:
-    """The lines of what differs from program to program."""
+    """The part that differs from program to program."""
     made = Body(program)
     yield from ("static int reproduce(void)", "{")
     lines = [line.strip() for line in wrap("", f"{program.rule.clause}: {program.rule.says}", _WIDTH)]

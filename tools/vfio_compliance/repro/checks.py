@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What a program looks at in the end: conditions by which the fault shows, in words that both languages have."""
+"""What a program checks in the end: conditions that show the fault, in words for both languages."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ from .fault import (
 from .naming import Names, constant, quoted, shown
 from .steps import Read, Unmap
 
-#: Runs of bits that a check looks at.
+#: The most runs of bits in a check.
 _MOST_RUNS = 4
 
 
 @dataclass(frozen=True)
 class Check:
-    """A line that tells whether the fault shows."""
+    """A line that decides whether the fault shows."""
 
-    #: Alternatives, by any of which it does: words of a condition.
+    #: The condition, in words: alternatives, any of which shows the fault.
     shows: str
     what: str
     expected: str
@@ -41,14 +41,14 @@ class Check:
 
 
 class Checks:
-    """The checks of a program, whose answers have their names."""
+    """The checks of a program whose answers are named."""
 
     def __init__(self, names: Names) -> None:
         self._names, self._called = names, names.called
 
     @property
     def all(self) -> Iterator[Check]:
-        """What is looked at in the end."""
+        """The checks at the end."""
         fault = self._names.program.fault
         given = [self._check(look, "", "").shows for look in fault.given]
         for look in fault.looks:
@@ -129,14 +129,14 @@ class Checks:
 
 
 def _runs(function: str, name: str, bits: Sequence[int]) -> Iterator[str]:
-    """A bit by itself, or from a first to a last one."""
+    """A single bit, or bits from a first to a last one."""
     for _, run in groupby(enumerate(bits), key=lambda placed: placed[1] - placed[0]):
         first, *others = (bit for _, bit in run)
         yield f"{function}({name}, {first}, {others[-1]})" if others else f"bit({name}, {first})"
 
 
 def answers_of(look: Simple, *, others: bool = False) -> Iterator[int]:
-    """The steps that it is about, and with ``others`` those that they are compared with."""
+    """The steps that it is about, and, with ``others``, those that they are compared with."""
     if isinstance(look, (Wrong, AsSeen)):
         yield look.place.step
     elif not isinstance(look, NoneRefused):

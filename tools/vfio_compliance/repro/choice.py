@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Which case of a run a user means, and which failing case of a rule shows most plainly why it failed."""
+"""Which case of a run a user means, and which failing case of a rule shows the reason most clearly."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from ..results.summary import Summary
 from ..results.verdict import Verdict
 from .trace import NoProgram
 
-#: Verdicts of cases that failed by something that a program can look at.
+#: Verdicts of cases whose failure a program can show.
 _FAILED = (Verdict.FAIL, Verdict.WAIVED, Verdict.HANG, Verdict.KERNEL)
 
 
 def failing(summary: Summary) -> Iterator[list[Case]]:
-    """Of each rule of the device that failed the cases to be tried, the most promising one first."""
+    """For each failed rule of the device, the cases to be tried, the most promising one first."""
     for rule in summary.device_verdicts:
         cases = [case for case in summary.cases_of(rule) if case.verdict in _FAILED and case.failed_call]
         if cases:
@@ -24,12 +24,12 @@ def failing(summary: Summary) -> Iterator[list[Case]]:
 
 
 def _to_be_tried(cases: list[Case]) -> list[Case]:
-    """The one with the fewest calls; then the one that ran first, which least came before."""
+    """The one with the fewest calls; then the one that ran first, after the fewest others."""
     return list({case.key: case for case in (min(cases, key=_length), cases[0])}.values())
 
 
 def chosen(summary: Summary, what: str) -> list[list[Case]]:
-    """The failing cases that ``what`` names, as ``--only`` takes it; of a rule those to be tried. Raises NoProgram."""
+    """The failing cases that ``what`` names, as for ``--only``; for a rule, those to be tried. Raises NoProgram."""
     rules = [rule for rule in summary.rules.values() if _is(what, rule.id) or what in rule.clauses]
     named = [case for rule in rules for case in summary.cases_of(rule.id)]
     if not rules:
@@ -38,7 +38,7 @@ def chosen(summary: Summary, what: str) -> list[list[Case]]:
         raise NoProgram(f"no case of {what} was run: there is nothing to show")
     if not named:
         known = [*summary.rules, *(case.name for case in summary.cases.values())]
-        raise NoProgram(f"the run has no case and no rule {what!r}{did_you_mean(similar(what, known))}")
+        raise NoProgram(f"the run has neither a case nor a rule {what!r}{did_you_mean(similar(what, known))}")
     failed: dict[str, list[Case]] = {}
     for case in named:
         if case.verdict in _FAILED:
@@ -50,7 +50,7 @@ def chosen(summary: Summary, what: str) -> list[list[Case]]:
 
 
 def _length(case: Case) -> tuple[int, int]:
-    """How many calls a case made to fail; one that made none was judged from those of others."""
+    """How many calls a case made until it failed; one without calls was judged from those of others."""
     calls = sum(call.times for call in case.calls if call.serial <= case.failed_call)
     return calls or 1 << 31, len(case.stands_on)
 

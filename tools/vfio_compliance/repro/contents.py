@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The bytes that recorded calls moved, as far as they were kept."""
+"""The bytes of recorded calls, if they were kept."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ class Contents:
     """Looks up what a call moved: in its record, or in the folder of a run that kept it."""
 
     def __init__(self, folder: Path | None = None) -> None:
-        """``folder`` is that of the run."""
+        """``folder`` is the run's folder."""
         self._folder = folder / NAME if folder else None
         self._known: dict[str, bytes | None] = {}
 
     def of(self, call: Call) -> bytes | None:
-        """All of it; None where that was not kept."""
+        """All of it; None if it was not kept."""
         data, digest = call.moved
         return self.by_digest(digest) if digest else data
 
     def by_digest(self, digest: str) -> bytes | None:
-        """The bytes of this SHA-256; None where they were not kept."""
+        """The bytes with this SHA-256; None if they were not kept."""
         if digest not in self._known:
             self._known[digest] = self._read(digest)
         return self._known[digest]

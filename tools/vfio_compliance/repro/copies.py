@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Where the bytes that are written come from: what a device gave before, whole or in part."""
+"""The origin of written bytes: data that a device gave before, whole or in part."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from .steps import Copied, Data
 
 @dataclass
 class Section:
-    """What a device last said of the place of data in one of its regions: the step, and the number."""
+    """A device's last answer on the place of data in a region: the step, and the number."""
 
     offset: tuple[int, int] | None = None
     size: tuple[int, int] | None = None
     #: What was written there last.
     written: Data = ()
-    #: For which reading of data_offset it was seen which source is given there; -1 for none.
+    #: The reading of data_offset for which the source of the data was determined; -1 for none.
     gives: tuple[int, int] = (0, -1)
 
 
@@ -42,23 +42,23 @@ class Copies:
         self._calls, self._registers, self._contents = calls, registers, contents
         self._places = {call.serial: at for at, call in enumerate(calls)}
         written = [call for call in calls if call.verb in ("write", MAPPED_WRITE) and not self._is_named(call)]
-        #: What is written that is no register: length, first bytes and digest, and where each call stands in that.
+        #: The writes that are not to registers: length, first bytes and digest, and the place of each call among them.
         self._given = [(call.length, *call.moved) for call in written]
         self._coming = {call.serial: at for at, call in enumerate(written)}
         self._sources: list[_Source] = []
-        #: Where the last part that was copied ended: the step that read it, and the place behind it.
+        #: The end of the last copied part: the step that read it, and the place after it.
         self._copied_to = (0, 0)
 
     def read(self, call: Call) -> None:
-        """Take note of data that a call read."""
+        """Note the data that a call read."""
         self._sources.append(_Source(call.serial, call.value, call.received, call.received_digest))
 
     def of(self, call: Call, section: Section) -> Copied | None:
-        """What a call writes, where it was read before."""
+        """The source of a call's data, if it was read before."""
         return self._whole(call) or self._in_place(call, section) or self._part(self._contents.of(call))
 
     def register(self, region: int, call: Call) -> Register | None:
-        """The register that a call reads or writes whole."""
+        """The register that a call reads or writes as a whole."""
         known = self._registers.get(region, ())
         return next((each for each in known if (each.offset, each.width) == (call.number, call.length)), None)
 
@@ -69,7 +69,7 @@ class Copies:
         )
 
     def _whole(self, call: Call) -> Copied | None:
-        """All that a step read: of several the one that what is written from here on follows for the longest."""
+        """All that a step read: of several, the one that the following writes match for the longest."""
         coming = self._coming.get(call.serial, len(self._given))
 
         def follows(at: int) -> int:
@@ -90,7 +90,7 @@ class Copies:
         return Copied(source.id, 0, call.length, whole=True)
 
     def _in_place(self, call: Call, section: Section) -> Copied | None:
-        """A part of a buffer that is given in parts: where all of them are as in one that was read."""
+        """A part of a buffer that is written in parts, if all of them are as in one that was read."""
         if section.offset is None:
             return None
         id_, start = section.offset
@@ -108,7 +108,7 @@ class Copies:
         return Copied(source.id, call.number - start, call.length)
 
     def _parts(self, call: Call, start: int) -> Iterator[tuple[int, bytes | None]]:
-        """What is written from here on to the buffer that begins at ``start``, until the device is told so."""
+        """The following writes to the buffer that begins at ``start``, until data_size is written."""
         region = int(call.target.removeprefix(SECOND).removeprefix("region "))
         for each in self._calls[self._places[call.serial] :]:
             if each.target == call.target and each.verb in ("write", MAPPED_WRITE):
@@ -121,7 +121,7 @@ class Copies:
         return all(data and place >= 0 and whole[place : place + len(data)] == data for place, data in parts)
 
     def _part(self, data: bytes | None) -> Copied | None:
-        """A part of what a step read: behind the last one, at the beginning of one that came later, or anywhere."""
+        """A part of what a step read: after the last part, at the beginning of a later one, or anywhere."""
         if data is None or len(set(data)) == 1:
             return None
         contents = [(source, self._content(source)) for source in self._sources]
@@ -137,5 +137,5 @@ class Copies:
         return None
 
     def _content(self, source: _Source) -> bytes:
-        """All that was read, as far as it was kept."""
+        """All that was read, if it was kept."""
         return (self._contents.by_digest(source.digest) or b"") if source.digest else source.data

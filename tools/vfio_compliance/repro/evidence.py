@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Finds in the recorded calls what a check complained of: which answers show the fault, and what is wrong with them.
+"""Finds a failure in the recorded calls: which answers show the fault, and what is wrong with them.
 
-Most checks say what they compared (``Compared``). Where one does not, or the journal is an older one, the words of the
-failure say it, or else the fault shows where the call that is blamed answers as it was recorded.
+Most checks record what they compared (``Compared``). If one does not, or the journal is older, the failure's words are
+used; failing that, the fault shows if the blamed call answers as it was recorded.
 """
 
 from __future__ import annotations
@@ -42,18 +42,18 @@ from .fault import (
 from .structures import RANGE_REQUEST, fields_of
 from .trace import NoProgram
 
-#: How a call ends whose other side is gone, or breaks its protocol.
+#: The errnos of a call whose other side is gone, or breaks its protocol.
 _GONE: Final = (errno.EPIPE, errno.EPROTO)
 
 _NUMBER: Final = re.compile(r"0x[0-9a-f]+|\d+")
 _RANGE: Final = re.compile(r"\[0x([0-9a-f]+), 0x([0-9a-f]+)\)")
 
-#: Verbs of records that hold what came.
+#: Verbs of records with received data.
 _LOOKS: Final = ("read", MAPPED_READ, LOOK, COUNT)
 
 
 class Evidence:
-    """What shows a failure in ``calls``, of which the last one is blamed; ``opening`` are those of the device's."""
+    """What shows a failure in ``calls``, of which the last is blamed; ``opening`` are those that opened the device."""
 
     def __init__(
         self, failure: Failure, calls: Sequence[Call], opening: Sequence[Call], registers: Registers, contents: Contents
@@ -63,7 +63,7 @@ class Evidence:
         self._what, self._seen, self._expected = failure.what, failure.seen or "", failure.expected or ""
 
     def fault(self) -> Fault:
-        """By what a program tells that the fault shows. Raises NoProgram."""
+        """How a program recognises the fault. Raises NoProgram."""
         compared = self._failure.compared
         if compared and compared.asked == ROUND:
             return self._in_a_round(compared)
@@ -73,7 +73,7 @@ class Evidence:
         else:
             shown, given = self._by_record()
         if not shown:
-            raise NoProgram(f"nothing in its calls shows it again: {self._failure.whole}")
+            raise NoProgram(f"its calls do not show the failure again: {self._failure.whole}")
         expected, seen = self._expected or "an answer", self._seen or self._what
         return Fault(tuple(shown), tuple(given), self._what, expected, seen)
 
@@ -93,13 +93,13 @@ class Evidence:
         there = [call for call in looks if call.number <= address < call.number + call.length]
         for now, then in ((there[-1], then) for then in reversed(there[:-1])):
             if (now.received, now.received_digest) != (then.received, then.received_digest):
-                given.append(Unlike(now.serial, then.serial))  # it was written since it was last reported
+                given.append(Unlike(now.serial, then.serial))  # it has been written since it was last reported
                 break
         shown = Bits(last.serial, (bit,), ())
         return Fault((shown,), tuple(given), self._what, self._expected, self._seen, rounds)
 
     def _asked_before(self, shown: Sequence[Simple]) -> Iterator[Simple]:
-        """What the case itself asked of device and container, which is a part of what it compares."""
+        """The case's own queries of device and container, which are part of the comparison."""
         if not all(isinstance(look, (Taken, Refused, Wrong, AsSeen)) for look in shown):
             return
         last = max(each for look in shown for each in steps_of(look))
@@ -118,7 +118,7 @@ class Evidence:
     # -- ways to find it --------------------------------------------------------------------------------------------
 
     def _by_data(self) -> list[Simple]:
-        """By what the check compared."""
+        """From the check's comparison."""
         compared = self._failure.compared
         if compared is None:
             return []
@@ -136,7 +136,7 @@ class Evidence:
         return way(compared) if way else []
 
     def _by_words(self) -> list[Simple]:
-        """By what the failure says."""
+        """From the failure's words."""
         last = self._calls[-1]
         if last.value < 0 and last.errno in _GONE:
             return [Gone(last.serial)]
@@ -166,7 +166,7 @@ class Evidence:
         return self._one(values[0], allowed)
 
     def _by_record(self) -> tuple[list[Simple], list[Simple]]:
-        """The call that is blamed, or the one before it that asks something, answers as it was recorded."""
+        """The blamed call, or the query before it, answers as it was recorded."""
         call = self._last(lambda each: asks(each) and each.part != SET_UP)
         if not asks(call) or call.part == SET_UP:
             told: list[Simple] = [*self._as_opened()]
@@ -180,12 +180,12 @@ class Evidence:
         return [], []
 
     def _asked_alike(self, call: Call) -> list[Simple]:
-        """The same request about another region, or the like: a check that looks at one looks at all."""
+        """The same request for another region, or similar: a check of one is a check of all."""
         alike = [each for each in self._calls if each.verb == "ioctl" and each.number == call.number]
         return [SameData(each.serial, each.received) for each in alike if each is not call and each.part == call.part]
 
     def _as_opened(self) -> list[SameData]:
-        """What the device says of its regions when it is opened."""
+        """The device's answers on its regions when it is opened."""
         told: dict[int, Call] = {}
         for call in self._opening:
             if call.verb == "ioctl" and call.number == vfio.VFIO_DEVICE_GET_REGION_INFO and call.value >= 0:
@@ -205,14 +205,14 @@ class Evidence:
         return []
 
     def _short(self, moved: int) -> list[Simple]:
-        """An access that moved so many bytes, not all."""
+        """An access that moved this many bytes, not all."""
         for call in reversed(self._calls):
             if call.verb in ("read", "write") and call.value == moved < call.length:
                 return [Refused(call.serial)]
         return []
 
     def _misplaced(self, start: int, end: int) -> list[Simple]:
-        """A buffer that is told to be in another place than it should."""
+        """A buffer that is reported in the wrong place."""
         wanted = _RANGE.fullmatch(self._expected)
         if wanted and start == int(wanted[1], 16):
             return self._register_is("data_size", end - start, [int(wanted[2], 16) - start])
@@ -232,7 +232,7 @@ class Evidence:
         return [Taken(found.serial)]
 
     def _taken_each_time(self) -> list[Simple]:
-        """Of accesses in one place each is to fail; those that did not."""
+        """Of accesses that should all fail, those that did not."""
         last = self._last(lambda call: call.verb in ("read", "write"))
         taken = [call for call in self._calls if call.verb == last.verb and call.value >= 0 and call.part != SET_UP]
         there = [call for call in taken if place_of(call)[:2] == place_of(last)[:2]]
@@ -243,7 +243,7 @@ class Evidence:
         return any((each.offset, each.width) == (call.number, call.length) for each in known)
 
     def _is_meant(self, call: Call) -> bool:
-        """Whether what was done can be this call."""
+        """Whether this call can be the one that the failure names."""
         unmaps = call.verb == "ioctl" and call.number == type1.VFIO_IOMMU_UNMAP_DMA and call.behind is None
         if "unmap" in self._what and "after unmap" not in self._what and unmaps:
             return call.value >= 0
@@ -261,7 +261,7 @@ class Evidence:
         return self._one(numbers(compared.seen)[0], [*numbers(compared.allowed)])
 
     def _one(self, seen: int, allowed: Sequence[int]) -> list[Simple]:
-        """A single number: the answer that has it and that the words fit best, of several the last one."""
+        """A single number: the answer with it that fits the words best; of several, the last one."""
         best, most = None, -1
         for call in reversed(self._calls):
             for place, fits in self._places(call, seen):
@@ -269,7 +269,7 @@ class Evidence:
                     best, most = place, fits
         if best is None:
             return []
-        derived = best.width and best.name != "size"  # what was judged need not be the field itself
+        derived = best.width and best.name != "size"  # the judged value need not be the field itself
         return [Wrong(best, tuple(allowed)) if allowed and not derived else AsSeen(best, seen)]
 
     def _row(self, seen: Sequence[int], allowed: Sequence[int]) -> list[Simple]:
@@ -288,7 +288,7 @@ class Evidence:
         return []
 
     def _other_bytes(self, compared: Compared) -> list[Simple]:
-        """Bytes that are not those of another read, or of a part of one."""
+        """Bytes that differ from those of another read, or of a part of one."""
         seen, wanted = compared.seen[0], compared.allowed[0]
         moved = [call for call in self._calls if call.verb in _LOOKS and call.value > 0]
         now = next((call for call in reversed(moved) if digest_of(call) == seen), None)
@@ -311,7 +311,7 @@ class Evidence:
         return [SameData(now.serial, now.received)] if len(now.received) >= now.value else []
 
     def _part_of_bytes(self, moved: Sequence[Call], seen: str, wanted: str) -> list[Simple]:
-        """The end of a buffer was read by itself before, and is another in the whole of it."""
+        """The end of a buffer was read separately before, and differs from the end of the whole buffer."""
         for whole in reversed(moved):
             data = self._contents.of(whole)
             for part in moved:
@@ -325,7 +325,7 @@ class Evidence:
     def _bits(self, to_be_set: Sequence[int] = (), to_be_clear: Sequence[int] = ()) -> list[Simple]:
         if "; see the page" in self._what and not any(call.verb == LOOK for call in self._calls):
             raise NoProgram(
-                "when the device wrote memory is not in this journal, which is of an earlier version: run again"
+                "this journal is of an earlier version, without the times of the device's writes to memory: run again"
             )
         for call in reversed(self._calls):
             if call.behind is not None and call.value >= 0:
@@ -341,7 +341,7 @@ class Evidence:
         return [Unlike(last.serial, last.serial)]
 
     def _watches(self, call: Call) -> bool:
-        """Whether it may look at what the device does by itself, which no register of an interface shows."""
+        """Whether it may be about what the device does by itself, which no register of an interface shows."""
         return call.verb in _LOOKS and not (call.verb == "read" and self._register(call).name)
 
     # -- answers ----------------------------------------------------------------------------------------------------
@@ -354,14 +354,14 @@ class Evidence:
         return Place(call.serial, next((each.name for each in known if each.offset == call.number), ""), mask=mask)
 
     def _places(self, call: Call, value: int) -> Iterator[tuple[Place, int]]:
-        """Where an answer holds a number, a register or a field that came back, and how well the words fit it."""
+        """The places of a number in an answer, a register or a field, and how well the words fit each."""
         if call.value < 0:
             return
         if call.verb == "read" and call.value == call.length <= 8:
             number, place = int.from_bytes(call.received, "little"), self._register(call)
             named = place.name and re.search(rf"\b{place.name}\b", f"{self._what} {self._seen}")
             if not named and call.part == SET_UP:
-                return  # what was looked at to get there
+                return  # read only to get there
             fits = 8 * bool(named) + 4
             if number == value:
                 yield place, fits
@@ -377,7 +377,7 @@ class Evidence:
                     yield place, fits + asked
 
     def _named(self, text: str) -> Iterator[int]:
-        """The numbers that a text tells: as digits, or by the names that values of registers have."""
+        """The numbers in a text: as digits, or by the names of register values."""
         words = self._words()
         for part in re.split(r", (?:reads )?| or |\[|\)", text):
             if part in words:
@@ -386,7 +386,7 @@ class Evidence:
                 yield int(found[1], 0)
 
     def _all_named(self, text: str) -> list[int]:
-        """The same where it tells numbers and nothing else; none else."""
+        """The same if the text has only numbers; otherwise none."""
         words = self._words()
         parts = re.split(r", | or ", text)
         if not all(part in words or _NUMBER.fullmatch(part) for part in parts):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""By what a program tells that the fault shows: something that is looked at in the answers of its steps."""
+"""How a program recognises the fault: by the answers of its steps."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import NamedTuple, TypeAlias
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A number in what a step answered: all of it, or a field of the argument of a request."""
+    """A number in a step's answer: all of it, or a field of a request's argument."""
 
     step: int
-    #: What a reader calls it; a field by its structure's name for it.
+    #: Its name for a reader; for a field, the name in its structure.
     name: str = ""
     #: Bytes from the start of the argument, and of the field; 0 for the number that a register holds.
     offset: int = 0
@@ -22,27 +22,27 @@ class Place:
     mask: int = 0
     #: The structure that the field is in.
     struct: str = ""
-    #: It is asked for again for a while, unless it is as it should be.
+    #: It is read again for a while, until it is as it should be.
     in_time: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """The call fails, or moves less than all; it is to succeed."""
+    """The call fails, or moves less than all; it should succeed."""
 
     step: int
 
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """The call succeeds; it is to fail."""
+    """The call succeeds; it should fail."""
 
     step: int
 
 
 @dataclass(frozen=True, slots=True)
 class Wrong:
-    """The number is none of those that are allowed."""
+    """The number is not one of those that are allowed."""
 
     place: Place
     allowed: tuple[int, ...]
@@ -50,7 +50,7 @@ class Wrong:
 
 @dataclass(frozen=True, slots=True)
 class AsSeen:
-    """The number is the one that was seen; what it should be is not known."""
+    """The number is the one that was seen; what it should be is unknown."""
 
     place: Place
     value: int
@@ -58,19 +58,19 @@ class AsSeen:
 
 @dataclass(frozen=True, slots=True)
 class Unlike:
-    """Two steps answer differently, and should answer the same; of one step the first answer and a later one."""
+    """Two steps, or one step and its repetition, answer differently, and should answer the same."""
 
     step: int
     other: int
-    #: Where in what the other one read the bytes begin that it is compared with.
+    #: The start, in the other one's data, of the bytes that it is compared with.
     start: int = 0
-    #: The buffer of the other one, where it read several.
+    #: The buffer of the other one, if it read several.
     other_buffer: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Like:
-    """The same again and again, where a step should answer something else after a while."""
+    """A step's answer stays the same, and should change after a while."""
 
     step: int
     other: int
@@ -86,7 +86,7 @@ class SameData:
 
 @dataclass(frozen=True, slots=True)
 class Bits:
-    """One of the first bits of a bitmap is clear that should be set, or one of the others is set."""
+    """One of the first bits of a bitmap is clear but should be set, or one of the others is set."""
 
     step: int
     to_be_set: tuple[int, ...]
@@ -95,7 +95,7 @@ class Bits:
 
 @dataclass(frozen=True, slots=True)
 class NoneRefused:
-    """Every call succeeds from this step on; one of them is to fail."""
+    """Every call succeeds from this step on; one of them should fail."""
 
     first: int
     last: int
@@ -103,7 +103,7 @@ class NoneRefused:
 
 @dataclass(frozen=True, slots=True)
 class Gone:
-    """The device is gone once it is asked: the server ended, or broke off."""
+    """The device is gone at the call: the server ended, or closed the connection."""
 
     step: int
 
@@ -120,9 +120,9 @@ Simple: TypeAlias = Refused | Taken | Wrong | AsSeen | Unlike | Like | SameData 
 
 
 class Rounds(NamedTuple):
-    """The last calls before each part of a case that goes through many rounds, of which the last one showed a fault."""
+    """The last calls before each part of a case with many rounds, of which the last one showed the fault."""
 
-    #: Before what the rounds do not need, and the last of that.
+    #: The last call before what the rounds do not need, and the last call of that.
     needless: int
     needed: int
     before_all: int
@@ -130,21 +130,21 @@ class Rounds(NamedTuple):
     before: int
 
     def has(self, call: int) -> bool:
-        """Whether a call belongs to the last round, or comes before all of them and is needed."""
+        """Whether a call belongs to the last round, or to what all rounds need before them."""
         return not self.needless < call <= self.needed and not self.before_all < call <= self.before
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """What is looked at, each by itself; the fault shows where one of them is as it says, and all that is given."""
+    """The conditions, each by itself: the fault shows if one of them holds, and all of ``given``."""
 
     looks: tuple[Simple, ...]
     given: tuple[Simple, ...]
-    #: In words, as the report has them.
+    #: In words, as in the report.
     what: str
     expected: str
     seen: str
-    #: Where it was gone through round after round until it showed.
+    #: For a case that went through rounds until the fault showed.
     rounds: Rounds | None = None
 
     @property

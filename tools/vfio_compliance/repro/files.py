@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Writes programs into files."""
+"""Writes programs to files."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _ARGUMENTS: Final = {
 
 
 def write(program: Program, folder: Path) -> list[Path]:
-    """Write the program in each language, in files that its rule names. Raises OSError."""
+    """Write the program in each language, to files named after its rule. Raises OSError."""
     folder.mkdir(parents=True, exist_ok=True)
     written = []
     for ending, render in _LANGUAGES.items():
@@ -34,7 +34,7 @@ def write(program: Program, folder: Path) -> list[Path]:
 
 
 def _head(program: Program, ending: str, name: str) -> str:
-    """What it shows, and how it is run."""
+    """What it shows, and how to run it."""
     rule, fault = program.rule, program.fault
     devices = " ".join(_ARGUMENTS[program.transport][: program.devices])
     made = f"cc -o /tmp/shows {name} && /tmp/shows {devices}" if ending == ".c" else f"python3 {name} {devices}"
@@ -50,7 +50,7 @@ def _head(program: Program, ending: str, name: str) -> str:
             "",
             f"    {made}",
             "",
-            "exits with 1 where the fault shows, 0 where it does not, 2 where that cannot be told. What it does",
-            "stands at the end, in reproduce(); all before that is the same in each such program.",
+            "exits with 1 if the fault shows, 0 if it does not, 2 if that cannot be decided. What it does is at",
+            "the end, in reproduce(); everything before that is the same in each such program.",
         ]
     )

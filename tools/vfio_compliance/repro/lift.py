@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""From recorded calls to the steps of a program: what is the device's own choice is taken from its earlier answers."""
+"""From recorded calls to the steps of a program. Values that a device may choose are taken from its earlier answers."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ _MAP: Final = Struct("<IIQQQ")
 #: argsz, flags, index, start, count.
 _SET_IRQS: Final = Struct("<IIIII")
 
-#: Requests that say something of the device or its container, and change nothing.
+#: Requests that only query the device or its container.
 _ASKING: Final = frozenset(
     (
         vfio.VFIO_GET_API_VERSION,
@@ -69,28 +69,28 @@ _OPENING: Final = frozenset(
     )
 )
 
-#: So many milliseconds without a call may be on purpose.
+#: Milliseconds without a call that may be on purpose.
 _LONG: Final = 5
 
-#: Data of up to so many bytes stands in a program as it is.
+#: Data of up to this many bytes is written out in a program.
 _GIVEN: Final = 4096
 
 
 @dataclass
 class Lifting:
-    """Makes steps of calls, one after the other."""
+    """Turns calls into steps, one after the other."""
 
     registers: Registers
     contents: Contents
-    #: Calls whose answers are looked at: they are kept whatever they ask.
+    #: Calls whose answers are looked at: they are always kept.
     kept: Collection[int] = ()
-    #: The fault does not show each time: what comes when is a matter of a moment.
+    #: The fault does not show each time: it depends on timing.
     in_rounds: bool = False
     _sections: dict[str, Section] = field(default_factory=dict)
-    #: Looks after this call are what is judged.
+    #: Looks after this call are judged.
     _judged_from: int = sys.maxsize
     _copies: Copies = field(init=False)
-    #: The verb of the record before.
+    #: The verb of the previous record.
     _before: str = ""
     #: The last look at a piece of memory, and what it held then.
     _looked: dict[tuple[int, int], tuple[int, tuple[bytes, str]]] = field(default_factory=dict)
@@ -110,14 +110,14 @@ class Lifting:
             self._before = call.verb
         counted = {(step.device, step.index, step.vector): step for step in made if isinstance(step, CountInterrupt)}
         enabled = {(step.device, step.index, step.vector) for step in made if isinstance(step, Interrupt)}
-        # One that an earlier case has enabled is reported until the device is closed.
+        # An interrupt that an earlier case enabled is reported until the device is closed.
         missing = [
             Interrupt(-each.id, each.device, Answer(), *key[1:]) for key, each in counted.items() if key not in enabled
         ]
         return [*missing, *made]
 
     def _waited(self, before: Call, call: Call) -> int:
-        """Milliseconds between two calls, where nothing was done for a while."""
+        """Milliseconds between two calls, if nothing was done for a while."""
         polled = before.times > 1 and before.verb != "read"
         if call.serial != before.last + 1 or polled or (before.verb == LOOK and not self.in_rounds):
             return 0
@@ -182,7 +182,7 @@ class Lifting:
         return Write(call.serial, device, was, region, offset, data, call.length, mapped, number)
 
     def _placed(self, region: int, offset: int, section: Section) -> tuple[Number, int]:
-        """An offset in a region, counted from where the device last said that its data is; and how far behind that."""
+        """An offset in a region, relative to the device's last data_offset; and how far after that."""
         if section.offset and region in self.registers:
             id_, start = section.offset
             if 0 <= offset - start < 1 << 32:
@@ -190,24 +190,24 @@ class Lifting:
         return Number(offset), -1
 
     def _data(self, call: Call, region: int) -> Data:
-        """What a write moves: bytes that the device gave before, or bytes that stand in the program."""
+        """The data of a write: bytes that the device gave before, or bytes written out in the program."""
         data = self.contents.of(call)
         moved_before = call.length > 8 or (region in self.registers and call.length > 0)
         if moved_before and (copied := self._copies.of(call, self._sections[call.target])) is not None:
             return (copied,)
         if data is None:
             size = counted(call.length, "byte")
-            what = f"the journal has the beginning alone of {size} that were written (call {call.serial})"
+            what = f"the journal has only the beginning of the {size} that were written (call {call.serial})"
             raise UnknownData(f"{what}: run it with --keep-data", call)
         if len(data) > 8 and len(set(data)) == 1:
             return (Filled(data[0], len(data)),)
         if len(data) > _GIVEN:
             size = counted(len(data), "byte")
-            raise UnknownData(f"data that no earlier call gave is too much for a program: {size}", call)
+            raise UnknownData(f"the data of a write was not read before, and is too much for a program: {size}", call)
         return (data,)
 
     def _look(self, call: Call, was: Answer) -> Iterator[Look]:
-        """A look at memory, where it shows a change, or another one does by it."""
+        """A look at memory, if it shows a change, or a later look is compared with it."""
         place, now = (call.number, call.length), (was.data, was.digest)
         id_, before = self._looked.get(place, (0, now))
         judged = call.serial in self.kept or self._at_end(call)
@@ -222,7 +222,7 @@ class Lifting:
         self._looked[place] = call.serial, now
 
     def _at_end(self, call: Call) -> bool:
-        """Whether nothing but looks comes between a look and the one that is judged: that is a part of it."""
+        """Whether there are only looks between a look and the judged one: then it is part of that."""
         return call.serial > self._judged_from
 
     def _forget(self, device: int) -> None:
@@ -270,7 +270,7 @@ class Lifting:
             yield Request(call.serial, device, was, target, call.number, call.sent, call.length)
 
     def _interrupts(self, call: Call, device: int, was: Answer) -> Iterator[Interrupt]:
-        """Vectors that are reported by a descriptor each."""
+        """Vectors that are each reported by a descriptor."""
         _, flags, index, start, count = _SET_IRQS.unpack(call.sent[: _SET_IRQS.size])
         if flags & vfio.IrqSetFlags.DATA_EVENTFD:
             files = memoryview(call.sent[_SET_IRQS.size : _SET_IRQS.size + 4 * count]).cast("i")

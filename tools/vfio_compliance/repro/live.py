@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Plays a program on a device: the very program that is handed out, in Python, in a process of its own."""
+"""Plays a program on a device: the same Python program that is written out, in a separate process."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from . import python
 from .program import Program
 from .trace import NoProgram
 
-#: How a program ends: the fault shows, it does not, that cannot be told.
+#: The exit codes of a program: the fault shows, it does not, that cannot be decided.
 SHOWS, SHOWS_NOT, CANNOT_TELL = 1, 0, 2
 
 #: Seconds that a program may take.
@@ -27,10 +27,10 @@ _DEADLINE: Final = 20.0
 
 
 class Target:
-    """The device of a profile, and the second one where it names one, for programs to be played on.
+    """The device of a profile, and the second one, if it has one, on which programs are played.
 
-    A server that the profile's command starts is started when the block begins, anew after it has ended, and stopped
-    when the block ends. A program opens the device, and begins with a reset.
+    A server of the profile's command is started when the block begins, started again whenever it has ended, and
+    stopped when the block ends. A program opens the device, and begins with a reset.
     """
 
     def __init__(self, profile: Profile, defects: Sequence[str] = ()) -> None:
@@ -54,26 +54,26 @@ class Target:
 
     @property
     def folder(self) -> str:
-        """A folder that goes with the block."""
+        """A folder that is removed at the end of the block."""
         return self._folder.name
 
     def play(self, program: Program) -> int:
-        """SHOWS, SHOWS_NOT or CANNOT_TELL. Raises SetupError where the device cannot be reached, NoProgram."""
+        """SHOWS, SHOWS_NOT or CANNOT_TELL. Raises SetupError if the device cannot be reached, NoProgram."""
         self.played += 1
         path = Path(self._folder.name, "program.py")
         path.write_text(python.render(program, ""), encoding="utf-8")
-        # Nothing of this environment: the program is to need nothing but the standard library.
+        # Without this environment: the program must need only the standard library.
         return self.run([sys.executable, "-I", "-S", str(path)], program.devices)
 
     def play_anew(self, program: Program) -> int:
-        """The same on a device that remembers nothing of an earlier program: by a new server, where that can be had."""
+        """The same on a device that remembers no earlier program: with a new server, if possible."""
         self.renew()
         return self.play(program)
 
     def run(self, command: Sequence[str], devices: int) -> int:
-        """The same for a program that is a file already, and takes so many devices.
+        """The same for a program in a file, which takes this many devices.
 
-        One that cannot tell gets a second try by new servers: the earlier ones may remember what was done before.
+        If it cannot decide, it gets a second try with new servers: the present ones may remember what was done before.
         """
         code = self._run(command, devices)
         if code == CANNOT_TELL and self._servers:
@@ -84,7 +84,7 @@ class Target:
     def _run(self, command: Sequence[str], devices: int) -> int:
         where = [self._where(number) for number in range(devices)]
         nowhere = subprocess.DEVNULL
-        # What sleeps in the kernel for good is left behind: to wait for it is to wait for ever.
+        # A process that sleeps in the kernel for good is left behind: waiting for it would take for ever.
         played = subprocess.Popen([*command, *where], stdin=nowhere, stdout=nowhere, stderr=nowhere)
         try:
             code = played.wait(_DEADLINE)
@@ -96,13 +96,13 @@ class Target:
         return code if code in (SHOWS, SHOWS_NOT) else CANNOT_TELL
 
     def renew(self) -> None:
-        """The next program finds servers that have just been started."""
+        """The next program will find newly started servers."""
         for server in self._servers.values():
             server.stop()
         self._servers.clear()
 
     def _where(self, number: int) -> str:
-        """What names a device on the command line of a program: the first, or the second."""
+        """The argument for a device on a program's command line: the first, or the second."""
         device = self._profile.device
         if isinstance(device, VfioUserDevice):
             socket = device.socket if not number else device.second.socket if device.second else None

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""From a failing case to the program that shows why, as short as a device lets it be made."""
+"""From a failing case to a program that shows why, as short as trying on a device can make it."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from .trace import NoProgram, earlier
 
 @dataclass(frozen=True)
 class Made:
-    """A program, and what there is to say of it."""
+    """A program, and a remark on it."""
 
     program: Program
-    #: Whether it was seen to show the fault, or nobody tried.
+    #: Whether it was seen to show the fault, or was not tried.
     reproducible: bool = True
     remark: str = ""
 
@@ -31,11 +31,11 @@ class Made:
 def make(
     summary: Summary, cases: Sequence[Case], folder: Path | None, target: Target | None, limits: Limits | None = None
 ) -> Made:
-    """The program of the first of the cases of which one is seen to show the failure. Raises NoProgram, SetupError."""
+    """The program of the first case whose program is seen to show the failure. Raises NoProgram, SetupError."""
     made: Made | None = None
     reasons: list[NoProgram] = []
     limits = limits or Limits()
-    # Each by itself first: with what was done before it, a program is long.
+    # First each by itself: with the calls before it, a program is long.
     for how in (_alone, _after_others):
         for case in cases:
             try:
@@ -52,20 +52,20 @@ def make(
 
 
 def _alone(summary: Summary, case: Case, folder: Path | None, target: Target | None, limits: Limits) -> Made:
-    """The program of a case by its own calls, and of those cases that are known to be needed.
+    """The program of a case, from its own calls and those of other cases that are known to be needed.
 
-    Tried out and made short on ``target`` where there is one. Raises NoProgram, SetupError.
+    Tried and shortened on ``target``, if there is one. Raises NoProgram, SetupError.
     """
     program = program_of(summary, case, folder, [*case.needs])
     if target is None:
-        return Made(program, remark="not tried on a device: all calls of the case are in it")
+        return Made(program, remark="not tried on a device: it has all calls of the case")
     return _tried(program, minimise(program, target.play, limits), target, limits)
 
 
 def _after_others(
     summary: Summary, case: Case, folder: Path | None, target: Target | None, limits: Limits
 ) -> Made | None:
-    """The same with the calls of the cases before it, where it is not known which are needed; None if it needs none.
+    """The same with the calls of the cases before it, since it is unknown which are needed; None if none are.
 
     Raises NoProgram, SetupError.
     """
@@ -84,9 +84,9 @@ def _after_others(
 
 
 def _tried(program: Program, made: Minimised, target: Target, limits: Limits) -> Made:
-    """What came of it. Raises SetupError."""
+    """The result. Raises SetupError."""
     if made.reproducible and target.play_anew(made.program) != SHOWS:
-        # The device remembers what earlier programs did: each is to be tried on one that does not.
+        # The device remembers what earlier programs did: each has to be tried on one that does not.
         made = minimise(program, target.play_anew, limits)
     counts = f"{made.shown} of {counted(made.tried, 'try')}"
     if not made.reproducible:

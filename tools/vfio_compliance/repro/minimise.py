@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Makes a program short: what is not needed for the fault to show is left out, by trying on the device.
+"""Shortens a program: it finds, by trying on the device, which steps the fault does not need.
 
-What the deciding answer is judged by is never left out, however much the fault still seems to show without it: a driver
-that refuses data breaks a rule while it resumes, and keeps it at any other time. So the states that a device goes
-through after its last reset, the data that it moves and the memory that it is given stay as they are.
+What the deciding answer is judged by is never left out, even if the fault still seems to show without it: a driver that
+refuses data breaks a rule while it resumes, and keeps it at any other time. So the states that a device goes through
+after its last reset, the data that it moves and the memory that is mapped for it stay as they are.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from .live import SHOWS
 from .program import Program
 from .steps import Close, Dirty, Interrupt, Look, MapMemory, Open, Pause, Read, Request, Reset, Save, Step, Unmap, Write
 
-#: A fault has to show so often, in so many tries.
+#: How often a fault has to show, and in how many tries.
 TWICE: Final = 2
 TRIES: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How much is spent on one program."""
+    """The effort for one program."""
 
     seconds: float = 10.0
     tries: int = 400
@@ -34,7 +34,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Minimised:
-    """The program, as short as it was made, and how often the one that was recorded showed the fault."""
+    """The shortened program, and how often the recorded one showed the fault."""
 
     program: Program
     shown: int
@@ -42,12 +42,12 @@ class Minimised:
 
     @property
     def reproducible(self) -> bool:
-        """Whether the fault showed often enough to be told to anybody."""
+        """Whether the fault showed often enough to be reported."""
         return self.shown >= TWICE
 
 
 def minimise(program: Program, play: Callable[[Program], int], limits: Limits = Limits()) -> Minimised:
-    """The shortest program that was found within ``limits`` to show the fault; ``play`` tries one on the device."""
+    """The shortest program found within ``limits`` that shows the fault; ``play`` tries one on the device."""
     shown = tried = 0
     while tried < TRIES and shown < TWICE and shown + TRIES - tried >= TWICE:
         tried += 1
@@ -64,7 +64,7 @@ class _Minimiser:
         self._end = monotonic() + limits.seconds
 
     def shorten(self, program: Program) -> Program:
-        """One kind of step after another, the boldest cuts first."""
+        """One kind of step after another, the largest cuts first."""
         program = self._fewer_parts(program)
         program = self._one_look(program)
         program = self._without(program, [step.id for step in program.steps if _is_noise(step, program)])
@@ -72,7 +72,7 @@ class _Minimiser:
         return self._plain(program)
 
     def _shows(self, program: Program) -> bool:
-        """Whether it shows the fault; no, once there is no time to try."""
+        """Whether it shows the fault; False once there is no time left to try."""
         if self._left <= 0 or monotonic() > self._end or not _is_whole(program):
             return False
         self._left -= 1
@@ -87,7 +87,7 @@ class _Minimiser:
         return _only(program, ids, fewer(ids, lambda kept: self._shows(_only(program, ids, kept))))
 
     def _fewer_parts(self, program: Program) -> Program:
-        """Without what was done before the last reset, as far as nothing that comes later stands on it."""
+        """Without what was done before the last reset, unless something later depends on it."""
         parts = _parts(program)
         needed = _needed(parts, program)
         others = [number for number in range(len(parts)) if number not in needed]
@@ -101,7 +101,7 @@ class _Minimiser:
         return having(fewer(others, lambda kept: self._shows(having(kept))))
 
     def _one_look(self, program: Program) -> Program:
-        """One of several things that are looked at is enough."""
+        """One of several conditions is enough."""
         fault = program.fault
         for look in fault.looks if len(fault.looks) > 1 else ():
             one = replace(program, fault=replace(fault, looks=(look,)))
@@ -110,7 +110,7 @@ class _Minimiser:
         return program
 
     def _plain(self, program: Program) -> Program:
-        """Once where it was often."""
+        """Steps that were repeated, only once."""
         steps = [*program.steps]
         for at, step in enumerate(steps):
             for plainer in _plainer(step):
@@ -129,7 +129,7 @@ def _plainer(step: Step) -> Iterator[Step]:
 
 
 def _only(program: Program, ids: Collection[int], kept: Collection[int]) -> Program:
-    """Without those of ``ids`` that are not kept, and a second device that nothing is done with any more."""
+    """Without those of ``ids`` that are not kept, and without a second device that is no longer used."""
     steps = [step for step in program.steps if step.id not in ids or step.id in kept]
     if not any(step.device and not isinstance(step, (Open, Close, Reset)) for step in steps):
         steps = [step for step in steps if not step.device]
@@ -137,7 +137,7 @@ def _only(program: Program, ids: Collection[int], kept: Collection[int]) -> Prog
 
 
 def _is_whole(program: Program) -> bool:
-    """Whether each step comes after those whose answers it uses, and all that is looked at is there."""
+    """Whether each step comes after those whose answers it uses, and all the judged answers are there."""
     known: set[int] = set()
     for step in program.steps:
         if not known.issuperset(step.uses):
@@ -147,9 +147,9 @@ def _is_whole(program: Program) -> bool:
 
 
 def _parts(program: Program) -> list[tuple[Step, ...]]:
-    """The steps in parts, each of which begins with a reset or an opening of the device.
+    """The steps in parts, each of which begins by resetting or opening the device.
 
-    What a container knows, its mappings and its tracking, outlives a reset.
+    A container's state, its mappings and its tracking, outlives a reset.
     """
     steps = program.steps
     of_container = any(isinstance(step, (Dirty, Unmap, MapMemory, Request)) for step in _looked_at(program))
@@ -160,7 +160,7 @@ def _parts(program: Program) -> list[tuple[Step, ...]]:
 
 
 def _lasts(part: Sequence[Step]) -> bool:
-    """Whether something is left by a part that a reset does not end: memory, tracking, an interrupt."""
+    """Whether a part leaves something that a reset does not end: memory, tracking, an interrupt."""
     mapped = {step.iova for step in part if isinstance(step, MapMemory)}
     left = mapped - {step.iova for step in part if isinstance(step, Unmap)}
     return bool(left) or any(isinstance(step, (Dirty, Interrupt)) for step in part)
@@ -172,7 +172,7 @@ def _looked_at(program: Program) -> Iterator[Step]:
 
 
 def _needed(parts: Sequence[Sequence[Step]], program: Program) -> set[int]:
-    """The numbers of the parts in which the fault is looked at, and of those that gave data to them."""
+    """The numbers of the parts in which the fault is looked for, and of those that provide their data."""
     wanted, needed = set(program.fault.steps), set[int]()
     about_memory = _is_about_memory(program.fault)
     for number in range(len(parts) - 1, -1, -1):
@@ -191,7 +191,7 @@ def _used(program: Program) -> set[int]:
 
 
 def _is_noise(step: Step, program: Program) -> bool:
-    """Whether a step only looks, and nobody needs what it sees."""
+    """Whether a step only looks, and its answer is not needed."""
     if step.id in _used(program):
         return False
     if isinstance(step, Pause):
@@ -226,9 +226,9 @@ def _is_state(step: Write, program: Program) -> bool:
 
 
 def _is_stimulus(step: Step, program: Program) -> bool:
-    """Whether a write to a register of the device's own may be left out: nothing that is looked at stands on it.
+    """Whether a write to one of the device's own registers may be left out: no judged answer depends on it.
 
-    What makes the device fail or refuse is such a write, too, and an answer that is wrong after it is right without it.
+    A write that makes the device fail or refuse counts, too: an answer that is wrong after it is right without it.
     """
     if not isinstance(step, Write) or program.registers.get(step.region) or _is_about_memory(program.fault):
         return False
@@ -240,7 +240,7 @@ def _is_stimulus(step: Step, program: Program) -> bool:
 
 
 def _is_as_written(look: Simple, program: Program) -> bool:
-    """Whether a register of the device's own is to hold what was written there before."""
+    """Whether one of the device's own registers should hold what was written there before."""
     if not isinstance(look, Wrong) or look.place.name or look.place.in_time:
         return False
     read = next((step for step in program.steps if step.id == look.place.step), None)
@@ -252,7 +252,7 @@ def _is_as_written(look: Simple, program: Program) -> bool:
 
 
 def _places(program: Program) -> Iterator[object]:
-    """Where the registers are that are looked at in the end."""
+    """The places of the registers that are looked at in the end."""
     looked = set(program.fault.steps)
     for step in program.steps:
         if isinstance(step, Read) and step.id in looked:
@@ -260,7 +260,7 @@ def _places(program: Program) -> Iterator[object]:
 
 
 def _is_about_memory(fault: Fault) -> bool:
-    """Whether it is about what the device does by itself: what made it do so is needed, whatever it is."""
+    """Whether it is about what the device does by itself: then whatever made it do so is needed."""
     return any(isinstance(look, (Bits, Like, NoneRefused)) or _watches(look) for look in fault.looks)
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""How a program calls things: answers, regions, registers, numbers."""
+"""The names in a program: of answers, regions, registers, numbers."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ class Names:
     def __init__(self, program: Program) -> None:
         self.program = program
         self.steps = {step.id: step for step in program.steps}
-        #: What the answer of a step is called, once it has a name.
+        #: The names of steps' answers, once they have one.
         self.called: dict[int, str] = {}
         self._counts: Counter[str] = Counter()
 
     def give(self, step: Step, name: str) -> str:
-        """A name for what a step answers."""
+        """A name for a step's answer."""
         self._counts[name] += 1
         called = name if self._counts[name] == 1 else f"{name}_{self._counts[name]}"
         self.called[step.id] = called
@@ -39,7 +39,7 @@ class Names:
         return "the migration region" if region == self.program.migration else f"region {region}"
 
     def register(self, region: int, offset: Number, length: Number) -> Register | None:
-        """The register that is accessed whole."""
+        """The register that is accessed as a whole."""
         if offset.of or length.of:
             return None
         known = self.program.registers.get(region, ())
@@ -58,18 +58,18 @@ class Names:
         return f"{self.called[number.of]}.number{plus}"
 
     def piece(self, piece: Copied) -> tuple[str, str, str]:
-        """What is copied: the buffer, where in it, and how much."""
+        """What is copied: the buffer, the place in it, and how much."""
         buffer = self.buffer_of(piece.of, piece.buffer)
         return buffer, str(piece.start), f"{buffer}.size" if piece.whole else str(piece.length)
 
     def buffer_of(self, id_: int, buffer: int) -> str:
-        """What a step read, or one of the buffers that it did."""
+        """What a step read, or one of its buffers."""
         name = self.called[id_]
         return f"buffer_of({name}, {buffer})" if isinstance(self.steps[id_], Save) else name
 
 
 def shown(value: int) -> str:
-    """Small numbers as people write them, others in hexadecimal."""
+    """Small numbers in decimal, others in hexadecimal."""
     return str(value) if value < 10 else hex(value)
 
 
@@ -79,12 +79,12 @@ def constant(words: str) -> str:
 
 
 def quoted(text: str) -> str:
-    """A string, as both languages take it."""
+    """A string, as both languages write it."""
     return '"' + re.sub(r'["\\]|[^ -~]', lambda found: f"\\{ord(found[0]):03o}", text) + '"'
 
 
 def offsets(program: Program) -> dict[str, int]:
-    """The names by which the body speaks of registers and their values."""
+    """The names of registers and their values in the body."""
     found: dict[str, int] = {}
     for registers in program.registers.values():
         for register in registers:

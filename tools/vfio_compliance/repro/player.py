@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Makes recorded calls on another device, and finds the first that it answers otherwise.
+"""Makes recorded calls on another device, and finds the first that it answers differently.
 
-What may differ between two good devices is no difference: descriptors, addresses, where and how large the pieces of a
-state are and what is in them, what registers of the device's own hold, time.
+What may differ between two good devices is not a difference: descriptors, addresses, the place, size and content of a
+state's pieces, the content of the device's own registers, time.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ from .steps import (
     Write,
 )
 
-#: Registers of which a good device answers what it wants; of some it matters whether that is nothing.
+#: Registers whose values a good device may choose; for some it matters whether they are zero.
 _ITS_OWN = ("data_offset",)
 _ANYTHING_OR_NOTHING = ("pending_bytes", "data_size")
 
 
 class Difference(NamedTuple):
-    """A step that was answered otherwise: what was recorded, and what came now, in words."""
+    """A step with a different answer: the recorded and the present one, in words."""
 
     step: Step
     recorded: str
@@ -51,7 +51,7 @@ class Difference(NamedTuple):
 
 
 class Played(NamedTuple):
-    """How many steps were answered alike, the first that was not, and how many could not be made."""
+    """How many steps were answered alike, the first with a different answer, and how many could not be made."""
 
     alike: int
     difference: Difference | None
@@ -59,17 +59,17 @@ class Played(NamedTuple):
 
 
 class Player:
-    """Plays steps on devices that are open: the first of ``transports``, and the second where there is one."""
+    """Plays steps on open devices: the first of ``transports``, and the second, if there is one."""
 
     def __init__(self, transports: Sequence[Transport], registers: Registers, regions: Mapping[int, int]) -> None:
-        """``registers`` are by the index of their region in the recording, ``regions`` give that on the devices."""
+        """``registers`` are by their region's index in the recording; ``regions`` maps that to the devices' index."""
         self._transports, self._registers, self._regions = transports, registers, regions
         self._answers: dict[int, Answer] = {}
         self._memory = ExitStack()
         self._mapped: dict[int, DmaMap] = {}
 
     def play(self, steps: Iterable[Step]) -> Played:
-        """As far as the devices answer as they did. Raises TransportError."""
+        """Play until an answer differs. Raises TransportError."""
         alike = left_out = 0
         with self._memory:
             for step in steps:

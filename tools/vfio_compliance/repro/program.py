@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A failing case as a program: what it does, and by what it tells that the fault shows."""
+"""A failing case as a program: what it does, and how it recognises the fault."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from .trace import UnknownData, calls_before, calls_of, giver
 
 @dataclass(frozen=True)
 class Program:
-    """What is written down, in whatever language."""
+    """A program, independent of its language."""
 
     rule: Rule
     #: The name of the case.
     case: str
-    #: By which transport its device was reached: ``vfio-user`` or ``kernel-group``.
+    #: The transport of its device: ``vfio-user`` or ``kernel-group``.
     transport: str
     registers: Registers
     steps: tuple[Step, ...]
@@ -40,11 +40,11 @@ class Program:
 
     @property
     def migration(self) -> int:
-        """The index of the region that programs find by its type; -1 where there is none."""
+        """The index of the region that programs find by its type; -1 if there is none."""
         return min(self.registers, default=-1)
 
     def is_round(self, step: Step) -> bool:
-        """Whether a step belongs to what is done again and again, since the fault does not show each time."""
+        """Whether a step belongs to the part that is repeated because the fault does not show each time."""
         return self.fault.rounds is not None and abs(step.id) > self.fault.rounds.before
 
     @property
@@ -56,7 +56,7 @@ class Program:
 def program_of(summary: Summary, case: Case, folder: Path | None = None, before: Sequence[str] = ()) -> Program:
     """The program that shows why a case failed, with all that was done in it, and in the cases ``before`` it.
 
-    ``folder`` is that of the run, where it has the data that was moved. Raises NoProgram.
+    ``folder`` is the run's folder, if it has the moved data. Raises NoProgram.
     """
     registers, contents = registers_of(summary.target.regions), Contents(folder)
     calls = calls_of(summary, case)
@@ -81,5 +81,5 @@ def program_of(summary: Summary, case: Case, folder: Path | None = None, before:
 
 
 def _from_last_beginning(steps: Sequence[Step], fault: Fault) -> list[Step]:
-    """From where the case began that has the deciding step, or an earlier one whose answers are needed."""
+    """From the start of the case with the deciding step, or of an earlier one whose answers are needed."""
     return [step for step in steps if step.id <= fault.deciding]

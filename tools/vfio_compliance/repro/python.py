@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A program in Python: the standard library is all that it needs."""
+"""A program in Python, which needs only the standard library."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .statements import Body, Statement
 
 _PRELUDES: Final = Path(__file__).with_name("preludes")
 
-#: Which of the preludes a transport has.
+#: The preludes of each transport.
 _OF_TRANSPORT: Final = {"vfio-user": "vfio_user.py", "kernel-group": "kernel_group.py"}
 
 _WIDTH: Final = 100
@@ -28,7 +28,7 @@ _WORDS: Final = {
 
 
 def render(program: Program, head: str) -> str:
-    """The whole file; ``head`` says in lines what it shows and how it is run."""
+    """The whole file; the lines of ``head`` say what it shows and how to run it."""
     parts = [
         "\n".join(f"# {line}".rstrip() for line in head.splitlines()),
         prelude("start.py"),
@@ -55,7 +55,7 @@ def _names(program: Program) -> Iterator[str]:
 
 
 def body(program: Program) -> Iterator[str]:
-    """The lines of what differs from program to program."""
+    """The part that differs from program to program."""
     made = Body(program)
     yield "def reproduce():"
     for line in wrap("", f"{program.rule.clause}: {program.rule.says}", _WIDTH):
@@ -82,7 +82,7 @@ def _checks(made: Body, function: str) -> Iterator[str]:
 
 
 def in_lines(head: str, words: Sequence[str], tail: str, indent: str) -> Iterator[str]:
-    """A call with its arguments, each in a line of its own where they do not fit into one."""
+    """A call with its arguments, each on its own line if they do not fit into one."""
     line = f"{head}{', '.join(words)}{tail}"
     if len(line) <= _WIDTH:
         yield line
@@ -113,5 +113,5 @@ def _words(text: str) -> str:
 
 
 def prelude(name: str) -> str:
-    """A part of it, without the line that names its licence."""
+    """A prelude without the line that names its licence."""
     return (_PRELUDES / name).read_text(encoding="utf-8").partition("\n\n")[2]

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The body of a program, statement by statement, in what C and Python have in common: calls of helpers.
 
-The helpers have the same names and arguments in both languages; what they do stands in ``preludes``.
+The helpers have the same names and arguments in both languages; ``preludes`` has their code.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from .steps import (
 
 _NAMES = ("device", "second")
 
-#: Milliseconds for which something is watched that may change.
+#: Milliseconds for which a value that may change is watched.
 _WATCH = 200
 
 _DIRTY = "VFIO_IOMMU_DIRTY_PAGES_FLAG_"
@@ -56,17 +56,17 @@ class Statement:
 
     function: str
     arguments: tuple[str, ...]
-    #: What gets the answer; nothing where nobody needs it.
+    #: The variable for the answer; empty if it is not needed.
     name: str = ""
-    #: What is said where it does not go as it is to.
+    #: The name of the call in messages about an unexpected result.
     what: str = ""
-    #: It has to go well; it went well when it was recorded; it failed then.
+    #: It has to succeed; it succeeded when it was recorded; it failed then.
     how: str = ""
     times: int = 1
-    #: Milliseconds for which it is watched.
+    #: Milliseconds for which its answer is watched.
     watch: int = 0
     comment: str = ""
-    #: What the answer is: an answer, saved buffers, a device, data that is put together.
+    #: The kind of result: an answer, saved buffers, a device, combined data.
     kind: str = "answer"
 
 
@@ -85,7 +85,7 @@ class Body:
         before = [each for step in program.steps if not program.is_round(step) for each in self._step(step)]
         if not before or before[0].kind != "device":
             before.insert(0, Statement("opened", ("1",), "device", kind="device"))
-        #: What is done again and again, where the fault does not show each time; then it is looked at each time, too.
+        #: The repeated part, if the fault does not show each time; the checks are repeated with it.
         self.round = [each for step in program.steps if program.is_round(step) for each in self._step(step)]
         self.statements = before
         for look in fault.looks:
@@ -95,7 +95,7 @@ class Body:
 
     @property
     def an_error_is_right(self) -> bool:
-        """Whether any call that fails is what is expected."""
+        """Whether the failure of any call is expected."""
         return self._open_from is not None
 
     # -- steps ------------------------------------------------------------------------------------------------------
@@ -131,13 +131,13 @@ class Body:
             yield Statement("bitmaps_are_readonly", ("0",), kind="nothing")
 
     def _watched(self, id_: int) -> bool:
-        """Whether an answer is asked for again and again, to see whether it changes."""
+        """Whether a call is repeated, to see whether its answer changes."""
         looks = self._program.fault.looks
         waits = any(isinstance(look, Wrong) and look.place.in_time and look.place.step == id_ for look in looks)
         return waits or any(isinstance(look, (Like, Unlike)) and look.step == look.other == id_ for look in looks)
 
     def _how(self, step: Step, call: tuple[str, ...]) -> str:
-        """How a step has to go, for the fault to be shown or ruled out."""
+        """How a step has to end for the fault to be shown or ruled out."""
         if step.id in self._deciding:
             return ""
         if self.an_error_is_right:

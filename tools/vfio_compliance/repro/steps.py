@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What a program does, step by step. What another device may answer differently is said by the step that answers it.
+"""A program's steps. For what another device may answer differently, steps refer to the step with the answer.
 
-A step is known by the running number of the call that it was made from; others refer to it by that.
+The id of a step is the running number of its call; other steps refer to it by that.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from typing import TypeAlias
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """How the device answered when it was recorded."""
+    """The device's answer when it was recorded."""
 
     value: int = 0
     errno: int = 0
-    #: What came, or its first bytes, and the digest of all of it where that is more.
+    #: The data, or its first bytes, with the digest of all of it if that is more.
     data: bytes = b""
     digest: str = ""
     #: Of a dirty bitmap: how many bits were set, and the first of them.
@@ -30,7 +30,7 @@ class Answer:
 
     @property
     def ok(self) -> bool:
-        """Whether the call succeeded, be it in part."""
+        """Whether the call succeeded, even in part."""
         return self.value >= 0
 
     @property
@@ -41,7 +41,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Number:
-    """A number: ``plus``, and what the step ``of`` answered where there is one."""
+    """A number: ``plus``, and the answer of the step ``of``, if there is one."""
 
     plus: int = 0
     of: int = 0
@@ -69,7 +69,7 @@ class Copied:
 
 @dataclass(frozen=True, slots=True)
 class Filled:
-    """The same byte so many times."""
+    """The same byte, repeated."""
 
     byte: int
     length: int
@@ -81,7 +81,7 @@ Data: TypeAlias = tuple["bytes | Copied | Filled", ...]
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One call, or what one helper of a program does."""
+    """One call, or one helper of a program."""
 
     id: int
     #: 0 for the device, 1 for the second one.
@@ -95,12 +95,12 @@ class Step:
 
     @property
     def length_asked(self) -> int:
-        """Bytes that it should move; 0 for what moves none."""
+        """The bytes that it should move; 0 if it moves none."""
         return 0
 
     @property
     def whole(self) -> bool:
-        """Whether it was answered as it should be, all of it."""
+        """Whether it succeeded as a whole."""
         return self.was.value >= self.length_asked
 
 
@@ -160,7 +160,7 @@ class Write(Step):
     #: Bytes of the data.
     length: int
     mapped: bool = False
-    #: The number that is written, where it is the size of what was read before.
+    #: The number that is written, if it is the size of what was read before.
     number: Size | None = None
 
     @property
@@ -175,7 +175,7 @@ class Write(Step):
 
 @dataclass(frozen=True, slots=True)
 class Look(Step):
-    """Look at memory that the device was given; again and again until it is not as in the step ``before``."""
+    """Look at memory of the device, repeatedly until it differs from the step ``before``."""
 
     iova: int
     length: int
@@ -204,14 +204,14 @@ class CountInterrupt(Step):
 
 @dataclass(frozen=True, slots=True)
 class Save(Step):
-    """Read buffers as a client that saves does, so many, or all until none is pending."""
+    """Read buffers as a saving client does: a number of them, or all until none is pending."""
 
     region: int
     #: Whether the data is read through a mapping.
     mapped: bool
     #: How many; None for all.
     buffers: int | None
-    #: Of pending_bytes, before each buffer.
+    #: Reads of pending_bytes before each buffer.
     reads: int
     #: Bytes of each buffer, as recorded.
     sizes: tuple[int, ...]
@@ -219,7 +219,7 @@ class Save(Step):
 
 @dataclass(frozen=True, slots=True)
 class Load(Step):
-    """Give buffers that were saved to a device that is resuming: of the step ``of`` these, or all."""
+    """Write saved buffers to a resuming device: some of the step ``of``, or all."""
 
     region: int
     mapped: bool
@@ -235,7 +235,7 @@ class Load(Step):
 
 @dataclass(frozen=True, slots=True)
 class MapMemory(Step):
-    """Give the device zeroed memory of the program's."""
+    """Map zeroed memory of the program for the device."""
 
     iova: int
     size: int
@@ -244,7 +244,7 @@ class MapMemory(Step):
 
 @dataclass(frozen=True, slots=True)
 class Unmap(Step):
-    """Take memory from the device, with the bitmap of what it wrote where ``memory`` bytes are given for it."""
+    """Unmap memory, with the dirty bitmap if there are ``memory`` bytes for it."""
 
     argsz: int
     flags: int
@@ -259,7 +259,7 @@ class Unmap(Step):
 
 @dataclass(frozen=True, slots=True)
 class Dirty(Step):
-    """VFIO_IOMMU_DIRTY_PAGES; ``memory`` is how many bytes there are for a bitmap."""
+    """VFIO_IOMMU_DIRTY_PAGES; ``memory`` is the number of bytes for a bitmap."""
 
     argsz: int
     flags: int
@@ -279,22 +279,22 @@ class Request(Step):
     target: str
     number: int
     argument: bytes
-    #: Bytes of the argument; 0 where it went by its address.
+    #: Bytes of the argument; 0 if the address was passed.
     size: int
-    #: Where that leads to: "NULL", "unmapped", "read-only", or "cut" where the end of it is not there.
+    #: The kind of address: "NULL", "unmapped", "read-only", or "cut" if the end of the argument is inaccessible.
     place: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Pause(Step):
-    """Nothing is asked of the device for so many milliseconds."""
+    """No call is made for this many milliseconds."""
 
     milliseconds: int
 
 
 @dataclass(frozen=True, slots=True)
 class File(Step):
-    """A file that the profile names is written, or read where there is no text."""
+    """A file that the profile names is written, or read if there is no text."""
 
     path: str
     text: bytes | None

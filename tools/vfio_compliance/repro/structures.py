@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The numbers in the arguments of requests, field by field, with where they stand."""
+"""The numbers in the arguments of requests, field by field, with their places."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ RANGE_REQUEST: Final = Struct("<IIQQQQQ")
 _HEADER = "struct vfio_info_cap_header"
 _MOST = 16
 
-#: Words by which people speak of fields.
+#: Words for fields in messages.
 _SPOKEN = {
     "pgsize_bitmap": "page sizes",
     "max_dirty_bitmap_size": "largest bitmap",
@@ -38,14 +38,14 @@ class Field(NamedTuple):
     value: int
 
     def matches(self, text: str) -> int:
-        """How likely it is that a text speaks of it."""
+        """How likely it is that a text means it."""
         spoken = _SPOKEN.get(self.name, self.name)
         begins = re.match(rf"(reading|asking for) (the )?({spoken}|{self.name})\b", text) is not None
         return 4 * begins + 2 * (spoken in text) + (self.name in text)
 
 
 def fields_of(request: int, argument: bytes, sent: bytes) -> Iterator[Field]:
-    """Those of an argument that are there whole, and of the capabilities in it."""
+    """The complete ones in an argument, and in its capabilities."""
     layout = LAYOUTS.get(request)
     if layout is None:
         return
@@ -69,7 +69,7 @@ def fields_of(request: int, argument: bytes, sent: bytes) -> Iterator[Field]:
 
 
 def struct_fields(struct: str, data: bytes, start: int) -> Iterator[Field]:
-    """The numbers of a structure that begins there."""
+    """The numbers of a structure at this offset."""
     for name, field in ffi.typeof(struct).fields:
         at, size = start + field.offset, 0
         if field.type.kind == "struct":

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Which of the recorded calls a case failed by: its own, and those of other cases that it was judged from."""
+"""The recorded calls that explain a case's failure: its own, and those of other cases that it was judged from."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from .contents import Contents
 
 
 class NoProgram(Exception):
-    """No program can be made of a case; the message says why, and what can be done about it."""
+    """No program can be made from a case; the message says why, and what can be done about it."""
 
 
 class UnknownData(NoProgram):
-    """What a call writes was given by no call before it, and is too much to stand in a program."""
+    """The data of a write was not read by an earlier call, and is too much for a program."""
 
     def __init__(self, message: str, call: Call) -> None:
         super().__init__(message)
@@ -43,7 +43,7 @@ def calls_of(summary: Summary, case: Case) -> list[Call]:
 
 
 def calls_before(summary: Summary, case: Case, names: Sequence[str], own: Sequence[Call]) -> list[Call]:
-    """All calls of earlier cases that are not among its own, and what those were judged from."""
+    """All calls of earlier cases that are not among its own, and the calls that those were judged from."""
     mine = {call.serial for call in own}
     others = [summary.cases.get(key(name, case.round)) for name in names]
     made = (call for other in others if other for call in [*_of_other_cases(summary, other), *other.calls])
@@ -80,7 +80,7 @@ def _before(summary: Summary, case: Case) -> list[Case]:
 
 
 def _last_try(case: Case) -> Sequence[Call]:
-    """Its calls without those of earlier tries, of which only those were kept from which something was made."""
+    """Its calls without those of earlier tries, except calls whose results were shared."""
     calls = case.calls
     begins = [at for at in range(1, len(calls)) if calls[at].serial > calls[at - 1].last + 1]
     return calls[begins[-1] :] if begins else calls
@@ -96,8 +96,8 @@ def _of_other_cases(summary: Summary, case: Case) -> Iterator[Call]:
 def _once(calls: Iterable[Call]) -> list[Call]:
     """Each call once, in order.
 
-    Those by which the device was first opened are the program's own matter. A reset that was refused before a case,
-    after what another had left, is followed by what stands in for it.
+    Calls that first opened the device are left out: the program opens it itself. A refused reset before a case is left
+    out, too: the calls that replace it follow.
     """
     found = {call.serial: call for call in calls if call.part != OPENING and not _is_refused_reset(call)}
     return [found[serial] for serial in sorted(found)]

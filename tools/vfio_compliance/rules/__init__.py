@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The rules: what a conforming driver does, each with the clause of the interface that it comes from."""
+"""The rules: what a conforming driver does, each with its clause of the interface."""
 
 from .catalogue import LEVELS, SIDES, Catalogue, Rule, SpecError, by_defect, load, numbers
 

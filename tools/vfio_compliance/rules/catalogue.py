@@ -12,7 +12,7 @@ from typing import Any
 
 from ..common.suggest import did_you_mean, similar
 
-#: How many names a hint has.
+#: The most names in a hint.
 _MOST_NAMED = 3
 
 LEVELS = ("must", "should", "may")
@@ -21,16 +21,16 @@ SIDES = ("driver", "kernel", "client")
 
 
 class SpecError(Exception):
-    """A rules file of ours that is wrong; the message names the file and the rule."""
+    """One of our rules files is wrong; the message names the file and the rule."""
 
 
 @dataclass(frozen=True)
 class Rule:
     """One normative sentence of the interface, in our own words."""
 
-    #: Words joined by dots and hyphens; never changes its meaning.
+    #: Words joined by dots and hyphens; the meaning of an id never changes.
     id: str
-    #: Number of the sentence in the list of clauses; the traceability key.
+    #: The clause's number in the list of clauses; the traceability key.
     clause: str
     #: The sentence, true of a good device.
     says: str
@@ -40,24 +40,24 @@ class Rule:
     status: str
     #: Who has to keep it: driver, kernel or client.
     side: str
-    #: Where it stands: text and lines.
+    #: Its source: name of the specification, and lines.
     source: str
     #: Name of the suite that judges it (its folder).
     suite: str
     #: Further clauses that the same test covers.
     also: tuple[str, ...] = ()
-    #: Defects of the reference driver that break it and that its test catches, each with what the failure says then:
-    #: a pattern, in which `*` stands for what varies, of some of "WHAT: expected EXPECTED, seen SEEN".
+    #: Defects of the reference driver that break it and that its test catches, each with a pattern of the failure's
+    #: message: a part of "WHAT: expected EXPECTED, seen SEEN", in which `*` stands for what varies.
     defects: Mapping[str, str] = field(default_factory=dict)
-    #: Clauses of the client's side that its test breaks on purpose, to see what the driver does.
+    #: Clauses for clients that its test breaks on purpose, to see what the driver does.
     provokes: tuple[str, ...] = ()
-    #: Ids of the rules without which it cannot be judged: where one of them is broken, that is the cause.
+    #: Ids of the rules without which it cannot be judged: if one of them is broken, that is the cause.
     stands_on: tuple[str, ...] = ()
-    #: Why no defect of a driver can prove it; needed where ``defects`` is empty.
+    #: Why no defect of a driver can prove it; required if ``defects`` is empty.
     unprovable: str = ""
     #: Keys of a profile without which it, or some of its cases, cannot be judged: ``stimulus.running``.
     wants: tuple[str, ...] = ()
-    #: Whether a device that breaks it does not conform; a suite of rules that are no law says ``blocking: false``.
+    #: Whether a device that breaks it does not conform; a suite of rules that do not decide says ``blocking: false``.
     blocking: bool = True
     #: Whether a run has to ask for it (``--stress``): a suite of such rules says ``on_request: true``.
     on_request: bool = False
@@ -71,12 +71,12 @@ class Rule:
 
     @property
     def of_the_suite(self) -> bool:
-        """Whether it judges the suite itself, its traffic and the header that it goes by, and no device."""
+        """Whether it judges the suite itself, its traffic and the header that it uses, and not a device."""
         return self.side == "client"
 
     @property
     def clauses(self) -> tuple[str, ...]:
-        """The clause and those covered besides."""
+        """Its clause and the further clauses that it covers."""
         return (self.clause, *self.also)
 
 
@@ -104,14 +104,14 @@ class Catalogue:
         ]
 
     def wanting(self, key: str) -> list[Rule]:
-        """Rules that cannot be judged, or not in all their cases, where a profile lacks a key or what is below it."""
+        """Rules that cannot be judged, or not in all their cases, if a profile lacks a key or a key below it."""
         return [rule for rule in self if any(wanted == key or wanted.startswith(f"{key}.") for wanted in rule.wants)]
 
     def hint(self, pattern: str) -> str:
         """The end of a message about a pattern that matches nothing: which names it may have meant.
 
-        Those that it is a part of, in any case, the beginning of a word before the middle; or else those that it is
-        like, as a whole or in their last part.
+        Names that contain it, in any case, at the beginning of a word first; if there are none, names that are similar
+        as a whole or in their last part.
         """
         beginnings = sorted({rule.id.rpartition(".")[0] for rule in self})
         names = [*beginnings, *self.rules, *self.clauses]
@@ -126,22 +126,22 @@ class Catalogue:
 
 
 def _within(word: str, name: str) -> bool:
-    """Whether no word of a name begins with this one, which is somewhere in it."""
+    """Whether no word of a name begins with this, which is somewhere in it."""
     return not re.search(rf"(?<![a-z0-9]){re.escape(word)}", name.lower())
 
 
 def numbers(rules: Iterable[Rule]) -> str:
-    """How many rules these are, told apart as the end of a run does."""
+    """How many rules these are, in groups as at the end of a run."""
     kinds = Counter(
         "of the suite itself" if rule.of_the_suite else "of --stress" if rule.on_request else "" for rule in rules
     )
     of_device = kinds.pop("", 0)
     besides = " and ".join(f"{number} {kind}" for kind, number in kinds.items())
-    return f"{of_device} {'rule' if of_device == 1 else 'rules'}" + (f", besides {besides}" if besides else "")
+    return f"{of_device} {'rule' if of_device == 1 else 'rules'}" + (f", and {besides}" if besides else "")
 
 
 def by_defect(rules: Iterable[Rule]) -> dict[str, dict[str, str]]:
-    """Each defect with those of ``rules`` that it is there to break, and what their failures say."""
+    """Each defect with those of ``rules`` that it breaks, and their failures' messages."""
     defects: dict[str, dict[str, str]] = {}
     for rule in rules:
         for defect, shows in rule.defects.items():
@@ -192,9 +192,9 @@ def _check_foundations(rules: Mapping[str, Rule], suites: Path) -> None:
 
 
 def _cycle(start: str, rules: Mapping[str, Rule], settled: set[str]) -> list[str]:
-    """Ids on a way from a rule down to itself that is reached from ``start``; ``settled`` has those that lead to none.
+    """Ids of a cycle that can be reached from ``start``; ``settled`` has those from which there is none.
 
-    Each rule is visited once, and no call is nested, however long the ways are.
+    Each rule is visited once, and without recursion, however long the paths are.
     """
     way = {start: iter(rules[start].stands_on)}  # from the start to where the search is
     while way:
@@ -211,7 +211,7 @@ def _cycle(start: str, rules: Mapping[str, Rule], settled: set[str]) -> list[str
 
 
 def _read(file: Path) -> dict[str, Any]:
-    import yaml  # a report has the rules from its journal, and need not load this
+    import yaml  # a report gets the rules from its journal, and need not load this
 
     loader: type[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
@@ -236,7 +236,7 @@ def _rule(record: dict[str, Any], document: dict[str, Any], suite: str) -> Rule:
     _check_types(rule)
     for word, allowed in ((rule.level, LEVELS), (rule.status, STATUSES), (rule.side, SIDES)):
         if word not in allowed:
-            raise SpecError(f"{rule.id}: {word!r} is none of {', '.join(allowed)}")
+            raise SpecError(f"{rule.id}: {word!r} is not one of {', '.join(allowed)}")
     if missing := [clause for clause in rule.clauses if clause not in document["clauses"]]:
         raise SpecError(f"{rule.id}: unknown clause {', '.join(missing)}")
     if unheard := [clause for clause in rule.provokes if clause not in document["clauses"]]:
@@ -247,7 +247,7 @@ def _rule(record: dict[str, Any], document: dict[str, Any], suite: str) -> Rule:
 
 
 def _check_types(rule: Rule) -> None:
-    """Raises SpecError for a field that is not what Rule says."""
+    """Raises SpecError for a field that is not as Rule declares it."""
     for each in fields(Rule):
         value = getattr(rule, each.name)
         if isinstance(value, Mapping):
@@ -257,4 +257,4 @@ def _check_types(rule: Rule) -> None:
         else:
             inner, good = [], type(value).__name__ == each.type
         if not good or not all(isinstance(item, str) for item in inner):
-            raise SpecError(f"{rule.id}: {each.name} is not to be {value!r:.60}")
+            raise SpecError(f"{rule.id}: {each.name} must not be {value!r:.60}")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Which test judges which rule: read from the source of the suites, so that nothing has to be imported."""
+"""Which test judges which rule: read from the source of the suites, without importing anything."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def find(suites: Path) -> Iterator[Test]:
 
 
 def by_rule(suites: Path) -> dict[str, list[Test]]:
-    """The tests of each rule that has any: one, or one for each way in which the rule can be put to the test."""
+    """The tests of each rule that has any: one, or one for each way of testing the rule."""
     tests: dict[str, list[Test]] = {}
     for test in find(suites):
         tests.setdefault(test.rule, []).append(test)

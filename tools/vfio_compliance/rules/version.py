@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The version of the rule set and of all that judges, and what is known to be wrong with earlier ones.
+"""The version of the rule set and of the code that judges, and the known errors of earlier ones.
 
-Whoever changes what a rule asks for, adds one or takes one away, raises VERSION; whoever corrects one also adds an
-Erratum, and CHANGELOG tells it. Results name the version, so that ``verify`` can say when a device was judged by a rule
-that is known to be wrong.
+If you change what a rule asks for, or add or remove a rule, raise VERSION; if you correct one, add an Erratum, too, and
+a line to CHANGELOG. Results name the version, so that ``verify`` can report that a device was judged by a rule that is
+known to be wrong.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from typing import Final, NamedTuple
 
 from ..common import origin
 
-#: Of the rules of all suites together.
+#: The version of the rules of all suites together.
 VERSION: Final = 2
 
-#: Characters of a commit that are shown.
+#: The most characters of a commit that are shown.
 _SHORT: Final = 12
 
 
@@ -37,12 +37,12 @@ ERRATA: Final[tuple[Erratum, ...]] = ()
 
 
 def known_errors(version: int, errata: tuple[Erratum, ...] = ERRATA) -> list[Erratum]:
-    """What is known to be wrong with a version of the rule set."""
+    """The known errors of a version of the rule set."""
     return [each for each in errata if each.since <= version < each.corrected]
 
 
 def suite_facts() -> dict[str, str]:
-    """What judges, by the names that the facts of a run have: version, digest, commit, changes, rule set."""
+    """What judges, as facts of a run: version, digest, commit, changes, rule set."""
     return origin.facts() | {"rule set": str(VERSION)}
 
 

@@ -40,9 +40,9 @@ __all__ = [
 
 
 def create(settings: KernelGroupSettings | VfioUserSettings, beside: Transport | None = None) -> Transport:
-    """The transport for these settings, not open yet. Raises SetupError when they leave the device open.
+    """The transport for these settings, not open yet. Raises SetupError if they do not name a device.
 
-    A device ``beside`` another one joins its container, where there are containers, and shares its trace.
+    A device ``beside`` another one joins its container, if there are containers, and shares its trace.
     """
     if isinstance(settings, KernelGroupSettings):
         return KernelGroup(settings, beside=beside if isinstance(beside, KernelGroup) else None)

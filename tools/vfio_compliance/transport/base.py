@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """How a call reaches a driver: the one door through which every call passes and is traced.
 
-A transport is raw on purpose. It passes any request, offset, length and byte on as they are, returns what
-came back as a system call would have returned it, and judges nothing. Whoever wants checked values asks the
-classes of ``vfio_compliance.device``.
+A transport is raw on purpose. It passes on any request, offset, length and byte as they are, returns the
+result as a system call would have returned it, and judges nothing. For checked values, use the classes of
+``vfio_compliance.device``.
 """
 
 from __future__ import annotations
@@ -55,16 +55,16 @@ __all__ = [
     "success",
 ]
 
-#: Requests to a device that leave it as it is.
+#: Requests that do not change a device.
 _QUESTIONS: Final = frozenset({VFIO_DEVICE_GET_INFO, VFIO_DEVICE_GET_IRQ_INFO, VFIO_DEVICE_GET_REGION_INFO})
 
-#: Argument of an ioctl: memory for both ways (cffi pointer or array that owns its memory, or bytearray), a
-#: number (by-value argument or raw address; bad pointers are written so), or nothing.
+#: Argument of an ioctl: memory that is read and written (cffi pointer or array that owns its memory, or bytearray),
+#: a number (by-value argument or raw address, such as a bad pointer), or nothing.
 Argument: TypeAlias = cffi.FFI.CData | bytearray | int | None
 
 
 class Pointing(bytearray):
-    """An ioctl's argument that names other memory by its address: ``behind`` is that memory."""
+    """An ioctl's argument that contains the address of other memory: ``behind`` is that memory."""
 
     def __init__(self, argument: bytes, behind: memoryview, *, readonly: bool = False) -> None:
         """``readonly`` memory cannot be written."""
@@ -74,7 +74,7 @@ class Pointing(bytearray):
 
 
 class Misplaced(int):
-    """The address of an ioctl's argument that lies where it cannot be used; ``behind`` is what lies there."""
+    """The address of an ioctl's argument in memory that cannot be used; ``behind`` is the content there."""
 
     behind: memoryview
     readonly = False
@@ -96,7 +96,7 @@ class Target(Enum):
 class Outcome(NamedTuple):
     """How a call ended: what the system call returned, -1 for a failure, and then the errno.
 
-    errno is 0 after a success, and after a failure that gave none: a vfio-user server can refuse without a reason.
+    errno is 0 after a success, and after a failure without an errno: a vfio-user server can refuse without a reason.
     """
 
     value: int
@@ -104,12 +104,12 @@ class Outcome(NamedTuple):
 
     @property
     def ok(self) -> bool:
-        """True when the call succeeded, be it with less than was asked."""
+        """True if the call succeeded, even with less than was asked for."""
         return self.value >= 0
 
 
 class Death(NamedTuple):
-    """The end of a server that should not have come: a signal, a status other than 0, or a connection left open."""
+    """The unexpected end of a server: a signal, a status other than 0, or a connection left open."""
 
     #: "the server" or "the second server".
     who: str
@@ -117,7 +117,7 @@ class Death(NamedTuple):
     how: str
     #: "during ...", "when its client closed the connection", "between two connections" and so on.
     when: str
-    #: Whether something was, or could still be, asked of it then.
+    #: Whether a client was asking it something then, or still could.
     asked: bool
 
 
@@ -135,7 +135,7 @@ def failure(code: int) -> Outcome:
 
 
 def argument_view(argument: Argument) -> memoryview | None:
-    """The bytes of an ioctl's argument, writable in place; None when it has none (number, NULL, nothing)."""
+    """The bytes of an ioctl's argument, writable in place; None if it has none (number, NULL, nothing)."""
     if argument is None or isinstance(argument, int):
         return None
     if isinstance(argument, bytearray):
@@ -152,11 +152,11 @@ def _close_descriptor(descriptor: int) -> None:
 
 
 class Memory:
-    """Zeroed, page-aligned memory that a device may be given.
+    """Zeroed, page-aligned memory that can be mapped for a device.
 
-    ``address`` is where it lies in this process (what VFIO_IOMMU_MAP_DMA calls vaddr), ``view`` its bytes,
+    ``address`` is its address in this process (what VFIO_IOMMU_MAP_DMA calls vaddr), ``view`` its bytes,
     ``length`` their number. ``descriptor`` is a file that holds the same bytes, or -1.
-    Raises OSError when there is no memory, ValueError when length is not positive.
+    Raises OSError if there is no memory, ValueError if length is not positive.
     """
 
     def __init__(self, length: int, descriptor: int = -1) -> None:
@@ -180,7 +180,7 @@ class Memory:
         return self._pages.closed
 
     def release(self) -> None:
-        """Give the memory back. Raises BufferError while somebody holds a slice of ``view``."""
+        """Give the memory back. Raises BufferError while a slice of ``view`` is held."""
         if hasattr(self, "view"):
             self.view.release()
             self._pages.close()
@@ -205,20 +205,20 @@ class _RegionNames(dict[int, str]):
 
 
 class Transport(ABC):
-    """A way to one device.
+    """The connection to one device.
 
-    Each public verb tells the tracer, then calls the bare twin whose name starts with an underscore. Besides
-    what its docstring says, every verb may raise a TransportError; after PeerGone, ProtocolViolation and
-    CallTimeout only close() and then open() make the transport usable again.
+    Each public verb notifies the tracer, then calls the bare twin whose name starts with an underscore. In
+    addition to what its docstring says, every verb may raise a TransportError; after PeerGone, ProtocolViolation
+    and CallTimeout, only close() and then open() make the transport usable again.
 
     A device ``beside`` another one shares its tracer; in the trace it is the second one.
     """
 
-    #: False where NULL or bad pointers cannot be expressed.
+    #: False if NULL or bad pointers cannot be passed.
     takes_pointers: ClassVar[bool]
-    #: True when a kernel judges the calls, so that its log is part of the verdict.
+    #: True if a kernel handles the calls, so that its log is part of the verdict.
     kernel: ClassVar[bool]
-    #: True when two threads may call at once.
+    #: True if two threads may call at once.
     concurrent: ClassVar[bool] = False
 
     def __init__(self, beside: Transport | None = None) -> None:
@@ -229,19 +229,19 @@ class Transport(ABC):
         self.is_open = False
         #: How many times the device was opened.
         self.openings = 0
-        #: Whether something was done to the device since it was last brought to a known state; an open is such a thing.
+        #: Whether something was done to the device since it was last brought to a known state; an open counts.
         self.touched = False
-        #: Whether some of that may outlive a return to where a user begins: all but writes to ``resting`` regions.
+        #: Whether some of that may outlive a return to a user's starting point: all but writes to ``resting`` regions.
         self.lasting = False
-        #: The regions of interfaces, in whose registers nothing is armed.
+        #: The regions of interfaces, whose registers arm nothing.
         self.resting: frozenset[int] = frozenset()
-        #: Whether a request to the container was odd or refused: it may have left something.
+        #: Whether a request to the container was odd or refused: it may have left something behind.
         self.questioned = False
-        #: Whether dirty pages may be tracked: somebody asked for that, and not successfully for the end of it.
+        #: Whether dirty pages may be tracked: START was requested, and no STOP has succeeded since.
         self.may_track = False
         #: Every server that died, in order.
         self.deaths: list[Death] = []
-        #: What the other side does that a client puts up with, each kind once, and notes on servers that came and went.
+        #: Deviations of the other side that a client tolerates, each kind once, and notes on servers.
         self.remarks: list[str] = []
         self._told_deaths = 0
         self._maps: weakref.WeakSet[mmap.mmap] = weakref.WeakSet()
@@ -257,7 +257,7 @@ class Transport(ABC):
         self.close()
 
     def open(self) -> None:
-        """Reach the device. Raises SetupError when that cannot be done, RuntimeError when already open."""
+        """Reach the device. Raises SetupError if that cannot be done, RuntimeError if already open."""
         if self.is_open:
             raise RuntimeError("the device is open already")
         with self.tracer.recorded("open", self._names[Target.DEVICE]):
@@ -266,9 +266,9 @@ class Transport(ABC):
             self.openings += 1
 
     def close(self) -> None:
-        """Let go of the device, its mappings and events too; nothing happens when it is not open.
+        """Close the device, its mappings and events; does nothing if it is not open.
 
-        Raises RuntimeError, after closing all else, when a slice of a mapping is still held somewhere: the
+        Raises RuntimeError, after closing all else, if a slice of a mapping is still held somewhere: the
         driver would not see the device closed.
         """
         if not self.is_open:
@@ -291,11 +291,11 @@ class Transport(ABC):
             raise RuntimeError(f"the device stays open: {counted(held, 'mapping')} of it still in use")
 
     def shutdown(self) -> None:
-        """Close the device and end whatever was started to have it."""
+        """Close the device and end the processes that were started for it."""
         self.close()
 
     def ioctl(self, target: Target, request: int, argument: Argument = None) -> Outcome:
-        """Issue a request. ``argument`` is changed in place where the request has an answer."""
+        """Issue a request. ``argument`` is changed in place if the request has an answer."""
         tracer = self.tracer
         name = self._names[target]
         if target is Target.DEVICE and request not in _QUESTIONS:
@@ -336,7 +336,7 @@ class Transport(ABC):
         return outcome
 
     def _asked_container(self, request: int, argument: bytes, outcome: Outcome) -> None:
-        """Take note of what a request to the container may have left: one that was odd or refused is a doubt."""
+        """Note what a request to the container may have left behind: one that was odd or refused is in doubt."""
         self.questioned |= not outcome.ok
         if request != VFIO_IOMMU_DIRTY_PAGES:
             return
@@ -349,7 +349,7 @@ class Transport(ABC):
             self.may_track = True
 
     def read(self, region: int, offset: int, length: int) -> tuple[Outcome, bytes]:
-        """Read ``length`` bytes at ``offset`` of a region in one access; the bytes are those that came."""
+        """Read ``length`` bytes at ``offset`` of a region in one access; returns the bytes that came."""
         tracer = self.tracer
         name = self._region_names[region]
         if tracer.on_begin is not None:
@@ -395,9 +395,9 @@ class Transport(ABC):
         return outcome
 
     def map(self, region: int, offset: int, length: int) -> mmap.mmap:
-        """Map part of a region, shared, for reading and writing. Raises OSError when that is refused.
+        """Map part of a region, shared, for reading and writing. Raises OSError if that is refused.
 
-        The mapping ends with close(). Take copies of slices, or release every memoryview of it before.
+        The mapping ends with close(). Copy slices, or release every memoryview of it before then.
         """
         with self.tracer.recorded("map", self._region_names[region], offset, length):
             mapping = self._map(region, offset, length)
@@ -405,7 +405,7 @@ class Transport(ABC):
         return mapping
 
     def memory(self, length: int) -> Memory:
-        """Memory of ``length`` bytes that VFIO_IOMMU_MAP_DMA may name by its address."""
+        """Memory of ``length`` bytes whose address can be passed to VFIO_IOMMU_MAP_DMA."""
         return Memory(length)
 
     def event(self) -> Event:
@@ -417,15 +417,15 @@ class Transport(ABC):
         return event
 
     def pause(self, seconds: float) -> None:
-        """Give the device time between two looks at it, and serve what it asks for meanwhile.
+        """Give the device time between two looks at it, and serve its requests in the meantime.
 
-        To be used in loops that wait for a condition with a deadline. A vfio-user device without access to
-        the memory file can do DMA only while its client listens, which is here and inside other calls.
+        For loops that wait for a condition with a deadline. A vfio-user device without access to the memory
+        file can do DMA only while its client listens: here, and inside other calls.
         """
         sleep(seconds)
 
     def host_fault(self, request: int, outcome: Outcome, length: int) -> SetupError | None:
-        """The host's own reason for a refused request, when it is known not to be the driver's.
+        """The host's reason for a refused request, if it is known not to be the driver's.
 
         ``length`` is the number of bytes concerned (the size of a DMA mapping).
         """
@@ -440,11 +440,11 @@ class Transport(ABC):
 
     @property
     def gone(self) -> bool:
-        """The device is open, and no call on it can be answered any more: it has to be opened again."""
+        """The device is open, but can no longer answer calls: it has to be opened again."""
         return False
 
     def take_deaths(self) -> list[Death]:
-        """The deaths since the last time, those that nobody has noticed yet among them."""
+        """The deaths since the last call, including those not noticed until now."""
         self._look_for_deaths()
         told, self._told_deaths = self._told_deaths, len(self.deaths)
         return self.deaths[told:]
@@ -454,11 +454,11 @@ class Transport(ABC):
 
     @property
     def incarnation(self) -> int:
-        """Differs when another server process answers after a reopen; 0 where there is none, or it is not known."""
+        """Differs if another server process answers after a reopen; 0 if there is no server, or it is unknown."""
         return 0
 
     def places(self) -> dict[str, str]:
-        """What a profile may have filled in in the path of a file: words, and what they stand for."""
+        """The words that a profile's file paths may contain, and what they stand for."""
         return {}
 
     @property
@@ -468,31 +468,31 @@ class Transport(ABC):
 
     @property
     def largest_bitmap(self) -> int:
-        """Most bytes of a dirty bitmap that can be asked for here, whatever the container says."""
+        """The most bytes of a dirty bitmap that can be asked for here, whatever the container says."""
         return 2**64 - 1
 
     @property
     def no_tracking(self) -> str:
-        """Why it is known that no dirty pages are tracked, as a sentence; empty where the container has to be asked."""
+        """Why dirty pages are known not to be tracked, as a sentence; empty if the container has to be asked."""
         return ""
 
     def take_message_writes(self) -> list[int]:
-        """Pages, by their I/O virtual addresses, that the device wrote by messages since the last time.
+        """Pages, by their I/O virtual addresses, that the device wrote by messages since the last call.
 
-        They have ``dirty_page_size``, or the size of this machine's pages where there is none. Who serves such a
-        message knows what was written, whether the device's bitmap has it or not. Empty where devices reach memory
+        Their size is ``dirty_page_size``, or without one that of this machine's pages. A client that serves such a
+        message knows what was written, whether the device's bitmap has it or not. Empty if devices reach memory
         by themselves.
         """
         return []
 
     @property
     def dirty_page_size(self) -> int | None:
-        """Bytes per bit of a dirty bitmap when transport and device agreed on it; None: ask the container."""
+        """Bytes per bit of a dirty bitmap if transport and device agreed on it; None: ask the container."""
         return None
 
     @abstractmethod
     def identity(self) -> dict[str, str]:
-        """What a report needs to name the transport and the other side."""
+        """The transport and the other side, for a report."""
 
     @abstractmethod
     def _open(self) -> None: ...

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What keeps a call from having an outcome at all.
+"""Why a call has no outcome at all.
 
-A device that refuses a call is no error here: that is an ``Outcome``. These are raised when there is nothing
-to judge, or when the other side broke the rules by which calls are carried.
+A device that refuses a call is not an error here, but an ``Outcome``. These are raised if there is nothing
+to judge, or if the other side broke the protocol that carries calls.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from ..common.moment import AfterCall
 
 
 class TransportError(AfterCall):
-    """Base of all: ``message`` says what is wrong and where, ``remedy`` what somebody can do about it."""
+    """Base of all: ``message`` says what is wrong and where, ``remedy`` what can be done about it."""
 
-    #: The errno under which the trace records a call that ended so.
+    #: The errno with which the trace records such a call.
     code: ClassVar[int] = errno.EIO
 
     def __init__(self, message: str, remedy: str) -> None:
         super().__init__(message, remedy)
         self.message = message
         self.remedy = remedy
-        #: What was done before, a line for each step, where somebody kept account of it.
+        #: What was done before, a line for each step, if that was recorded.
         self.path = ""
 
     def __str__(self) -> str:
@@ -43,7 +43,7 @@ class PeerGone(TransportError):
 
 
 class GivenUp(PeerGone):
-    """The connection ended in an earlier call, whose error said so: this says nothing of the present one."""
+    """The connection ended in an earlier call, whose error said so: this says nothing about the present one."""
 
 
 class ProtocolViolation(TransportError):
@@ -65,7 +65,7 @@ class ProtocolViolation(TransportError):
 
 
 class Overlong(ProtocolViolation):
-    """More came back than there is room for, which over a pointer would have been written behind it."""
+    """More came back than there is room for; through a pointer, it would have been written past the end."""
 
 
 class CallTimeout(TransportError):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Memory between two places where nothing can be read or written, to see that nobody leaves what he was given."""
+"""Memory between two inaccessible pages, to see that no access leaves its bounds."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from typing import Final
 from ..common.words import counted
 from . import libc
 
-#: Memory that costs nothing until it is written: MAP_NORESERVE has a name in few versions of Python.
+#: Memory that costs nothing until it is written: few versions of Python have a name for MAP_NORESERVE.
 UNTOUCHED: Final = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | 0x4000
 
 
 class GuardedBuffer:
     """Zeroed memory of ``length`` bytes that ends exactly where an inaccessible page begins; another is before it.
 
-    ``address`` is where it lies in this process, ``end`` the address of the inaccessible page, ``view`` its bytes. A
-    large one costs only the pages that somebody writes. Raises OSError when there is no memory, ValueError for a
+    ``address`` is its address in this process, ``end`` the address of the inaccessible page, ``view`` its bytes. A
+    large one costs only the pages that are written. Raises OSError if there is no memory, ValueError for a
     length that is not positive.
     """
 
@@ -41,11 +41,11 @@ class GuardedBuffer:
 
     @property
     def spilled(self) -> bool:
-        """Whether somebody wrote to the bytes of its first page that come before it."""
+        """Whether the bytes of its first page before its start were written."""
         return bytes(self._before).count(0) != len(self._before)
 
     def readonly(self) -> None:
-        """From now on a write to it is a fault: whoever is asked to write there has to say so. Raises OSError."""
+        """From now on, a write to it is a fault, which the kernel or server has to report. Raises OSError."""
         self._protect(self._start, self.end - self._start, mmap.PROT_READ)
         self.is_readonly = True
 
@@ -56,7 +56,7 @@ class GuardedBuffer:
         return self.view[moved:] if moved else self.view
 
     def release(self) -> None:
-        """Give the memory back. Raises BufferError while somebody holds a slice of ``view``."""
+        """Give the memory back. Raises BufferError while a slice of ``view`` is held."""
         self._before.release()
         self.view.release()
         self._pages.close()

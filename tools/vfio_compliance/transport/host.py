@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Why this host does not give a device out, in words that somebody can act on.
+"""Why this host does not hand out a device, and what can be done about it.
 
-Everything is looked up below one root directory and only when something went wrong already.
+Everything is looked up below one root directory, and only after something has gone wrong.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from ..common.words import counted
 from .base import Outcome
 from .errors import SetupError
 
-#: Drivers under which a device leaves its group usable (besides any with vfio in its name).
+#: Drivers under which a device leaves its group usable (in addition to any with vfio in its name).
 _HARMLESS: Final = ("pci-stub", "pcieport")
 
 _HOW_TO_BIND: Final = (
-    "a device on PCI by `vfio-compliance bind`; any other by writing the driver's name to its driver_override in /sys, "
+    "a PCI device by `vfio-compliance bind`; any other by writing the driver's name to its driver_override in /sys, "
     "then its name to drivers_probe of its bus"
 )
 
 
 class Host:
-    """The parts of dev, sys and proc that VFIO's set-up rests on."""
+    """The parts of dev, sys and proc that VFIO's set-up depends on."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
@@ -37,29 +37,29 @@ class Host:
         self._groups = root / "sys/kernel/iommu_groups"
 
     def group_file(self, group: int) -> Path:
-        """The file that stands for a group."""
+        """The device file of a group."""
         return self._root / f"dev/vfio/{group}"
 
     def group_of(self, sysfs: str | None) -> int:
         """The group that a device's directory below /sys links to. Raises SetupError."""
         if sysfs is None:
             raise SetupError(
-                "neither the device's group nor its sysfs directory is known",
+                "the profile names neither the device's group nor its sysfs directory",
                 "give device.group or device.sysfs in the profile",
             )
         device = self._root / sysfs.lstrip("/")
         if not device.is_dir():
             raise SetupError(
                 f"there is no device {sysfs}",
-                "correct device.sysfs in the profile, or load the driver that makes the device",
+                "correct device.sysfs in the profile, or load the driver that creates the device",
             )
         try:
             return int(os.path.basename(os.readlink(device / "iommu_group")))
         except OSError:
             raise SetupError(
-                f"{sysfs} belongs to no IOMMU group: the IOMMU is off, or it leaves the device out",
-                "switch VT-d or AMD-Vi on in the firmware and boot with intel_iommu=on or amd_iommu=on;"
-                " a device that is software only gets its group when its vfio driver binds it",
+                f"{sysfs} belongs to no IOMMU group: the IOMMU is off, or does not cover the device",
+                "switch on VT-d or AMD-Vi in the firmware and boot with intel_iommu=on or amd_iommu=on;"
+                " a software-only device gets its group when its vfio driver binds it",
             ) from None
         except ValueError:
             raise SetupError(
@@ -67,7 +67,7 @@ class Host:
             ) from None
 
     def group_devices(self, group: int) -> dict[str, str]:
-        """Name and driver ("" when unbound) of each device in a group."""
+        """Name and driver ("" if unbound) of each device in a group."""
         found = {}
         with contextlib.suppress(OSError):
             for device in sorted((self._groups / str(group) / "devices").iterdir()):
@@ -76,7 +76,7 @@ class Host:
         return found
 
     def obstacles(self, group: int) -> dict[str, str]:
-        """Name and driver of each device that keeps its group from being used: its driver is none of VFIO's."""
+        """Name and driver of each device that makes its group unusable: its driver is not a VFIO driver."""
         return {
             name: driver
             for name, driver in self.group_devices(group).items()
@@ -92,7 +92,7 @@ class Host:
                     found.append(_process(process))
         return found
 
-    # One method for each way in which the set-up ends.
+    # One method for each way in which the set-up can fail.
 
     def container_unopened(self, error: OSError) -> SetupError:
         """/dev/vfio/vfio cannot be opened."""
@@ -101,7 +101,7 @@ class Host:
         if error.errno in (errno.ENOENT, errno.ENODEV, errno.ENXIO):
             if (self._root / "sys/module/vfio").is_dir():
                 remedy = (
-                    "VFIO is loaded but its container is not there: check that /dev is devtmpfs or udev runs,"
+                    "VFIO is loaded, but its container is missing: check that /dev is devtmpfs or that udev is running,"
                     " and that the kernel has CONFIG_VFIO_CONTAINER"
                 )
             else:
@@ -110,7 +110,7 @@ class Host:
         return SetupError(f"/dev/vfio/vfio cannot be opened: {error.strerror}", "see the kernel log for the reason")
 
     def not_vfio(self, version: Outcome) -> SetupError:
-        """VFIO_GET_API_VERSION gave something else than 0."""
+        """VFIO_GET_API_VERSION did not return 0."""
         seen = f"version {version.value}" if version.ok else os.strerror(version.errno)
         return SetupError(
             f"/dev/vfio/vfio does not speak VFIO's version 0: {seen}",
@@ -132,25 +132,25 @@ class Host:
         if error.errno == errno.EBUSY:
             return SetupError(
                 f"group {group} is in use: {self._holders(place)}",
-                f"end whatever has {place} open; only one process at a time may",
+                f"end the process that has {place} open; only one at a time may",
             )
         if error.errno == errno.ENOENT:
             return self._no_group(group, place)
         return SetupError(f"{place} cannot be opened: {error.strerror}", "see the kernel log for the reason")
 
     def refused(self, request: str, group: int, outcome: Outcome) -> SetupError:
-        """A request failed that has no reason to."""
+        """A request failed that has no reason to fail."""
         return SetupError(
             f"{request} of group {group}: {os.strerror(outcome.errno)}",
             f"check what kind of file /dev/vfio/{group} is (ls -l), and see the kernel log",
         )
 
     def not_viable(self, group: int) -> SetupError:
-        """A device of the group is bound to a driver that is not VFIO's."""
+        """A device of the group is bound to a driver that is not a VFIO driver."""
         others = ", ".join(f"{name} ({driver})" for name, driver in self.obstacles(group).items())
         others = others or ", ".join(f"{n} ({d or 'no driver'})" for n, d in self.group_devices(group).items())
         return SetupError(
-            f"group {group} is not viable: other drivers hold devices of it: {others or 'none to be seen'}",
+            f"group {group} is not viable: other drivers hold devices of it: {others or 'none that can be seen'}",
             "unbind each of these, or give it to VFIO (`vfio-compliance bind`): a group goes to one user as a whole",
         )
 
@@ -161,7 +161,7 @@ class Host:
             return SetupError(
                 f"the container is busy: group {group} is attached to another one or it cannot take"
                 f" it ({os.strerror(outcome.errno)}); {self._holders(place)}",
-                f"end whatever has {place} open",
+                f"end the process that has {place} open",
             )
         return self.refused("VFIO_GROUP_SET_CONTAINER", group, outcome)
 
@@ -170,13 +170,13 @@ class Host:
         if outcome.errno == errno.EPERM:
             return SetupError(
                 f"the kernel does not trust the IOMMU with group {group}: no interrupt remapping",
-                "switch interrupt remapping on in the firmware, or, knowing the risk, load vfio_iommu_type1"
+                "switch on interrupt remapping in the firmware, or, knowing the risk, load vfio_iommu_type1"
                 " with allow_unsafe_interrupts=1",
             )
         if outcome.errno == errno.EBUSY:
             return SetupError(
                 f"the container of group {group} is busy: {os.strerror(outcome.errno)}",
-                f"end whatever else uses the group: {self._holders(f'/dev/vfio/{group}')}",
+                f"end the other users of the group: {self._holders(f'/dev/vfio/{group}')}",
             )
         return self.refused("VFIO_SET_IOMMU with VFIO_TYPE1v2_IOMMU", group, outcome)
 
@@ -188,14 +188,14 @@ class Host:
             remedy = "correct device.name in the profile"
             if name in devices:
                 remedy = f"bind {name} to its vfio driver: {_HOW_TO_BIND}"
-            return SetupError(f"group {group} gives out no device {name!r}; it holds {listed or 'none'}", remedy)
+            return SetupError(f"group {group} has no device {name!r}; it holds {listed or 'none'}", remedy)
         return SetupError(
             f"the driver refused to open {name}: {os.strerror(outcome.errno)}",
             "see the kernel log: the driver's own open failed",
         )
 
     def memory_limit(self, needed: int) -> SetupError:
-        """A mapping was refused for want of memory: what this process may lock, or what there is."""
+        """A mapping was refused for lack of memory: lockable memory, or memory at all."""
         free = self.free_memory()
         if free is not None and needed > free:
             return self.no_memory(needed, free)
@@ -208,7 +208,7 @@ class Host:
         )
 
     def free_memory(self) -> int | None:
-        """Bytes that the kernel believes it can still give out, or None when it does not say."""
+        """Bytes that the kernel estimates to be available, or None if it does not say."""
         with contextlib.suppress(OSError, ValueError, IndexError):
             for line in (self._root / "proc/meminfo").read_text().splitlines():
                 if line.startswith("MemAvailable:"):
@@ -216,11 +216,11 @@ class Host:
         return None
 
     def no_memory(self, needed: int, free: int | None) -> SetupError:
-        """There is not so much memory."""
+        """There is not enough memory."""
         left = f"it has {free} to spare" if free is not None else "it has less to spare"
         return SetupError(
             f"this machine cannot give a device {counted(needed, 'byte')} of memory: {left}",
-            "end what uses the memory, or give the machine more (a guest of vfio-compliance vm: --memory 2G)",
+            "end processes that use the memory, or give the machine more (a guest of vfio-compliance vm: --memory 2G)",
         )
 
     def _no_group(self, group: int, place: str) -> SetupError:
@@ -241,7 +241,7 @@ class Host:
                 )
         return SetupError(
             f"there is no IOMMU group {group}, nor any other: the IOMMU is off",
-            "switch VT-d or AMD-Vi on in the firmware and boot with intel_iommu=on or amd_iommu=on",
+            "switch on VT-d or AMD-Vi in the firmware and boot with intel_iommu=on or amd_iommu=on",
         )
 
     def _forbidden(self, path: Path, place: str) -> SetupError:
@@ -249,7 +249,7 @@ class Host:
             found = path.stat()
             owner = f"it belongs to {_user(found.st_uid)}, mode {stat.S_IMODE(found.st_mode):04o}"
         except OSError:
-            owner = "its owner cannot be seen"
+            owner = "its owner is unknown"
         user = _user(os.geteuid())
         return SetupError(f"{user} may not open {place}: {owner}", f"run as root, or: chown {user} {place}")
 
@@ -290,7 +290,7 @@ def _amount(limit: int) -> str:
 
 
 def _ranges(numbers: list[int]) -> str:
-    """Sorted numbers in short: "0-4, 7"."""
+    """Sorted numbers in short form: "0-4, 7"."""
     parts: list[list[int]] = []
     for number in numbers:
         if parts and number == parts[-1][-1] + 1:

@@ -34,18 +34,18 @@ from .regions import INFO_SIZE, Placement, map_region, placement
 _ffi: Final = libc.ffi
 _unpack: Final[Any] = _ffi.unpack
 
-#: Accesses up to this many bytes share buffers that are kept; so do larger ones, up to the second number.
+#: Accesses up to this many bytes share buffers that are kept, and so do larger ones, up to the second number.
 _SMALL: Final = 4096
 _LARGE: Final = 1 << 20
 _ZEROS: Final = bytes(_LARGE)
 
-#: From this many bytes on, memory is asked for only after a look at what there is.
+#: From this many bytes on, the available memory is checked before memory is allocated.
 _WORTH_A_LOOK: Final = 1 << 24
 
-#: Linux moves at most 0x7ffff000 bytes at once, whatever is asked; no buffer need be larger.
+#: Linux moves at most 0x7ffff000 bytes at once, whatever is asked for; no buffer need be larger.
 _LARGEST_BUFFER: Final = 1 << 31
 
-#: Room behind an argument whose argsz promises more memory than it has.
+#: Room after an argument whose argsz promises more memory than it has.
 _SPILL: Final = 1 << 16
 
 
@@ -59,7 +59,7 @@ class KernelGroupSettings:
 
 
 class System(Protocol):
-    """The system calls made here; another one can stand in for the kernel."""
+    """The system calls that are made here; a test can replace them."""
 
     def open(self, path: Path) -> int:
         """Open for reading and writing. Raises OSError."""
@@ -105,15 +105,15 @@ class _Kernel:
 class KernelGroup(Transport):
     """A device reached through /dev/vfio/N.
 
-    ``root`` is where dev, sys and proc lie, ``system`` what carries the system calls out: both are there so
-    that set-up faults can be shown without having them.
+    ``root`` is the folder above dev, sys and proc, ``system`` carries out the system calls: by both, tests
+    show set-up faults without having them.
 
-    Where a region begins in the device's descriptor is what VFIO_DEVICE_GET_REGION_INFO last answered; an
-    access to a region not asked for yet asks first, and fails as that request fails.
+    A region's offset in the device's descriptor comes from the last answer to VFIO_DEVICE_GET_REGION_INFO; an
+    access to a region not queried yet asks first, and fails as that request fails.
 
     A device ``beside`` another one, which has to be open, joins its container, as the devices of one virtual machine
-    do; where both are in the same group, that is open already. It is closed when the other one is: a container lives as
-    long as anybody is in it.
+    do; if both are in the same group, the group is open already. It is closed when the other one is: a container
+    exists as long as any group is in it.
     """
 
     takes_pointers: ClassVar[bool] = True
@@ -160,7 +160,7 @@ class KernelGroup(Transport):
         return found
 
     def places(self) -> dict[str, str]:
-        """``name`` and, where its folder is known, ``sysfs``."""
+        """``name`` and, if its folder is known, ``sysfs``."""
         found = {"name": self.settings.name}
         if self.settings.sysfs is not None:
             found["sysfs"] = self.settings.sysfs
@@ -169,15 +169,15 @@ class KernelGroup(Transport):
         return found
 
     def host_fault(self, request: int, outcome: Outcome, length: int) -> SetupError | None:
-        """A VFIO_IOMMU_MAP_DMA refused for want of lockable memory."""
+        """A VFIO_IOMMU_MAP_DMA refused for lack of lockable memory."""
         if request == VFIO_IOMMU_MAP_DMA and outcome.errno == errno.ENOMEM:
             return self._host.memory_limit(length)
         return None
 
     def memory(self, length: int) -> Memory:
-        """As everywhere, but raises SetupError when this machine has not so much to spare.
+        """As in the base class, but raises SetupError if this machine does not have enough to spare.
 
-        The kernel locks all of it: too much, and something else would be killed to make room.
+        The kernel locks all of it: if it were too much, another process would be killed to make room.
         """
         if length >= _WORTH_A_LOOK and (free := self._host.free_memory()) is not None and length > free:
             raise self._host.no_memory(length, free)
@@ -187,7 +187,7 @@ class KernelGroup(Transport):
             raise self._host.no_memory(length, self._host.free_memory()) from None
 
     def close(self) -> None:
-        """As everywhere, the devices that have joined its container first."""
+        """As in the base class, after the devices that have joined its container."""
         with ExitStack() as then:
             then.callback(super().close)
             for other in list(self._joined):
@@ -265,7 +265,7 @@ class KernelGroup(Transport):
                 raise host.iommu_refused(group, outcome)
 
     def _open_file(self, target: Target, path: Path) -> int:
-        """The descriptor of an opened file, a call like the others. Raises OSError."""
+        """The descriptor of an opened file; traced like other calls. Raises OSError."""
         with self.tracer.recorded("open", self._names[target], sent=os.fsencode(path)) as answer:
             descriptor = answer.value = self._system.open(path)
         return descriptor
@@ -284,7 +284,7 @@ class KernelGroup(Transport):
             return self._outcome(self._system.ioctl(descriptor, request, libc.pointer(address)))
         argsz = int.from_bytes(view[:4], "little") if len(view) >= 4 else 0
         if argsz > len(view):
-            # The caller lies about its memory, on purpose; what the kernel writes must not hit ours.
+            # The caller misstates the size of its memory on purpose; the kernel must not write to other memory of ours.
             data = _ffi.new("char[]", len(view) + _SPILL)
             _ffi.memmove(data, view, len(view))
             outcome = self._outcome(self._system.ioctl(descriptor, request, data))
@@ -309,7 +309,7 @@ class KernelGroup(Transport):
             buffer = self._spare.pop()
         except IndexError:  # another thread has it
             buffer = _ffi.new("char[]", _SMALL)
-        _ffi.memmove(buffer, _ZEROS, length)  # what a driver leaves out is not to show what was read before
+        _ffi.memmove(buffer, _ZEROS, length)  # bytes that a driver leaves out must not show earlier data
         try:
             count = self._pread(self._device, buffer, length, where.offset + offset)
         except OverflowError:
@@ -323,7 +323,7 @@ class KernelGroup(Transport):
         return result
 
     def _read_otherwise(self, region: int, offset: int, length: int) -> tuple[Outcome, bytes]:
-        """A region not asked for yet, or much data."""
+        """A region not queried yet, or much data."""
         where, code = self._ask(region)
         if where is None:
             return failure(code), b""
@@ -331,7 +331,7 @@ class KernelGroup(Transport):
         if length > _LARGE:
             return self._read_much(position, length)
         buffer = self._large.pop() if self._large else _ffi.new("char[]", _LARGE)
-        _ffi.memmove(buffer, _ZEROS, length)  # what a driver leaves out is not to show what was read before
+        _ffi.memmove(buffer, _ZEROS, length)  # bytes that a driver leaves out must not show earlier data
         outcome = self._outcome(self._pread(self._device, buffer, length, position))
         data = _unpack(buffer, min(max(outcome.value, 0), length))
         self._large = [buffer]
@@ -362,7 +362,7 @@ class KernelGroup(Transport):
         return map_region(self._device, where, offset, length)
 
     def _ask(self, region: int) -> tuple[Placement | None, int]:
-        """Where a region lies, or errno if the driver does not say."""
+        """Where a region is, or errno if the driver does not say."""
         known = self._regions.get(region)
         if known is not None:
             return known, 0

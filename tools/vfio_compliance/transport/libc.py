@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The few C library calls that Python offers only with checks that would get in the way.
+"""The few C library calls that Python offers only with checks that are unwanted here.
 
-``os.pread`` retries when a driver answers EINTR, refuses lengths and offsets of its own accord and takes no
-pointers; here everything goes to the kernel as given.
+``os.pread`` retries if a driver answers EINTR, refuses some lengths and offsets itself, and takes no pointers;
+here everything goes to the kernel as given.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ import cffi
 
 ffi: Final = cffi.FFI()
 
-# ioctl and prctl are variadic in C. Declared with fixed arguments they cost less per call, and on Linux
-# integers and pointers travel alike in both forms.
+# ioctl and prctl are variadic in C. Declared with fixed arguments, they cost less per call, and on Linux
+# integers and pointers are passed in the same way in both forms.
 ffi.cdef(
     """
     int ioctl(int descriptor, unsigned long request, void *argument);
@@ -60,10 +60,10 @@ def signed64(value: int) -> int:
 
 
 def keep_freed(block: int, most: int) -> None:
-    """Keep memory that is freed, up to ``most`` bytes in all, for the next blocks of at most ``block`` bytes.
+    """Keep freed memory, up to ``most`` bytes in all, for the next blocks of at most ``block`` bytes.
 
-    glibc gives blocks of a few hundred KiB back to the kernel as soon as it can: where such a block is had again and
-    again, each of its pages is made and zeroed anew each time. Another C library does as it likes.
+    glibc returns blocks of a few hundred KiB to the kernel as soon as it can: if such a block is allocated again and
+    again, the kernel zeroes each of its pages each time. Another C library may ignore this.
     """
     with contextlib.suppress(AttributeError):
         libc.mallopt(_M_MMAP_THRESHOLD, block + 4096)
@@ -71,9 +71,9 @@ def keep_freed(block: int, most: int) -> None:
 
 
 def store(address: int, data: bytes | memoryview) -> bool:
-    """Copy ``data`` to a raw address of this process; False when the address is bad.
+    """Copy ``data`` to a raw address of this process; False if the address is bad.
 
-    The kernel does the copy, so that a bad address is an error and not a crash. Raises OSError where it may not.
+    The kernel does the copy, so that a bad address is an error and not a crash. Raises OSError if that is forbidden.
     """
     with ffi.from_buffer(data) as start:
         pieces = ffi.new("struct piece[2]", [(start, len(data)), (pointer(address), len(data))])

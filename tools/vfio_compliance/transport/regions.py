@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What a transport itself must know of a region: where it begins in the device's file, its permissions."""
+"""What a transport itself must know about a region: its offset in the device's file, its permissions."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ INFO_SIZE: Final = 32
 
 
 class Placement(NamedTuple):
-    """The part of VFIO_DEVICE_GET_REGION_INFO's answer that accesses rest on."""
+    """The part of VFIO_DEVICE_GET_REGION_INFO's answer that accesses depend on."""
 
     flags: int
     #: Offset of the region in the device's file.

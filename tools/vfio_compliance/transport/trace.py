@@ -26,19 +26,19 @@ T = TypeVar("T")
 
 _DEVICES: Final = ("device", SECOND + "device")
 
-#: Less than so many bytes are not worth handing to another thread.
+#: Data of fewer bytes is not worth passing to another thread.
 _WORTH_A_THREAD: Final = 256 << 10
 
-#: So many pieces of data may wait for their digest, none of more than so many bytes, which bounds the memory that they
-#: hold. Those of a state have 1 MiB.
+#: The most pieces of data that may wait for their digest, and the most bytes of one, which bounds the memory that they
+#: use. Those of a state have 1 MiB.
 _WAITING: Final = 8
 _LARGEST_WAITING: Final = 4 << 20
 
-#: Memory behind an argument is looked at up to so many bytes; of the bits that are set the first few are told.
+#: The most bytes of memory behind an argument that are looked at, and the most set bits that are listed.
 _MOST_BEHIND: Final = 16 << 20
 _FIRST_BITS: Final = 8
 
-#: Bytes of a bitmap that are only compared where all of them are the same, and in which single bits are looked for.
+#: Bytes of a bitmap that are compared at once, and skipped if all of them are the same, before single bits are checked.
 _UNIFORM: Final = (bytes(1024), b"\xff" * 1024)
 _CLOSER: Final = 128
 
@@ -59,7 +59,7 @@ class Counts:
     resets: int = 0
     #: Bytes moved by read and write; copies through a mapping count only if the caller adds them.
     bytes_read: int = 0
-    #: Passes over a whole saved state, counted by whoever makes them.
+    #: Passes over a whole saved state, counted by the caller.
     passes: int = 0
     bytes_written: int = 0
     #: Nanoseconds in resets.
@@ -69,7 +69,7 @@ class Counts:
 
     @property
     def call_ns(self) -> int:
-        """Nanoseconds in calls; those of calls that were made side by side, or one inside another, count once."""
+        """Nanoseconds in calls; the time of concurrent or nested calls counts once."""
         return self.under_way.ns
 
     def add(self, record: Record) -> None:
@@ -93,8 +93,8 @@ class Counts:
 #: A digest, or the promise of one.
 Digest: TypeAlias = str | Future[str]
 
-#: A Call before it is one: its first fields in order, all of them known when it ended. Plain tuples cost half as much
-#: to make, and the garbage collector does not walk them, which tells when there is one for each register access.
+#: The first fields of a Call in order, all of them known when it ended. Plain tuples cost half as much to make, and the
+#: garbage collector does not walk them, which matters with one for each register access.
 Record: TypeAlias = (
     tuple[str, str, int, int, bytes, bytes, int, int, int, int]
     | tuple[str, str, int, int, bytes, bytes, int, int, int, int, Digest, Digest, tuple[Behind, Digest] | None]
@@ -103,7 +103,7 @@ Record: TypeAlias = (
 
 @dataclass
 class Returned:
-    """What came of a call: the data, what it returned, and its errno."""
+    """The result of a call: the data, what it returned, and its errno."""
 
     received: bytes = b""
     value: int = 0
@@ -113,33 +113,33 @@ class Returned:
 class Tracer:
     """Records calls in the order in which they ended, and numbers them.
 
-    ``on_begin``, when set, runs before each call with verb, target, number and length, so that somebody
-    outside can name a call that never comes back. Once ``limit`` calls have gathered, those in the middle
-    give way to one record of verb ``omitted`` whose number says how many: the way to the present state and
-    the last calls both stay.
+    ``on_begin``, if set, runs before each call with verb, target, number and length, so that another process
+    can name a call that never returns. Once there are ``limit`` calls, those in the middle are replaced by one
+    record of verb ``omitted`` whose number says how many: both the way to the present state and the last calls
+    stay.
 
-    Of longer data the digest is recorded; that of much data is made in a thread while more is on its way. ``keep``,
-    when set, gets each such digest and its data, in whichever thread.
+    For longer data, the digest is recorded; for much data, it is made in a thread while more arrives. ``keep``,
+    if set, gets each such digest and its data, in any thread.
     """
 
     def __init__(self, limit: int = 100_000) -> None:
         self.on_begin: Callable[[str, str, int, int], None] | None = None
         self.keep: Callable[[str, bytes], None] | None = None
         self.limit = max(limit, 8)
-        #: The case in which calls are made now, and calls made before that it was judged from.
+        #: The current case, and earlier calls from which it was judged.
         self.case = ""
         self.spans: list[Span] = []
-        #: Calls from which something was made that is shared: later cases are judged from them, too.
+        #: Calls whose results are shared: later cases are judged from them, too.
         self.sources: list[Span] = []
-        #: The spans of what is being made to be shared, the innermost last.
+        #: The spans of shared results that are being made, the innermost last.
         self._making: list[list[Span]] = []
         self._began = perf_counter_ns()
         self._hasher: ThreadPoolExecutor | None = None
         self._hashing: deque[Digest] = deque()
-        #: The last memory behind an argument that was digested, and what was said of it.
+        #: The last memory behind an argument that was digested, and its description.
         self._bitmap: tuple[bytes, Behind, Digest] = b"", Behind(0), ""
         self._records: list[Record] = []
-        #: Running number of the last call that was taken, and from which one on each part of the present case lasts.
+        #: Running number of the last call that was taken, and of the first call of each part of the present case.
         self._taken = 0
         self._parts: list[tuple[int, str]] = [(1, BODY)]
         self._counted = 0
@@ -166,14 +166,14 @@ class Tracer:
         return counts
 
     def take(self) -> Calls:
-        """The calls recorded since the last time, as a journal keeps them; the totals go on."""
+        """The calls recorded since the last take(), in the journal's form; the totals continue."""
         self.counts  # noqa: B018 - what is handed out is counted first
         calls = Calls(folded(self._fields()))
         self.forget()
         return calls
 
     def forget(self) -> None:
-        """Forget the calls recorded since the last time; the totals go on."""
+        """Forget the calls recorded since the last take(); the totals continue."""
         self.counts  # noqa: B018 - what is dropped is counted first
         self._taken = self.last
         self._records = []
@@ -181,11 +181,11 @@ class Tracer:
         self._counted = self._omitted = 0
 
     def begin(self, case: str) -> None:
-        """Calls are made in this case from now on."""
+        """From now on, calls belong to this case."""
         self.case, self.spans = case, []
 
     def enter(self, part: str) -> None:
-        """What comes now is this part of the case."""
+        """From now on, calls belong to this part of the case."""
         self._parts.append((self.last + 1, part))
 
     @property
@@ -199,7 +199,7 @@ class Tracer:
         return self._parts[-1][0]
 
     def digest(self, data: bytes) -> Digest:
-        """The digest of what a call moved, for its record."""
+        """The digest of a call's data, for its record."""
         if not _WORTH_A_THREAD <= len(data) <= _LARGEST_WAITING:
             return self._digest(data)
         if self._hasher is None:
@@ -211,7 +211,7 @@ class Tracer:
         return made
 
     def behind(self, view: memoryview, *, readonly: bool = False) -> tuple[Behind, Digest]:
-        """What memory that an argument points to holds, and its digest where that is not all of it."""
+        """The content of memory that an argument points to, and its digest if that is not all of it."""
         size = len(view)
         if size > _MOST_BEHIND:
             return Behind(size, readonly=readonly), ""
@@ -219,20 +219,20 @@ class Tracer:
         if size <= KEPT_BYTES:
             return Behind(size, data, "", *_set_bits(data), readonly), ""
         last, described, digest = self._bitmap
-        if data != last:  # a bitmap often stays as it was, and to compare is far less than to digest
+        if data != last:  # a bitmap often does not change, and comparing is far cheaper than digesting
             described, digest = Behind(size, b"", "", *_set_bits(data)), self.digest(data)
             self._bitmap = data, described, digest
         return described._replace(readonly=readonly), digest
 
     def add(self, record: Record) -> None:
-        """Record a call that has ended; its bytes are cut to what is kept already."""
+        """Record a call that has ended; its bytes have been cut to the length that is kept."""
         records = self._records
         records.append(record)
         if len(records) >= self.limit:
             self._shorten()
 
     def seen(self, verb: str, target: str, number: int, data: bytes, sent: bytes = b"") -> None:
-        """Record what was seen without a call, or ``sent`` without one."""
+        """Record something that was seen, or ``sent``, without a call."""
         length, moment = len(data) or len(sent), perf_counter_ns()
         call = (verb, target, number, length, sent[:KEPT_BYTES], data[:KEPT_BYTES], length, 0, moment, 0)
         went = self.digest(sent) if len(sent) > KEPT_BYTES else ""
@@ -243,9 +243,9 @@ class Tracer:
     def recorded(
         self, verb: str, target: str, number: int = 0, length: int = 0, sent: bytes = b""
     ) -> Iterator[Returned]:
-        """Record the call that the block makes, and what the block notes of its answer.
+        """Record the call that the block makes, and the answer that the block notes.
 
-        For calls that are rare. Register accesses and ioctls are many, and record themselves without a block.
+        For rare calls. Register accesses and ioctls are frequent, and record themselves without a block.
         """
         if self.on_begin is not None:
             self.on_begin(verb, target, number, length)
@@ -281,9 +281,9 @@ class Tracer:
             error.after = self.last
 
     def shared(self, make: Callable[..., T]) -> Callable[..., T]:
-        """``make``, which makes calls, once for the same arguments; who asks again stands on those calls.
+        """The result of ``make``, which makes calls, made once for the same arguments; later users rely on those calls.
 
-        What it raises is not kept.
+        Its exceptions are not kept.
         """
         made: dict[tuple[Hashable, ...], tuple[T, list[Span]]] = {}
 
@@ -297,7 +297,7 @@ class Tracer:
         return ask
 
     def _make(self, make: Callable[[], T]) -> tuple[T, list[Span]]:
-        """Something, and the calls that it stands on: its own, and those of what was made before and used for it."""
+        """A result, and the calls that it relies on: its own, and those of earlier results that it used."""
         before = self.last
         self._making.append([])
         try:
@@ -344,9 +344,9 @@ class Tracer:
 
 
 def _set_bits(data: bytes) -> tuple[int, tuple[int, ...]]:
-    """How many bits are set, and the numbers of the first few.
+    """The number of set bits, and the numbers of the first few.
 
-    A bitmap is clear in most places, or set: such places are only compared, which is far less than to count them.
+    Most of a bitmap is all clear or all set: such places are only compared, which is far cheaper than counting.
     """
     clear, full = _UNIFORM
     step, count = len(clear), 0
@@ -362,7 +362,7 @@ def _set_bits(data: bytes) -> tuple[int, tuple[int, ...]]:
 
 
 def _bits_of(piece: bytes, number: int) -> Iterator[int]:
-    """The bits that are set in a piece whose first bit has this number."""
+    """The set bits in a piece whose first bit has this number."""
     for start in range(0, len(piece), _CLOSER):
         bits = int.from_bytes(piece[start : start + _CLOSER], "little")
         while bits:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Final
 
-#: So many stretches of time are kept in which calls were under way, for a longer call that began before them.
+#: The most stretches of time with calls under way that are kept, for a longer call that began before them.
 _KEPT: Final = 1024
 
 
@@ -13,19 +13,20 @@ class UnderWay:
     """The time in which at least one call was under way.
 
     Opening a device is made of calls, a device reaches memory while a call waits for it, and threads make calls side by
-    side: no moment counts twice. A call during which more than some hundred others came and went counts from there on.
+    side: no moment counts twice. If more than some hundred others came and went during a call, it counts only
+    from the end of the last one that is no longer kept.
     """
 
     def __init__(self) -> None:
         #: Nanoseconds.
         self.ns = 0
-        #: When each stretch began and ended; they are apart from each other, the last one is the latest.
+        #: When each stretch began and ended; they do not overlap, and the last one is the latest.
         self._stretches: list[tuple[int, int]] = []
-        #: When the last one ended of those that were dropped.
+        #: When the last dropped one ended.
         self._dropped = 0
 
     def add(self, started: int, duration: int) -> None:
-        """A call has ended, after all those that were added before it; in nanoseconds."""
+        """Add a call that ended after all those added before it; in nanoseconds."""
         stretches, ended = self._stretches, started + duration
         if started < self._dropped:
             started = self._dropped

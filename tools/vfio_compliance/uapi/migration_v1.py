@@ -3,7 +3,7 @@
 
 Source: "vfio: KABI for migration interface", v23, Message-ID <1589999088-31477-2-git-send-email-kwankhede@nvidia.com>.
 
-Corrections to the posted text: VFIO_DEVICE_STATE_SET_ERROR names ``VFIO_DEVICE_SATE_SAVING`` and would not
+Corrections to the posted specification: VFIO_DEVICE_STATE_SET_ERROR names ``VFIO_DEVICE_SATE_SAVING`` and would not
 compile (line 263); VFIO_DEVICE_STATE_VALID does not parenthesise its argument (line 255); the default state
 is once spelt ``_RUNNNG`` (line 126).
 """
@@ -76,12 +76,12 @@ HEADER_SIZE: Final = 32
 
 
 def state_valid(state: int) -> bool:
-    """VFIO_DEVICE_STATE_VALID: false when _RESUMING stands together with another of the three bits."""
+    """VFIO_DEVICE_STATE_VALID: false if _RESUMING is set together with another of the three bits."""
     return not state & VFIO_DEVICE_STATE_RESUMING or state & VFIO_DEVICE_STATE_MASK == VFIO_DEVICE_STATE_RESUMING
 
 
 def state_is_error(state: int) -> bool:
-    """VFIO_DEVICE_STATE_IS_ERROR: true when bits 0-2 read 110b, whatever bits 3-31 hold."""
+    """VFIO_DEVICE_STATE_IS_ERROR: true if bits 0-2 read 110b, whatever bits 3-31 hold."""
     return state & VFIO_DEVICE_STATE_MASK == DeviceState.ERROR
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The numbers of VFIO's requests, without the structures: whoever reads recorded calls need not load cffi for them."""
+"""The numbers of VFIO's requests, without the structures: reading recorded calls does not require cffi."""
 
 from __future__ import annotations
 
@@ -31,5 +31,5 @@ VFIO_IOMMU_MAP_DMA: Final = io(13)
 VFIO_IOMMU_UNMAP_DMA: Final = io(14)
 VFIO_IOMMU_DIRTY_PAGES: Final = io(17)
 
-#: Those by which a container gives a bitmap of dirty pages.
+#: The requests that return a bitmap of dirty pages.
 BITMAP_REQUESTS: Final = (VFIO_IOMMU_UNMAP_DMA, VFIO_IOMMU_DIRTY_PAGES)

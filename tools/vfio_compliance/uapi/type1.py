@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The type1 IOMMU container: mapping memory for DMA, and tracking which pages a device made dirty.
 
-Corrections to the posted text (v23): the dirty bitmap's size field is ``bitmap.size`` where the text once
-says ``bitmap_size``; the requests are ``_IO`` numbers where comments say ``_IOWR``; the migration capability's
-id is 2, because 1, which the text gives, was already taken by the IOVA range capability (Linux 5.8).
+Corrections to the posted specification (v23): the dirty bitmap's size field is ``bitmap.size``, which it once
+calls ``bitmap_size``; the requests are ``_IO`` numbers where comments say ``_IOWR``; the migration capability's
+id is 2, because 1, which it gives, was already taken by the IOVA range capability (Linux 5.8).
 """
 
 from __future__ import annotations
@@ -49,9 +49,9 @@ VFIO_IOMMU_TYPE1_INFO_CAP_MIGRATION: Final = 2
 
 
 class IommuInfoFlags(IntFlag):
-    """VFIO_IOMMU_INFO_*: which fields of the information are meaningful."""
+    """VFIO_IOMMU_INFO_*: which fields of the information are valid."""
 
-    #: iova_pgsizes is filled.
+    #: iova_pgsizes is valid.
     PGSIZES = 1
     #: cap_offset starts a chain of capabilities.
     CAPS = 2

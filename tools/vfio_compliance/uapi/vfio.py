@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Groups, containers, devices and regions: linux/vfio.h as it has stood since Linux 3.6."""
+"""Groups, containers, devices and regions: linux/vfio.h, unchanged since Linux 3.6."""
 
 from __future__ import annotations
 
@@ -93,11 +93,11 @@ class DeviceFlags(IntFlag):
 class RegionFlags(IntFlag):
     """VFIO_REGION_INFO_FLAG_*: what VFIO_DEVICE_GET_REGION_INFO reports."""
 
-    #: read() works.
+    #: read() is supported.
     READ = 1
-    #: write() works.
+    #: write() is supported.
     WRITE = 2
-    #: mmap() works, for all of the region or the areas of the sparse mmap capability.
+    #: mmap() is supported, for all of the region or the areas of the sparse mmap capability.
     MMAP = 4
     #: cap_offset starts a chain of capabilities.
     CAPS = 8
@@ -110,22 +110,22 @@ class IrqInfoFlags(IntFlag):
     EVENTFD = 1
     #: Vectors can be masked and unmasked.
     MASKABLE = 2
-    #: A vector that fires is masked by that, until it is unmasked (level-triggered).
+    #: A vector that fires is masked until it is unmasked (level-triggered).
     AUTOMASKED = 4
-    #: The vectors in use are chosen together: to use more of them all have to be given up first.
+    #: The vectors in use are chosen together: to use more, all have to be given up first.
     NORESIZE = 8
 
 
 class IrqSetFlags(IntFlag):
     """VFIO_IRQ_SET_*: one kind of data and one action of VFIO_DEVICE_SET_IRQS."""
 
-    #: Nothing follows: the action is meant for each vector of the range.
+    #: No data follows: the action applies to each vector of the range.
     DATA_NONE = 1
-    #: A byte for each vector: whether the action is meant for it.
+    #: A byte for each vector: whether the action applies to it.
     DATA_BOOL = 2
     #: A descriptor for each vector, 32 bits with a sign: an eventfd, or -1 for none.
     DATA_EVENTFD = 4
     ACTION_MASK = 8
     ACTION_UNMASK = 16
-    #: With descriptors: report the vectors there; without: fire them now. A count of 0 ends all of the index.
+    #: With descriptors: report the vectors to them; without: fire them now. A count of 0 disables the whole index.
     ACTION_TRIGGER = 32

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What the guests of one call run on: KVM where a kernel really boots on it, else software emulation."""
+"""What the guests of one call run on: KVM if a kernel really boots on it, else software emulation."""
 
 import math
 from collections.abc import Callable
@@ -24,10 +24,10 @@ class Accelerator:
             self.says += ", or software emulation if no kernel comes up on it"
 
     def boot(self, attempt: Callable[[bool, Life], Boot], fall_back: Callable[[str], None]) -> Boot:
-        """Boots by ``attempt(on KVM, whose life to follow)``, and once more by emulation where KVM runs no kernel.
+        """Boots by ``attempt(on KVM, whose life to follow)``, and again by emulation if no kernel runs on KVM.
 
-        Then ``fall_back`` is called in between, with the reason. A kernel that comes up in neither way shows
-        nothing about KVM: the next one is tried on it again.
+        Then ``fall_back`` is called in between, with the reason. A kernel that comes up in neither way says
+        nothing about KVM: the next one is tried on KVM again.
         """
         if not self.kvm or self._proven:
             return attempt(self.kvm, Life(math.inf, math.inf))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Asks the host's own package mirror for kernels, through a private apt state that leaves the host alone."""
+"""Asks the host's own package mirror for kernels, through a private apt state; the host's is not changed."""
 
 import re
 import subprocess
@@ -11,12 +11,12 @@ from vfio_compliance.vm.packages import Package, parse
 
 _KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 
-#: Where apt's configuration names the indexes that it fetches.
+#: The place in apt's configuration for the indexes that it fetches.
 _TARGETS = "Acquire::IndexTargets::deb"
 
 
 class Mirror:
-    """Where the host gets Debian from: archive addresses and code name, out of its apt configuration."""
+    """Where the host gets Debian from: archive addresses and code name, from its apt configuration."""
 
     def __init__(self, archive: str, security: str | None, codename: str) -> None:
         self.archive = archive
@@ -25,7 +25,7 @@ class Mirror:
 
     @classmethod
     def of_host(cls) -> "Mirror":
-        """Raises VmError when the host's apt configuration names no Debian archive."""
+        """Raises VmError if the host's apt configuration names no Debian archive."""
         layout = "$(REPO_URI) $(CODENAME)"
         done = subprocess.run(
             ["apt-get", "indextargets", "--format", layout, "Created-By: Packages", "Origin: Debian"],
@@ -37,7 +37,7 @@ class Mirror:
 
     @classmethod
     def from_targets(cls, text: str) -> "Mirror":
-        """Reads lines of ``address codename``. Raises VmError when none is a Debian release."""
+        """Reads lines of ``address codename``. Raises VmError if none is a Debian release."""
         archive = codename = security = None
         for line in text.splitlines():
             address, _, suite = line.strip().partition(" ")
@@ -62,9 +62,9 @@ class Mirror:
 
 
 def _packages_alone() -> list[str]:
-    """Options by which no other indexes are fetched than those of packages.
+    """Options that limit apt to fetching package indexes.
 
-    Tools of the host ask for more, apt-file for one: they are large, and one that cannot be had would fail the others.
+    Other tools on the host, such as apt-file, ask for more: those are large, and a missing one would fail all.
     """
     dumped = subprocess.run(["apt-config", "dump", _TARGETS], capture_output=True, text=True, check=False).stdout
     names = sorted({*re.findall(rf"^{_TARGETS}::([^: ]+)", dumped, re.MULTILINE)} - {"Packages"})
@@ -72,7 +72,7 @@ def _packages_alone() -> list[str]:
 
 
 class Apt:
-    """apt-get with every piece of its state under one folder of ours."""
+    """apt-get with all of its state under one folder of ours."""
 
     def __init__(self, state: Path, sources: str) -> None:
         self.state = state
@@ -111,9 +111,9 @@ class Apt:
         )
 
     def update(self) -> str:
-        """Fetches the indexes; gives the reason when the mirror does not answer. Old indexes stay then.
+        """Fetches the indexes; returns the reason if the mirror does not answer. The old indexes stay then.
 
-        A suite that the mirror does not carry (backports come and go) is no reason.
+        A suite that the mirror does not carry (backports come and go) does not count.
         """
         done = self._run("apt-get", *_packages_alone(), "-q", "update")
         for line in done.stderr.splitlines():
@@ -131,7 +131,7 @@ class Apt:
         return parse(self._run("apt-cache", "show", *wanted).stdout)
 
     def download(self, packages: Sequence[Package], folder: Path) -> list[Path]:
-        """Puts the packages' files into a folder. Raises VmError with apt's words if that fails."""
+        """Downloads the packages' files to a folder. Raises VmError with apt's words if that fails."""
         done = self._run("apt-get", "-q", "download", *(f"{p.name}={p.version}" for p in packages), cwd=folder)
         if done.returncode:
             raise VmError("apt-get download failed", done.stderr.strip())

@@ -24,29 +24,29 @@ from vfio_compliance.vm.guest.telling import MARK
 from vfio_compliance.vm.life import Life
 from vfio_compliance.vm.shared_page import SharedPage
 
-# Hardware that QEMU shows but nothing here uses: probing it costs an emulated guest seven seconds.
+# Hardware that QEMU provides but nothing here uses: probing it costs an emulated guest seven seconds.
 _UNUSED = (
     "kvm,kvm_amd,kvm_intel,ahci,sr_mod,cdrom,sg,i2c_i801,i801_smbus,lpc_ich,iTCO_wdt,i6300esb,pcspkr,psmouse,"
     "aesni_intel,ghash_clmulni_intel,crc32_pclmul,crct10dif_pclmul,sha512_ssse3,sha256_ssse3,sha1_ssse3,"
     "polyval_clmulni,powernow_k8,acpi_cpufreq,intel_rapl_msr,intel_rapl_common,evdev,joydev,qemu_fw_cfg"
 )
 # Two of QEMU's teaching devices, which do DMA, behind an IOMMU that translates and remaps interrupts. Each has a slot
-# of its own, hence a group of its own, and high ones: the low ones go to whatever virtme-ng adds.
+# of its own, hence a group of its own, and a high one: virtme-ng's devices take the low ones.
 PCI_DEVICES = ("0000:00:10.0", "0000:00:11.0")
-# An emulated IOMMU needs this machine and an interrupt controller that is not wholly in the kernel. virtme-ng names the
+# An emulated IOMMU needs this machine and an interrupt controller that is not all in the kernel. virtme-ng names the
 # machine in some cases only; QEMU merges all -machine options, and these come last.
 _MACHINE = "-machine q35,kernel-irqchip=split,accel={}"
 _IOMMU = "-device intel-iommu,intremap=on"
 # By default each of virtme-ng's consoles has 31 ports, and QEMU polls all of them each time it wakes up.
 _CONSOLES = "-global virtio-serial-pci.max_ports=2"
-# Kernel and C library clear and copy memory a byte at a time where the CPU says that this is fast. Emulated, it takes
-# eight times as long as by words.
+# Kernel and C library clear and copy memory by byte if the CPU says that this is fast. Under emulation, it takes eight
+# times as long as by words.
 _EMULATED_CPU = "-cpu max,erms=off,fsrm=off"
-# Nobody attacks an emulated CPU, and the guards against it make every call into the kernel slower. Programs at random
-# addresses are translated anew each time that they start. The early check that the timer ticks through the IOMMU panics
-# where the host is too busy.
+# No one attacks an emulated CPU, and the mitigations slow down every call into the kernel. Programs at random addresses
+# are translated again each time they start. The early check that the timer ticks through the IOMMU panics if the host
+# is too busy.
 _EMULATED_KERNEL = "mitigations=off norandmaps no_timer_check"
-_TICK = 1.0  # seconds between two looks at a guest that starts
+_TICK = 1.0  # seconds between two looks at a guest that is starting
 _GRACE = 2.0  # seconds between asking the virtual machine to end and killing it
 _LAST_WORDS = 2.0  # seconds for a guest that missed its deadline to say where it was
 _LONGEST_LINE = 1 << 20
@@ -54,7 +54,7 @@ _LONGEST_LINE = 1 << 20
 
 @dataclass(frozen=True)
 class Machine:
-    """How the virtual machine is made: CPUs, memory as QEMU writes it (``1G``), KVM or emulation, the user's words."""
+    """The virtual machine: CPUs, memory as QEMU writes it (``1G``), KVM or emulation, the user's options."""
 
     cpus: int
     memory: str
@@ -74,7 +74,7 @@ class Boot:
     timed_out: bool = False
     interrupted: bool = False
     stalled: str = ""
-    #: Of virtme-ng, where it ended by itself: 0 unless QEMU failed or was killed.
+    #: Of virtme-ng, if it ended by itself: 0 unless QEMU failed or was killed.
     exit: int = 0
     events: list[dict[str, Any]] = field(default_factory=list)
     #: The last lines of the console.
@@ -97,13 +97,13 @@ class Boot:
 
 @dataclass(frozen=True)
 class Scratch:
-    """Files that a boot needs beside the results, in a folder that goes with it."""
+    """Files that a boot needs in addition to the results, in a folder that is removed with it."""
 
     folder: Path
 
     @property
     def plan(self) -> Path:
-        """What the guest is to do."""
+        """The guest's plan."""
         return self.folder / "plan.json"
 
     @property
@@ -117,9 +117,9 @@ def command_line(
 ) -> list[str]:
     """The whole call, as an argument list; ``keep`` is the folder that the guest may write.
 
-    ``timeout`` stands outside so that the machine ends even when this process is killed first.
+    ``timeout`` is outermost so that the machine ends even if this process is killed first.
     """
-    # Without the site's packages, which the guest's part does not need, Python starts in half the time.
+    # The guest's part needs no site packages; without them, Python starts in half the time.
     program = "import sys; sys.path.insert(0, sys.argv[2]); from vfio_compliance.vm.guest.main import main; "
     program += "sys.exit(main(sys.argv[1]))"
     script = shlex.join([sys.executable, "-I", "-S", "-c", program, str(scratch.plan), str(PACKAGE.parent)])
@@ -127,11 +127,11 @@ def command_line(
     command += ["--run", str(boot), "--user", "root", "--disable-microvm", "--verbose"]
     command += ["--cpus", str(machine.cpus), "--memory", machine.memory]
     command += [] if machine.kvm else ["--disable-kvm", "--append", _EMULATED_KERNEL]
-    # 9p is slower than virtiofs, but asks nothing of the host, which may have no virtiofsd that runs.
+    # 9p is slower than virtiofs, but needs nothing on the host, which may have no usable virtiofsd.
     command += ["--force-9p", "--append", f"modprobe.blacklist={_UNUSED}"]
     command += ["--rwdir", str(keep)]
     command += ["--append", "intel_iommu=on"]
-    # The interrupt that makes a guest say where it is ends it, too.
+    # The interrupt that makes a guest report where it is ends it, too.
     command += ["--append", "unknown_nmi_panic"]
     for words in machine.append:
         command += ["--append", words]
@@ -141,7 +141,7 @@ def command_line(
 
 
 def hardware(machine: Machine) -> list[str]:
-    """What QEMU is asked for beside what virtme-ng asks for: the machine, the IOMMU, the devices, the host's files."""
+    """QEMU options in addition to virtme-ng's: the machine, the IOMMU, the devices, the host's files."""
     share = f"-fsdev local,id={SHARE},path=/,security_model=none,readonly=on,multidevs=remap"
     share += f" -device virtio-9p-pci,fsdev={SHARE},mount_tag={SHARE}"
     pci = " ".join(f"-device edu,addr={address.rpartition(':')[2]}" for address in PCI_DEVICES)
@@ -160,11 +160,11 @@ def run(
     life: Life,
     page: SharedPage | None = None,
 ) -> Boot:
-    """Runs the call and returns when the machine has ended, ``deadline`` seconds are over or ``life`` gives up.
+    """Runs the call and returns when the machine has ended, after ``deadline`` seconds, or when ``life`` gives up.
 
     Guest output goes to ``show`` as it comes, reports of the guest to ``report`` with the seconds since the
-    start, the kernel's console to ``console``. A guest that misses the deadline is made to say where it is. An
-    interruption (KeyboardInterrupt) ends the machine, too. No process of it is left, whatever happens.
+    start, the kernel's console to ``console``. A guest that misses the deadline is made to report where it is. An
+    interruption (KeyboardInterrupt) ends the machine, too. None of its processes is left, whatever happens.
     """
     boot = Boot()
     start = time.monotonic()
@@ -216,7 +216,7 @@ def run(
 
 
 class _Lines:
-    """Cuts a byte stream into lines, and hands over a report even when it does not begin one."""
+    """Cuts a byte stream into lines, and hands over a report even if it is not at the beginning of a line."""
 
     def __init__(self, take: Callable[[str], None]) -> None:
         self._take = take
@@ -236,7 +236,7 @@ class _Lines:
 
 
 def _pump(readers: "dict[IO[bytes], _Lines]", deadline: float, life: Life) -> bool:
-    """Copies until both streams have ended; False when the deadline came first, or the guest stalled."""
+    """Copies until both streams have ended; False if the deadline came first, or the guest stalled."""
     with selectors.DefaultSelector() as selector:
         for stream in readers:
             selector.register(stream, selectors.EVENT_READ)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Python's compiled files. The guest uses those beside the sources: compiling them itself takes it most of a minute."""
+"""Python's compiled files. The guest uses those next to the sources: compiling them takes it most of a minute."""
 
 import contextlib
 import os
@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from vfio_compliance.common import processes
 from vfio_compliance.common.project import INSTALLED, PACKAGE, PROJECT
 
-#: All of a checkout's package, which an installation has compiled, and the suites in the form that pytest gives them.
+#: All of a checkout's package (an installation is compiled already), and the suites as pytest compiles them.
 _PROGRAM = """
 import compileall, sys
 from vfio_compliance.cli.main import main
@@ -18,7 +18,7 @@ for folder in sys.argv[1:]:
     compileall.compile_dir(folder, quiet=2)
 main(["run", "--dry-run", "refdriver-kernel"])
 """
-#: What would have them put somewhere else, or nowhere.
+#: Variables that would put them somewhere else, or nowhere.
 _ELSEWHERE = ("PYTHONPYCACHEPREFIX", "PYTHONDONTWRITEBYTECODE")
 _LONGEST = 120.0
 _GRACE = 2.0

@@ -13,14 +13,14 @@ from pathlib import Path
 from vfio_compliance.vm.errors import VmError
 
 _PARTIAL = ".partial-"
-#: What a disk says that takes no more, and the bytes that a disk has left which is as good as full.
+#: The error of a full disk, and the free bytes below which a disk counts as full.
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _LEAST = 1 << 20
 
 
 @contextlib.contextmanager
 def telling_when_full(folder: Path) -> Iterator[None]:
-    """What fails for want of room is called that, whoever says so in which words. Raises VmError then."""
+    """Recognises a full disk behind any error, and raises a VmError that says so."""
     try:
         yield
     except (VmError, OSError) as error:
@@ -33,16 +33,16 @@ def telling_when_full(folder: Path) -> Iterator[None]:
 
 
 class Cache:
-    """Entries are made in a private folder beside their place and appear in it by one rename."""
+    """Entries are made in a private folder next to their place and appear in it by one rename."""
 
     def __init__(self, root: Path) -> None:
         self.root = root.absolute()
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Keeps other runs out, and clears away what an interrupted one left half-made.
+        """Keeps other runs out, and removes the unfinished entries of an interrupted run.
 
-        Raises OSError when the folder cannot be made or written.
+        Raises OSError if the folder cannot be created or written.
         """
         self.root.mkdir(parents=True, exist_ok=True)
         with open(self.root / "lock", "w") as lock:
@@ -52,13 +52,13 @@ class Cache:
             yield
 
     def path(self, kind: str, name: str) -> Path:
-        """Where an entry lies or would lie; ``kind`` is the sub-folder."""
+        """The path of an entry, present or not; ``kind`` is the sub-folder."""
         return self.root / kind / name
 
     def entry(self, kind: str, name: str, make: Callable[[Path], None]) -> Path:
-        """The folder of an entry, made by ``make(empty folder)`` when it is not there yet.
+        """The folder of an entry, made by ``make(empty folder)`` if it is not there yet.
 
-        Whatever ``make`` raises goes through, and nothing stays behind. Call it while ``locked``.
+        Exceptions of ``make`` pass through, and leave nothing behind. Call it while ``locked``.
         """
         final = self.path(kind, name)
         if final.is_dir():

@@ -24,12 +24,12 @@ from vfio_compliance.vm.outcome import Outcome, table
 from vfio_compliance.vm.shown import say, short
 
 _WIDEST = 100
-#: What tells git to skip a commit.
+#: The exit code that makes git skip a commit.
 _SKIP = 125
 
 
 def run(orders: Orders) -> int:
-    """Boots each kernel and runs the commands in it; gives the exit code."""
+    """Boots each kernel and runs the commands in it; returns the exit code."""
     tools = list(host.BOOT)
     tools += host.FETCH if orders.kernels else ()
     tools += host.BUILD if orders.module else ()
@@ -55,7 +55,7 @@ def _boot_each(orders: Orders, accelerator: Accelerator) -> int:
         try:
             running.kernel(outcomes[-1], path)
         except (KeyboardInterrupt, Interrupted):
-            print("\ninterrupted: the virtual machine is ended, nothing half-made is kept", flush=True)
+            print("\ninterrupted: the virtual machine has been ended, and no unfinished files are kept", flush=True)
             outcomes[-1].ending = "interrupted"
             outcomes[-1].add(EXIT_BROKEN)
             break
@@ -68,12 +68,12 @@ def _boot_each(orders: Orders, accelerator: Accelerator) -> int:
 
 
 def for_bisect(code: int) -> int:
-    """What ``git bisect run`` is told: good, bad, or that this commit says nothing."""
+    """The exit code for ``git bisect run``: good, bad, or skip this commit."""
     return EXIT_OK if code == EXIT_OK else 1 if code in (EXIT_FAIL, EXIT_HANG) else _SKIP
 
 
 def fetch(cache: Cache, outcome: Outcome) -> kernels.Kernel:
-    """Debian's newest kernel of a series, out of the cache if it is there. Raises VmError, OSError."""
+    """Debian's newest kernel of a series, from the cache if it is there. Raises VmError, OSError."""
     label = outcome.label
     start = time.monotonic()
     found = kernels.find(cache, label)
@@ -99,7 +99,7 @@ def fetch(cache: Cache, outcome: Outcome) -> kernels.Kernel:
 
 
 def headers_of(series: str, cache: Path | None) -> list[str]:
-    """Where the headers of a Debian kernel are, which compiler they want, and how a module is built: a line each.
+    """A line each: where the headers of a Debian kernel are, which compiler they need, and how to build a module.
 
     Raises VmError, OSError.
     """
@@ -111,13 +111,13 @@ def headers_of(series: str, cache: Path | None) -> list[str]:
     return [
         f"release:  {kernel.release}",
         f"headers:  {kernel.headers}",
-        f"compiler: {wanted or 'not known'}",
+        f"compiler: {wanted or 'unknown'}",
         f"build:    make -C {kernel.headers} M=$PWD modules",
     ]
 
 
 class _Run:
-    """One call of the program: what is the same for all its kernels."""
+    """One call of the program: everything that its kernels share."""
 
     def __init__(self, orders: Orders, accelerator: Accelerator) -> None:
         self.orders = orders
@@ -129,9 +129,9 @@ class _Run:
         self.columns: list[matrix.Column] = []
 
     def kernel(self, outcome: Outcome, path: Path | None = None) -> None:
-        """Takes one kernel all the way. Our own faults end in its outcome: the next kernel gets its turn.
+        """Takes one kernel through all stages. Our own faults go into its outcome, and the next kernel follows.
 
-        Raises Interrupted or KeyboardInterrupt when somebody wants the call to end.
+        Raises Interrupted or KeyboardInterrupt if the user ends the call.
         """
         label = series = outcome.label
         try:
@@ -159,7 +159,7 @@ class _Run:
             outcome.add(EXIT_BROKEN)
 
     def compare(self) -> None:
-        """Shows the table of rules by kernels, if anything was judged, and keeps the whole of it."""
+        """Shows the table of rules by kernels, if anything was judged, and writes all of it to a file."""
         if not self.columns:
             return
         width = shutil.get_terminal_size((_WIDEST, 24)).columns
@@ -168,18 +168,18 @@ class _Run:
         try:
             file.write_text("\n".join(matrix.render(self.columns, _WIDEST, whole=True)[1:]) + "\n")
         except OSError as error:
-            print(f"all rules: not kept: {short(file)}: {error.strerror}")
+            print(f"all rules: cannot be written: {short(file)}: {error.strerror}")
         else:
             print(f"all rules: {short(file)}")
 
     def _unused(self, label: str) -> str:
-        """A label that no earlier kernel of this call has, for each names a folder of results."""
+        """A label that no earlier kernel of this call has: each is the name of a folder of results."""
         same = self.labels.count(label)
         self.labels.append(label)
         return f"{label}-{same + 1}" if same else label
 
     def _reference(self, kernel: kernels.Kernel, outcome: Outcome) -> Given | None:
-        """The module of the reference driver for a kernel; None where it is not wanted, or does not fit."""
+        """The module of the reference driver for a kernel; None if it is not wanted, or does not fit."""
         if not self.orders.module or kernel.headers is None:
             return None
         if why := reference.unfit(kernel):
@@ -194,6 +194,6 @@ class _Run:
 
 
 def _given(own: Sequence[dict[str, Any]]) -> Given | None:
-    """The reference driver, where the user brings one; None where not."""
+    """The user's own reference driver; None without one."""
     mine = (each for each in own if each["name"] == reference.NAME)
     return next((Given(Path(each["path"]), tuple(each["parameters"])) for each in mine), None)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The console of a guest, on disk and in memory, of a size that no guest decides."""
+"""The console of a guest, on disk and in memory, of limited size."""
 
 import re
 from collections import deque
@@ -12,19 +12,19 @@ _LONGEST = 1 << 12
 
 
 def foreign_taint(before: int, after: int) -> int:
-    """The new bits, but for those that loading an unsigned module from outside the tree brings (O, E)."""
+    """The new bits, except those that an unsigned module from outside the tree sets (O, E)."""
     return after & ~before & ~(1 << 12 | 1 << 13)
 
 
 def plain(line: str) -> str:
-    """A console line without terminal control: what firmware and kernel mean, not how they paint it."""
+    """A console line without terminal control sequences."""
     return _CONTROL.sub("", line[:_LONGEST]).rstrip()
 
 
 class Console:
-    """Takes lines as they come. The file has the first ``head`` bytes at once, and the last ``tail`` at the end.
+    """Takes lines as they come. The first ``head`` bytes go to the file at once, the last ``tail`` bytes at the end.
 
-    A file that takes no more ends no guest: ``complaint`` says so, and the last lines are kept in memory.
+    A file that cannot be written does not end the guest: ``complaint`` says so, and memory keeps the last lines.
     """
 
     def __init__(self, path: Path, head: int = 8 << 20, tail: int = 1 << 20) -> None:
@@ -33,19 +33,19 @@ class Console:
         self._head, self._room = head, tail
         self._written = self._held = self._left_out = 0
         self._tail: deque[str] = deque()
-        #: The last of all lines, whether the file has them or not.
+        #: The last lines, whether the file has them or not.
         self.recent: deque[str] = deque(maxlen=2000)
         self._write("", mode="w")
 
     def line(self, text: str) -> str:
-        """Takes a line; gives it back without terminal control."""
+        """Takes a line; returns it without terminal control sequences."""
         line = plain(text)
         self.recent.append(line)
         if self._written + len(line) < self._head and not self.complaint:
             self._write(f"{line}\n")
             self._written += len(line) + 1
             return line
-        self._head = 0  # from here on nothing goes to the file before the end
+        self._head = 0  # from now on, nothing goes to the file before the end
         self._tail.append(line)
         self._held += len(line) + 1
         while self._held > self._room:
@@ -54,7 +54,7 @@ class Console:
         return line
 
     def close(self) -> None:
-        """Puts the last lines into the file."""
+        """Writes the last lines to the file."""
         if self._left_out:
             self._write(f"[... {counted(self._left_out, 'line')} left out here ...]\n")
         if self._tail:

@@ -14,7 +14,7 @@ from vfio_compliance.vm.shown import short
 
 
 class How(Enum):
-    """What became of it; the value stands in the table."""
+    """How it ended; the value is the word in the table."""
 
     NO_BOOT = "no boot"
     PANIC = "panicked"
@@ -41,28 +41,28 @@ class Ending:
 
     @property
     def stage(self) -> str:
-        """The word before it on the terminal."""
+        """The stage that precedes it on the terminal."""
         return _STAGE.get(self.how, "BROKEN")
 
     @property
     def code(self) -> int:
-        """Of the call, where no run says more."""
+        """The exit code of the call, if no run says more."""
         return EXIT_HANG if self.how is How.HANG else EXIT_BROKEN
 
     @property
     def may_go_on(self) -> bool:
-        """Whether another guest may do better."""
+        """Whether another guest may get further."""
         return self.how not in (How.NO_BOOT, How.INTERRUPTED)
 
 
 def ending(boot: Boot, console: Path) -> Ending | None:
-    """How a guest ended; None for one that came to its end."""
+    """How a guest ended; None for one that ended by itself."""
     if boot.last("over") is not None:
         return None
     panic = last_words.panic_reason(boot.lines)
     after = f"after {boot.seconds:.0f} s"
     if boot.interrupted:
-        how, text = How.INTERRUPTED, "interrupted: the virtual machine is ended"
+        how, text = How.INTERRUPTED, "interrupted: the virtual machine has been ended"
     elif boot.stalled:
         how, text = How.NO_BOOT, f"the guest did not come up ({boot.stalled})"
     elif boot.timed_out and not boot.events:
@@ -72,9 +72,9 @@ def ending(boot: Boot, console: Path) -> Ending | None:
     elif panic:
         how, text = How.PANIC, f"the guest panicked {after}: {panic}"
     elif boot.exit:
-        how, text = How.KILLED, f"QEMU ended {after}, by itself or by somebody's order"
+        how, text = How.KILLED, f"QEMU ended {after}, by itself or because something ended it"
     else:
-        how, text = How.RESET, f"the guest ended early {after}, and did not say why"
+        how, text = How.RESET, f"the guest ended early {after}, without saying why"
     lines = last_words.quoted(boot.lines)
     if how is How.NO_BOOT and any(os.strerror(errno.ENOSPC) in line for line in lines):
         text = f"the guest did not come up: the disk of {short(console.parent)} is full: name another folder with --out"

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The one error of this package: something on our side keeps a kernel from being judged."""
+"""The one error of this package: something on our side prevents the judging of a kernel."""
 
 
 class VmError(Exception):
-    """What went wrong, in one line, with the tool's own last words in ``detail`` where there are any."""
+    """What went wrong, in one line; ``detail`` has the last lines of the tool's output, if any."""
 
     def __init__(self, message: str, detail: str = "") -> None:
         super().__init__(message)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The guests of one kernel: the first one runs the commands, another one goes on where it has died."""
+"""The guests of one kernel: the first one runs the commands; if it dies, another one continues."""
 
 import functools
 import json
@@ -38,11 +38,11 @@ _WIDEST = 100
 
 
 class Interrupted(Exception):
-    """Somebody wants the call to end; all that was seen is kept."""
+    """The user wants the call to end; all results are kept."""
 
 
 class Guests:
-    """All boots of one kernel, whose results go into one folder."""
+    """All boots of one kernel; their results go into one folder."""
 
     def __init__(
         self,
@@ -57,7 +57,7 @@ class Guests:
     ) -> None:
         """``own``: the user's modules; ``reference``: the module of the reference driver, None for none.
 
-        ``call``: the words by which such a guest is had again.
+        ``call``: the command line for another such guest.
         """
         setup = [fill([each], folder, outcome.label)[0] for each in orders.setup]
         self._plan = Plan(kernel.vmlinux, folder, own, reference, setup, call)
@@ -70,7 +70,7 @@ class Guests:
         self._label = outcome.label
         #: The runs that were made, by kernel.
         self.columns: list[matrix.Column] = []
-        #: The number of the command that the present guest is in, None for none, and the second in which it began.
+        #: The number of the present guest's current command, None for none, and the second in which it began.
         self._index: int | None = None
         self._since = 0.0
         self._began = time.time()
@@ -79,7 +79,7 @@ class Guests:
         self._up = 0.0
 
     def run(self) -> None:
-        """Runs all commands. Raises Interrupted when somebody ended the call, OSError for a folder that is no use."""
+        """Runs all commands. Raises Interrupted if the user ended the call, OSError if the folder cannot be used."""
         self._folder.mkdir(parents=True, exist_ok=True)
         for old in (*self._folder.glob("console*.log"), *self._folder.glob("dmesg*.log")):
             old.unlink(missing_ok=True)
@@ -104,9 +104,9 @@ class Guests:
                 self._outcome.add(EXIT_BROKEN if runs else end.code)
                 break
             if not any(run.planned for run in runs):
-                self._outcome.add(end.code)  # no run will say what became of that command
+                self._outcome.add(end.code)  # no run will report how that command ended
             self._outcome.ending = f"{end.how.value}, went on"
-            say(self._label, "again", "another guest goes on with what is left")
+            say(self._label, "again", "another guest continues with what is left")
         self._conclude()
 
     # -- what is run --------------------------------------------------------------------------------------------------
@@ -121,7 +121,7 @@ class Guests:
         return [fill(command, self._folder, self._label) for command in commands]
 
     def _rest(self, commands: Sequence[list[str]], result: boot.Boot, runs: Sequence[left.Left]) -> list[list[str]]:
-        """What another guest is to run: the runs that were cut off, and the commands that were not reached."""
+        """What another guest is to run: the runs that were cut short, and the commands that were not reached."""
         if result.last("ready") is None:
             return []
         ended = result.under_way
@@ -135,7 +135,7 @@ class Guests:
     # -- one guest ----------------------------------------------------------------------------------------------------
 
     def _boot(self, commands: Sequence[list[str]], console: Path) -> boot.Boot:
-        # Beside the results, for no other folder is sure to be seen by host and guest alike.
+        # Next to the results: no other folder is sure to be visible to both host and guest.
         with tempfile.TemporaryDirectory(prefix=".vm-", dir=self._folder) as private:
             scratch = boot.Scratch(Path(private))
             dmesg = console.with_name(console.name.replace("console", "dmesg"))
@@ -147,7 +147,7 @@ class Guests:
         return result
 
     def _start(self, scratch: boot.Scratch, path: Path, report: Any) -> boot.Boot:
-        """Boots the kernel and follows it to its end, on KVM or by emulation."""
+        """Boots the kernel, on KVM or by emulation, and follows it to its end."""
         orders, label = self._orders, self._label
 
         def once(kvm: bool, life: Life) -> boot.Boot:
@@ -156,7 +156,7 @@ class Guests:
             line = boot.command_line(self._kernel.boot, machine, scratch, page, self._folder, orders.deadline)
             result = boot.run(line, console, orders.deadline, scratch, show, report, life, page)
             if console.complaint:
-                say(label, "note", f"the console is not all kept: {console.complaint}")
+                say(label, "note", f"the console is not kept in full: {console.complaint}")
             return result
 
         def attempt(kvm: bool, life: Life) -> boot.Boot:
@@ -164,21 +164,21 @@ class Guests:
             say(label, "boot", f"{kind}, {orders.cpus} CPUs, {orders.memory} of memory")
             result = once(kvm, life)
             if not (kvm or result.events) and panic_reason(result.lines):
-                # Emulated processors that patch their own code trip over each other, seldom, and before all else.
+                # Emulated processors that patch their own code rarely trip over each other, early in the boot.
                 first = path.rename(path.with_name(f"{path.stem}-first.log"))
-                say(label, "note", f"the emulation panicked before the guest was up; see {short(first)}; once more")
+                say(label, "note", f"the kernel panicked before the guest was up; see {short(first)}; trying again")
                 result = once(kvm, life)
             return result
 
         def fall_back(why: str) -> None:
             first = path.rename(path.with_name(f"{path.stem}-kvm.log"))
-            say(label, "note", f"software emulation, for KVM runs no kernel here: {why}; see {short(first)}")
+            say(label, "note", f"software emulation, because no kernel runs on KVM here: {why}; see {short(first)}")
 
         self._up, self._index = 0.0, None
         return self._accelerator.boot(attempt, fall_back)
 
     def _follow(self, commands: Sequence[list[str]], event: dict[str, Any], at: float) -> None:
-        """Tells the user, and the outcome, what the guest reported."""
+        """Shows the guest's reports to the user, and adds them to the outcome."""
         kind, label, outcome = event["event"], self._label, self._outcome
         if kind == "up":
             outcome.release = event["release"]
@@ -203,7 +203,7 @@ class Guests:
             say(label, "run", f"exit {event['exit']}, {at - self._since:.0f} s")
             self._index = None
 
-    # -- what came of it ----------------------------------------------------------------------------------------------
+    # -- results ------------------------------------------------------------------------------------------------------
 
     def _complete(self, run: left.Left, end: Ending, result: boot.Boot, console: Path) -> None:
         say(self._label, "left", f"{short(run.folder)}: {left.where(run, result.call)}")
@@ -212,12 +212,12 @@ class Guests:
             say(self._label, "BROKEN", f"the end of the run is not in its journal: {complaint}")
 
     def _journals(self, began: float) -> list[Path]:
-        """Those that were written since, the oldest first."""
+        """Those written since then, the oldest first."""
         found = [(path.stat().st_mtime, path) for path in self._folder.rglob(journals.NAME)]
         return [path for written, path in sorted(found) if written >= began - 1]
 
     def _conclude(self) -> None:
-        """Takes up what was judged, and shows what no guest could show."""
+        """Collects the judged runs, and shows the reports that no guest could show."""
         for path in self._journals(self._began):
             try:
                 summary = summarise(journals.read(path))
@@ -226,7 +226,7 @@ class Guests:
                 continue
             self.columns.append(matrix.column(self._label, summary))
             report = path.with_name(reports.NAME)
-            if not report.exists() or report.stat().st_mtime < path.stat().st_mtime:  # no guest got there
+            if not report.exists() or report.stat().st_mtime < path.stat().st_mtime:  # no guest got that far
                 self._outcome.add(summary.exit_code)
                 self._report(path, summary)
 
@@ -237,7 +237,7 @@ class Guests:
             say(self._label, "note", complaint)
 
     def _judge_log(self, event: dict[str, Any], *, counts: bool) -> None:
-        """Adds to the outcome what the kernel log of a guest shows since the last look, and no run has judged."""
+        """Adds to the outcome what a guest's kernel log shows since the last look and no run has judged."""
         outcome = self._outcome
         found = unjudged(event, self._journals(self._began))
         outcome.log = [*(outcome.log or []), *found]

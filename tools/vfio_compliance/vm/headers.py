@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What a tree or headers say of a kernel: the compiler that it wants, the options that it lacks."""
+"""What a tree or headers show of a kernel: the compiler that it needs, the options that it lacks."""
 
 import re
 from pathlib import Path
 
 from vfio_compliance.vm.errors import VmError
 
-#: What a kernel needs so that a guest comes up on it, and VFIO can be judged.
+#: The options that a kernel needs to boot in a guest, and for VFIO to be judged.
 _NEEDED = {
     "VFIO": "VFIO itself",
     "VFIO_IOMMU_TYPE1": "the container that the rules are for",
@@ -32,18 +32,18 @@ _NEEDED = {
     "UNIX": "udev",
     "EVENTFD": "interrupts",
 }
-#: Options that exist in some kernels only; elsewhere what they stand for is always there.
+#: Options that only some kernels have; in others, their function is always there.
 _NOT_ALWAYS = {"VFIO_GROUP": "drivers/vfio/Kconfig", "VFIO_CONTAINER": "drivers/vfio/Kconfig"}
 
 
 def compiler(headers: Path) -> str:
-    """The compiler that the kernel was built with, which modules are best built with, too. Empty: not known."""
+    """The compiler that the kernel was built with, and modules should be, too. Empty if unknown."""
     config = options(headers)
     return config.get("CC_VERSION_TEXT", "").strip('"')
 
 
 def options(tree: Path) -> dict[str, str]:
-    """The configuration of a tree or of headers, by name without CONFIG_. Raises VmError where there is none."""
+    """The configuration of a tree or of headers, by name without CONFIG_. Raises VmError if there is none."""
     for place in (tree / ".config", tree / "include" / "config" / "auto.conf"):
         try:
             text = place.read_text(errors="replace")
@@ -54,7 +54,7 @@ def options(tree: Path) -> dict[str, str]:
 
 
 def lacking(tree: Path) -> dict[str, str]:
-    """The options that a kernel needs here and that a tree has not set, each with what it is for. Raises VmError."""
+    """The options that are needed here and that a tree has not set, each with its purpose. Raises VmError."""
     config = options(tree)
     return {
         name: what
@@ -64,7 +64,7 @@ def lacking(tree: Path) -> dict[str, str]:
 
 
 def _known(tree: Path, name: str) -> bool:
-    """Whether the tree has such an option."""
+    """Whether the tree has this option."""
     try:
         return bool(re.search(rf"(?m)^config {name}$", (tree / _NOT_ALWAYS[name]).read_text()))
     except OSError:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What the host must bring: tools, and a /dev/kvm where guests are to run on KVM."""
+"""What the host must have: tools, and a /dev/kvm if guests are to run on KVM."""
 
 import os
 import platform
@@ -18,8 +18,8 @@ _PACKAGES = {
     "udevadm": "apt-get install udev",
     "strings": "apt-get install binutils",
     "timeout": "apt-get install coreutils",
-    "apt-get": "apt-get is Debian's: use a Debian host, or --kernel PATH",
-    "apt-cache": "apt-cache is Debian's: use a Debian host, or --kernel PATH",
+    "apt-get": "apt-get is part of Debian: use a Debian host, or --kernel PATH",
+    "apt-cache": "apt-cache is part of Debian: use a Debian host, or --kernel PATH",
     "dpkg": "apt-get install dpkg",
     "gcc": "apt-get install gcc",
     "make": "apt-get install make",
@@ -30,24 +30,24 @@ BUILD = ("gcc", "make")
 
 
 def search_path() -> str:
-    """PATH with this Python's own folder first, and with the system folders that Debian hides from users."""
+    """PATH with this Python's own folder first, and the system folders that Debian leaves out for users."""
     own = str(Path(sys.executable).parent)
     return os.pathsep.join([own, os.environ.get("PATH", os.defpath), "/usr/local/sbin", "/usr/sbin", "/sbin"])
 
 
 def which(tool: str) -> str | None:
-    """Where a tool lies on ``search_path``."""
+    """The path of a tool on ``search_path``."""
     return shutil.which(tool, path=search_path())
 
 
 def remedy(tool: str, *, debian: bool = True) -> str:
-    """What brings a tool: the command on Debian, a plain word elsewhere."""
+    """How to get a tool: the command on Debian, a plain sentence elsewhere."""
     known = _PACKAGES[tool]
     return known if debian or known.startswith("pip") else f"install the program {tool}"
 
 
 def missing(tools: Iterable[str], find: Callable[[str], str | None] = which) -> list[str]:
-    """One line for each tool that is not there, saying what to install."""
+    """A line for each missing tool, with what to install."""
     lines = [f"{tool} is missing: {remedy(tool)}" for tool in tools if find(tool) is None]
     if platform.machine() != "x86_64":
         lines.append(f"this machine is {platform.machine()}: the virtual machine is x86-64 only")
@@ -55,9 +55,9 @@ def missing(tools: Iterable[str], find: Callable[[str], str | None] = which) -> 
 
 
 def why_no_kvm(device: Path = Path("/dev/kvm")) -> str:
-    """Why KVM need not be tried, or nothing. That it works is shown only by a kernel that boots on it."""
+    """Why KVM need not be tried, or nothing. Only a kernel that boots on KVM shows that it is usable."""
     if not device.exists():
         return f"there is no {device}"
     if not os.access(device, os.R_OK | os.W_OK):
-        return f"{device} may not be opened by this user (group kvm)"
+        return f"this user may not open {device} (group kvm)"
     return ""

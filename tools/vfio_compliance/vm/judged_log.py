@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What a guest's kernel complained of that no run has judged: a run tells its own, or has a waiver for it."""
+"""Complaints of a guest's kernel that no run has judged: a run reports its own, or has a waiver for them."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -13,7 +13,7 @@ from vfio_compliance.vm.last_words import text_of
 
 
 def unjudged(event: dict[str, Any], journals: Iterable[Path]) -> list[str]:
-    """The complaints and taints that a guest reports and that stand in none of these journals."""
+    """The complaints and taints that a guest reports and that none of these journals has."""
     found = complaints(event["since"])
     taint = taint_letters(foreign_taint(event["before"], event["after"]))
     if not (found or taint):  # journals are long
@@ -26,7 +26,7 @@ def unjudged(event: dict[str, Any], journals: Iterable[Path]) -> list[str]:
 
 
 def _known(journals: Iterable[Path]) -> tuple[set[Warned | str], str]:
-    """What runs say that the kernel has complained of, and the letters of its new taints."""
+    """The kernel's complaints according to runs, and the letters of its new taints."""
     known: set[Warned | str] = set()
     letters = ""
     for path in journals:
@@ -47,5 +47,5 @@ def _lines(path: Path) -> Sequence[str]:
 
 
 def _identity(line: str) -> Warned | str:
-    """A warning is told once in a case, however often it came: it is known by its place."""
+    """A warning is reported once per case, however often it came: its place identifies it."""
     return warned(line) or line

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Gets a kernel ready to boot: Debian's, fetched and unpacked into the cache, or the user's own."""
+"""Prepares a kernel for booting: Debian's, fetched and unpacked into the cache, or the user's own."""
 
 import functools
 import re
@@ -23,8 +23,8 @@ _IMAGE_IN_TREE = "arch/x86/boot/bzImage"
 class Kernel:
     """A kernel that can be booted.
 
-    ``boot`` is what virtme-ng is given, ``headers`` the tree that modules are built against (None: none),
-    ``release`` as ``uname -r`` says it where known, ``note`` a remark for the user.
+    ``boot`` is passed to virtme-ng, ``headers`` is the tree that modules are built against (None: none),
+    ``release`` is that of ``uname -r``, if known, ``note`` a remark for the user.
     """
 
     label: str
@@ -35,7 +35,7 @@ class Kernel:
 
     @property
     def vmlinux(self) -> Path | None:
-        """The kernel with its debug information, where it was built here."""
+        """The kernel with its debug information, if it was built here."""
         path = self.headers / "vmlinux" if self.headers else None
         return path if path and path.is_file() else None
 
@@ -44,7 +44,7 @@ class Kernel:
 class Found:
     """The newest kernel of a series: its release, how to fetch it (None: it is cached), remarks for the user.
 
-    ``size`` is what fetching moves, in bytes.
+    ``size`` is the size of the download, in bytes.
     """
 
     release: str
@@ -54,10 +54,10 @@ class Found:
 
 
 def find(cache: Cache, series: str) -> Found:
-    """Asks the mirror for the newest release of a series; what is cached serves when it does not answer.
+    """Asks the mirror for the newest release of a series; if it does not answer, the cached one is used.
 
-    An index that cannot be had now, as while a mirror is being updated, does not keep others from being looked at.
-    Raises VmError when the series is neither to be had nor cached. Call it while the cache is locked.
+    An index that is not available, as while a mirror is being updated, does not stop the search in the others.
+    Raises VmError if the series is neither available nor cached. Call it while the cache is locked.
     """
     cached = [n for n in cache.names(_KIND) if newest([f"linux-image-{n}", f"linux-headers-{n}"], series)]
     fallback = max(cached, key=version_key, default=None)
@@ -84,13 +84,13 @@ def find(cache: Cache, series: str) -> Found:
         return Found(fallback, note=f"there may be a newer one: {error.message}")
     if fallback is None:
         raise VmError(f"no Debian release offers a kernel {series} with its headers")
-    return Found(fallback, note="the mirror offers this series no more")
+    return Found(fallback, note="the mirror no longer offers this series")
 
 
 def unpack(cache: Cache, label: str, release: str, debs: list[Path]) -> Kernel:
-    """Unpacks packages into the cache, unless they are there, and gives the kernel.
+    """Unpacks packages into the cache, unless they are there, and returns the kernel.
 
-    Raises VmError when a package is damaged or holds no kernel.
+    Raises VmError if a package is damaged or holds no kernel.
     """
 
     def make(root: Path) -> None:
@@ -108,7 +108,7 @@ def unpack(cache: Cache, label: str, release: str, debs: list[Path]) -> Kernel:
 
 
 def _relocate(root: Path, release: str) -> None:
-    """Makes the headers usable where they lie: their Makefile names a folder of an installed host."""
+    """Makes the headers usable in place: their Makefile names a folder of an installed system."""
     makefile = root / "usr" / "src" / f"linux-headers-{release}" / "Makefile"
     if not makefile.is_file():
         raise VmError(f"the packages of {release} hold no headers")
@@ -124,7 +124,7 @@ def _image(root: Path, release: str) -> Path:
 
 
 def own(path: Path, headers: Path | None) -> Kernel:
-    """The user's kernel: a build tree or an image. Raises VmError when it is neither."""
+    """The user's kernel: a build tree or an image. Raises VmError if it is neither."""
     path = path.absolute()
     if path.is_dir():
         if not (path / _IMAGE_IN_TREE).is_file():
@@ -148,24 +148,24 @@ def _tree_release(tree: Path) -> str:
 
 
 def _foreign(image: Path) -> str:
-    """What a file is that is no boot image for x86-64; empty for one that is."""
+    """What a file is instead of a boot image for x86-64; empty if it is one."""
     with open(image, "rb") as file:
         head = file.read(0x8000)
     if head[0x202:0x206] == b"HdrS":
-        # From protocol 2.12 on it says whether it can be entered in 64 bits.
+        # From protocol 2.12 on, it says whether it has a 64-bit entry point.
         new = int.from_bytes(head[0x206:0x208], "little") >= 0x20C
-        return "a kernel for 32 bits" if new and not head[0x236] & 1 else ""
+        return "a 32-bit kernel" if new and not head[0x236] & 1 else ""
     if head[0x38:0x3C] == b"ARM\x64":
         return "a kernel for arm64"
     if head[:4] == b"\x7fELF":
         return "an ELF file, as vmlinux is"
     if head[:2] == b"\x1f\x8b":
-        return "packed by gzip, as kernels for other machines are"
-    return "no kernel"
+        return "compressed by gzip, as kernels for other machines are"
+    return "not a kernel"
 
 
 def image_release(image: Path) -> str:
-    """The release inside an x86 boot image, or nothing. Its header (boot protocol 2.0) says where it lies."""
+    """The release inside an x86 boot image, or nothing. Its header (boot protocol 2.0) says where it is."""
     with open(image, "rb") as file:
         head = file.read(0x8000)
     if head[0x202:0x206] != b"HdrS":

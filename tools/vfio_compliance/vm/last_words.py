@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What a kernel said before it ended: pure functions over its console."""
+"""A kernel's last messages: pure functions over its console."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -7,28 +7,28 @@ from collections.abc import Callable, Sequence
 from vfio_compliance.common.words import counted
 from vfio_compliance.results.kernel_log import Places, complaints
 
-#: What the kernel puts before each line.
+#: The kernel's prefix of each line.
 _PREFIX = re.compile(r"^\[ *\d+\.\d+\](?:\[ *[TC]\d+\])? ?")
 _TIME = r"(?:\[ *\d+\.\d+\](?:\[ *[TC]\d+\])? *)?"
 _PANIC = re.compile(_TIME + r"Kernel panic - not syncing: (.*)")
-#: What ends the kernel's own words on a fault.
+#: The end of the kernel's report on a fault.
 _OVER = re.compile(r"---\[ end ")
-#: Lines that are quoted; a trace is longer only where it repeats itself.
+#: The most lines that are quoted; a trace is longer only if it repeats itself.
 _MOST = 80
 _LAST = 8
-#: Lines before a panic in which the fault is looked for that led to it.
+#: The lines before a panic in which its cause is looked for.
 _NEAR = 100
 
 
 def panic_reason(console: Sequence[str]) -> str:
-    """Why the kernel panicked; empty when it did not."""
+    """Why the kernel panicked; empty if it did not."""
     return next((match[1].strip() for line in console if (match := _PANIC.match(line))), "")
 
 
 def quoted(console: Sequence[str]) -> list[str]:
-    """The kernel's words on the fault that ended it: the trace that led to the panic, and the panic.
+    """The kernel's report on the fault that ended it: the trace that led to the panic, and the panic.
 
-    Where there was no panic: the last trace there is. Else the very last lines.
+    Without a panic: the last trace. Without a trace: the last lines.
     """
     lines = [line for line in console if line.strip()]
     panic = next((place for place, line in enumerate(lines) if _PANIC.match(line)), None)
@@ -43,14 +43,14 @@ def text_of(line: str) -> str:
 
 
 def told(lines: Sequence[str], decoded: Callable[[str], str]) -> list[str]:
-    """What a journal says of such words: the complaints, and where the kernel was, ``decoded`` to file and line."""
+    """A journal's form of such a report: the complaints, and where the kernel was, ``decoded`` to file and line."""
     places = Places()
     texts = (text_of(line) for line in lines if "end Kernel panic" not in line)
     return [decoded(kept) for kept in map(places.kept, texts) if kept]
 
 
 def _fault(lines: Sequence[str]) -> list[str]:
-    """From the line that begins the last fault on, which other complaints may follow."""
+    """From the first line of the last fault on; other complaints may follow it."""
     begins = [place for place, line in enumerate(lines) if complaints([line])]
     ends = [place for place, line in enumerate(lines) if _OVER.search(line)]
     if not begins:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What the runs of a guest left that has died: their journals get the end that the guest could not write."""
+"""The runs of a guest that died: their journals get the end that the guest could not write."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -13,28 +13,28 @@ from vfio_compliance.results.kernel_log import INDENT
 from vfio_compliance.vm import last_words
 from vfio_compliance.vm.ending import Ending, How
 
-#: Seconds beyond a test's own within which a run that goes on writes its next record.
+#: Seconds in addition to a test's own within which a live run writes its next record.
 _GRACE = 30.0
 
-_REMEDY = "see what the guest's kernel says in {console}"
+_REMEDY = "see the guest kernel's messages in {console}"
 
 
 @dataclass(frozen=True)
 class Left:
-    """A run that a guest did not bring to its end."""
+    """A run that a guest did not finish."""
 
     folder: Path
-    #: The case under way; None: none was.
+    #: The case under way; None for none.
     case: str | None
-    #: Whether the run has a plan, so that another guest can go on with it.
+    #: Whether the run has a plan, so that another guest can continue it.
     planned: bool
-    #: Seconds that a test of it may take, and since its last record.
+    #: Seconds that one of its tests may take, and seconds since its last record.
     limit: float
     silent: float
 
 
 def left(journals: Sequence[Path]) -> Iterator[Left]:
-    """Those that have not come to their end. One that cannot be read is left out: who reports on it says so."""
+    """The unfinished ones. One that cannot be read is left out: the code that reports on it says so."""
     for path in journals:
         try:
             found = _unfinished(path)
@@ -69,7 +69,7 @@ def _unfinished(path: Path) -> Left | None:
 
 
 def where(run: Left, call: LastCall | None) -> str:
-    """In what a run was: its case, and ``call``, the last one that the guest noted."""
+    """Where a run was: its case, and ``call``, the last one that the guest noted."""
     case = f"in {run.case}" if run.case else "outside of any case"
     return f"{case}, last call {call}" if call else case
 
@@ -77,25 +77,25 @@ def where(run: Left, call: LastCall | None) -> str:
 def events(
     run: Left, end: Ending, call: LastCall | None, console: Path, decoded: Callable[[str], str] = str
 ) -> list[Event]:
-    """The events that tell how a run ended; ``decoded`` adds file and line to a place in a module."""
+    """The events that record how a run ended; ``decoded`` adds file and line to a place in a module."""
     text, remedy = f"{end.text}, {where(run, call)}", _REMEDY.format(console=console)
     lines = last_words.told(end.lines, decoded)
     if end.how is How.PANIC:
         return [Kernel(tuple(lines), run.case, call), Broken(text, remedy, run.case)]
     if end.how is How.HANG:
         if run.silent < run.limit + _GRACE:
-            text = f"the deadline of the guest came while the run went on, {where(run, call)}"
+            text = f"the guest's deadline came while the run was still going, {where(run, call)}"
             return [Broken(text, "give the guest more time: --deadline", None)]
         at = "; ".join(line.strip() for line in lines if line.startswith(INDENT))
         text += f"; its kernel was {at}" if at else ""
         return [Hang(text, remedy, run.case, call, {"stack": "\n".join(end.lines)})]
     if end.how is How.RESET:
         return [Broken(text, remedy, run.case)]
-    return [Broken(text, "go on with it: vfio-compliance run --resume, in a guest", None)]
+    return [Broken(text, "continue it: vfio-compliance run --resume, in a guest", None)]
 
 
 def write(run: Left, end: Sequence[Event]) -> str:
-    """Puts the end of a run into its journal; gives the reason where that cannot be, or nothing."""
+    """Writes the end of a run to its journal; returns the reason if that fails, or nothing."""
     try:
         with journal.Journal(run.folder / journal.NAME) as opened:
             for event in end:

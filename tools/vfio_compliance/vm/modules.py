@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The user's modules, looked at before anything is booted: whether each one is a module, and for this kernel."""
+"""Checks, before anything is booted, that the user's modules are modules for this kernel."""
 
 import subprocess
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from vfio_compliance.vm.orders import Given
 
 
 def own(given: Sequence[Given], kernel: Kernel) -> list[dict[str, Any]]:
-    """For the guest: file, name, parameters, and what it depends on, of each. Raises VmError for one that cannot load.
+    """For the guest: each one's file, name, parameters and dependencies. Raises VmError for one that cannot be loaded.
 
     A module that replaces one of the kernel's has its name.
     """
@@ -25,14 +25,14 @@ def own(given: Sequence[Given], kernel: Kernel) -> list[dict[str, Any]]:
         name = kernel_name(about["name"]) or name_of(path.name)
         magic = about["vermagic"]
         if not magic:
-            raise VmError(f"{path} is no kernel module: it does not say which kernel it was built for")
+            raise VmError(f"{path} is not a kernel module: it does not say which kernel it was built for")
         release = magic.split()[0]
         if kernel.release and release != kernel.release:
             raise VmError(f"{path} was built for {release}, and this kernel is {kernel.release}: {_remedy(kernel)}")
         known = {line.partition(":")[0] for line in about["parm"].splitlines()}
         for parameter in each.parameters:
             word = kernel_name(parameter.partition("=")[0])
-            # One with a dot is no parameter of the module's own, such as dyndbg.
+            # dyndbg belongs to the kernel, and modules do not list it.
             if word not in {kernel_name(one) for one in known} and word != "dyndbg":
                 names = ", ".join(sorted(known)) or "none"
                 raise VmError(f"{path} has no parameter {word}; it has: {names}")
@@ -58,7 +58,7 @@ def _asked(path: Path, field: str) -> str:
         check=False,
     )
     if done.returncode:
-        raise VmError(f"{path} is no kernel module", done.stderr.strip())
+        raise VmError(f"{path} is not a kernel module", done.stderr.strip())
     return done.stdout.strip()
 
 

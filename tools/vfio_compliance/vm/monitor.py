@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""QEMU's monitor (QMP): makes a guest that does not answer say where it is."""
+"""QEMU's monitor (QMP): makes a guest that does not answer report where it is."""
 
 import json
 import socket
@@ -15,9 +15,9 @@ def arguments(path: Path) -> list[str]:
 
 
 def interrupt(path: Path) -> bool:
-    """Sends each processor of the guest an interrupt that nothing holds back; its kernel prints where it was.
+    """Sends each processor of the guest a non-maskable interrupt, at which its kernel prints where it was.
 
-    Whether QEMU took the order.
+    Returns whether QEMU accepted the command.
     """
     deadline = time.monotonic() + _SECONDS
     try:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What one call is to do: on which kernels, how, and what in them."""
+"""What one call is to do: on which kernels, how, and which commands."""
 
 import itertools
 import shlex
@@ -7,18 +7,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-#: The first word of a command that is known to upset the kernel.
+#: The first word of a command that is known to make the kernel complain.
 IGNORE_LOG = "--ignore-log"
 
-#: What every guest judges without other orders, and what one with the reference module loaded judges too.
+#: What every guest judges by default, and what one with the reference module loaded judges in addition.
 TARGETS, MODULE_TARGETS = ("qemu-edu",), ("refdriver-kernel",)
-#: A kernel that is known to complain there cannot be excused by a waiver.
+#: No waiver can excuse a kernel that is known to complain there.
 _OPTIONS = {"qemu-edu": ["--plan", "qemu-edu"]}
 
 
 @dataclass(frozen=True)
 class Given:
-    """A module of the user's: its file, and its parameters, each ``name=value``."""
+    """A module of the user: its file, and its parameters, each ``name=value``."""
 
     path: Path
     parameters: tuple[str, ...] = ()
@@ -40,16 +40,16 @@ class Orders:
     deadline: float
     #: auto, kvm or tcg.
     accel: str
-    #: Of the guest, as QEMU writes it.
+    #: The guest's memory, as QEMU writes it.
     memory: str
     cpus: int
-    #: Whether the reference driver is built and loaded, and whether a kernel log that is not clean counts.
+    #: Whether the reference driver is built and loaded, and whether complaints in the kernel log count.
     module: bool
     log_counts: bool
-    #: For the guest; none: those that the kernel asks for. The log does not count during one that begins with
+    #: Commands for the guest; none: the kernel's default ones. The log does not count during one that begins with
     #: ``IGNORE_LOG``.
     commands: Sequence[list[str]] = ()
-    #: The user's modules, what makes their devices ready, the profiles of these, and what of the rules is judged.
+    #: The user's modules, commands that prepare their devices, the profiles of these, and the selection of rules.
     modules: Sequence[Given] = ()
     setup: Sequence[str] = ()
     profiles: Sequence[Path] = ()
@@ -57,15 +57,15 @@ class Orders:
     #: For the kernel's command line, and for QEMU's.
     append: Sequence[str] = ()
     qemu: Sequence[str] = ()
-    #: How many times a kernel is booted again after its guest has died, to go on.
+    #: How many times a kernel is booted again to continue after its guest has died.
     again: int = 1
-    #: Whether anything is booted once all is there.
+    #: Whether anything is booted once all is ready.
     boot: bool = True
     #: Whether the exit code is one for ``git bisect run``.
     bisect: bool = False
 
     def call_for(self, series: str, tree: Path | None) -> list[str]:
-        """The call that makes such a guest of one kernel, without what it runs: for who wants to see a failure again.
+        """The command line for such a guest of one kernel, without its commands: to see a failure again.
 
         ``tree`` is the user's own kernel, None for Debian's of the ``series``.
         """
@@ -79,17 +79,17 @@ class Orders:
             ("--append", self.append),
         ):
             words += [word for value in values for word in (option, value)]
-        # With =, for it begins with a dash.
+        # With =, since it begins with a dash.
         return [*words, *([f"--qemu-arg={shlex.join(self.qemu)}"] if self.qemu else [])]
 
     def targets(self, *, module: bool) -> list[str]:
-        """The profiles that a guest is judged by without commands; ``module``: the reference driver is loaded."""
+        """The profiles that a guest judges without commands; ``module``: the reference driver is loaded."""
         if self.profiles:
             return [str(path) for path in self.profiles]
         return [*TARGETS, *(MODULE_TARGETS if module else ())]
 
     def default_commands(self, *, module: bool) -> list[list[str]]:
-        """What a guest runs without other orders."""
+        """What a guest runs by default."""
         only = [word for what in self.only for word in ("--only", what)]
         return [
             ["vfio-compliance", "run", path, *_OPTIONS.get(name(path), ()), *only, "--out", f"{{out}}/{name(path)}"]
@@ -98,7 +98,7 @@ class Orders:
 
 
 def name(profile: str) -> str:
-    """What the folder of a profile's run is called."""
+    """The name of the folder for a profile's run."""
     return Path(profile).stem
 
 
@@ -108,12 +108,12 @@ def fill(command: Sequence[str], out: Path, label: str) -> list[str]:
 
 
 def words(command: Sequence[str]) -> list[str]:
-    """A guest command without the word that says something about it."""
+    """A guest command without its marker."""
     return list(command[1:] if command[:1] == [IGNORE_LOG] else command)
 
 
 def resuming(command: Sequence[str], folder: Path) -> list[str]:
-    """What goes on with the run in a folder that a command has begun, and writes the reports that this was to write."""
+    """The command that continues the run in a folder, and writes the reports that the first command was to write."""
     given = words(command)
     reports = [word for word in given if word.startswith("--report=")]
     reports += [f"--report={value}" for option, value in itertools.pairwise(given) if option == "--report"]

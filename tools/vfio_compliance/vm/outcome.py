@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What came of one kernel, what came of all, and the table that says so."""
+"""The outcome for one kernel and for all, and the table that shows it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -13,9 +13,9 @@ STAGES = ("fetch", "unpack", "build", "boot", "run")
 
 @dataclass
 class Outcome:
-    """One kernel's way: seconds per stage, each command's exit code, and what its log showed.
+    """One kernel: seconds per stage, each command's exit code, and what its log showed.
 
-    ``ending`` is empty for a guest that ended by itself, else what became of it; ``log`` is None when the
+    ``ending`` is empty for a guest that ended by itself, else says how it ended; ``log`` is None if the
     log could not be read.
     """
 

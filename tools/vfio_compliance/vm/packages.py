@@ -19,7 +19,7 @@ class Package:
 
 
 def parse(text: str) -> dict[str, Package]:
-    """The packages of an index by name; of several versions of one name the newest counts."""
+    """The packages of an index by name, with the newest version of each."""
     found: dict[str, Package] = {}
     for stanza in re.split(r"\n\s*\n", text):
         fields = dict(re.findall(r"^([A-Za-z-]+): *(.*)$", stanza, re.MULTILINE))
@@ -45,9 +45,9 @@ def _first_choices(depends: str) -> Iterator[str]:
 
 
 def release_of(image: str, series: str) -> str | None:
-    """The release that an image package boots when it belongs to a series, else None.
+    """The release that an image package boots if it belongs to a series, else None.
 
-    ``6.1`` owns ``linux-image-6.1.0-56-amd64`` but not ``linux-image-6.12.95+deb12-amd64``; a series may
+    ``6.1`` includes ``linux-image-6.1.0-56-amd64`` but not ``linux-image-6.12.95+deb12-amd64``; a series may
     also be a full version. Real-time, cloud and unsigned images are left out.
     """
     match = re.fullmatch(rf"linux-image-({re.escape(series)}(?![0-9])[0-9.+a-z-]*-amd64)", image)
@@ -76,7 +76,7 @@ def closure(index: dict[str, Package], release: str) -> list[Package]:
 
 
 def version_key(version: str) -> tuple[tuple[int, int | str], ...]:
-    """A sort key after Debian's order: numbers by value, ``~`` before the end, letters before signs."""
+    """A sort key for Debian's order: numbers by value, ``~`` before the end, letters before signs."""
     parts: list[tuple[int, int | str]] = []
     for number, sign in re.findall(r"(\d+)|(\D)", version):
         if number:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What a guest is told to do."""
+"""The plan that a guest carries out."""
 
 import json
 import os
@@ -21,18 +21,18 @@ _MODULES = ("vfio", "vfio_iommu_type1", "vfio_pci")
 
 @dataclass(frozen=True)
 class Plan:
-    """What all guests of a kernel are told alike."""
+    """The part of the plan that all guests of a kernel share."""
 
-    #: The kernel with its debug information; None where it was not built here.
+    #: The kernel with its debug information; None if it was not built here.
     vmlinux: Path | None
     #: The folder that a guest shares with the host.
     folder: Path
     #: The user's modules, and the reference driver, None for none.
     own: Sequence[Mapping[str, Any]]
     reference: Given | None
-    #: Lines for the shell that make devices ready.
+    #: Shell commands that prepare devices.
     setup: Sequence[str]
-    #: The words by which such a guest is had again.
+    #: The command line for another such guest.
     call: Sequence[str]
 
     def of(self, commands: Sequence[Sequence[str]], dmesg: Path) -> dict[str, Any]:
@@ -52,16 +52,16 @@ class Plan:
         }
 
     def files(self) -> dict[str, Path]:
-        """The file of each module that is not the kernel's own, by name."""
+        """The file of each module that does not come with the kernel, by name."""
         files = {own["name"]: Path(own["path"]) for own in self.own}
         return files | ({self.reference.path.stem: self.reference.path} if self.reference else {})
 
     def debug_files(self) -> dict[str, Path]:
-        """The same, and that of the kernel."""
+        """The same, and the kernel's file."""
         return self.files() | ({KERNEL: self.vmlinux} if self.vmlinux else {})
 
     def _environment(self) -> dict[str, str]:
-        # What somebody has installed for himself alone: in a guest, root has another home.
+        # Packages installed for one user: in a guest, root has a different home.
         own = site.getuserbase()
         path = os.pathsep.join([str(Path(sys.executable).parent), f"{own}/bin", "/usr/local/sbin", "/usr/local/bin"])
         path += ":/usr/sbin:/usr/bin:/sbin:/bin"

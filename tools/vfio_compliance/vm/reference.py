@@ -15,15 +15,15 @@ NAME = "vfio_refdriver"
 _SOURCES = ("*.c", "*.h", "Kbuild", "Makefile")
 
 
-#: Names in the kernel's <linux/vfio.h> that the module rests on, and such as tell of a core that it does not know.
+#: Names in the kernel's <linux/vfio.h> that the module needs, and names of a core that it does not support.
 _NEEDED = ("vfio_alloc_device", "vfio_register_emulated_iommu_dev")
 _FOREIGN = ("get_region_info_caps",)
 
 
 def unfit(kernel: Kernel) -> str:
-    """Why the module cannot be built for this kernel, or nothing when nothing speaks against trying.
+    """Why the module cannot be built for this kernel, or nothing if it is worth trying.
 
-    The kernel's own header is asked, not its version. Where it is not found the compiler has the last word.
+    The kernel's own header decides, not its version. If it is not found, the compiler decides.
     """
     text = _vfio_header(kernel.headers) if kernel.headers else ""
     if not text:
@@ -31,26 +31,26 @@ def unfit(kernel: Kernel) -> str:
     if missing := [name for name in _NEEDED if not re.search(rf"\b{name}\b", text)]:
         return f"this kernel's VFIO core has no {missing[0]} yet"
     if foreign := [name for name in _FOREIGN if re.search(rf"\b{name}\b", text)]:
-        return f"this kernel's VFIO core has {foreign[0]}, which the module does not know"
+        return f"this kernel's VFIO core has {foreign[0]}, which the module does not support"
     return ""
 
 
 def _vfio_header(headers: Path) -> str:
-    """The kernel's <linux/vfio.h>: in the tree itself, or in the half of Debian's headers that all builds share."""
+    """The kernel's <linux/vfio.h>: in the tree itself, or in the part of Debian's headers that all builds share."""
     name = "include/linux/vfio.h"
     shared = headers.parent / (re.sub(r"-[a-z0-9]+$", "", headers.name) + "-common")
     return next((place.read_text() for tree in (headers, shared) if (place := tree / name).is_file()), "")
 
 
 def key(sources: Path, kernel: Kernel) -> str:
-    """What a build depends on, as a short name: the sources' text, the kernel, the compiler."""
+    """What a build depends on, as a short name: the sources, the kernel, the compiler."""
     digest = hashlib.sha256()
     for file in _files(sources):
         digest.update(f"{file.relative_to(sources)}\0".encode() + file.read_bytes() + b"\0")
     compiler = subprocess.run(["gcc", "-dumpfullversion"], capture_output=True, check=False).stdout
     digest.update(f"{kernel.release}\0".encode() + compiler)
     if kernel.headers:
-        # Two builds of a user's tree may share one release: the symbol table tells them apart.
+        # Two builds of a user's tree may have the same release: the symbol table distinguishes them.
         symbols = kernel.headers / "Module.symvers"
         digest.update(str(kernel.headers).encode() + (symbols.read_bytes() if symbols.is_file() else b""))
     return f"{kernel.release}-{digest.hexdigest()[:16]}"
@@ -68,7 +68,7 @@ def built(cache: Cache, sources: Path, kernel: Kernel) -> bool:
 def build(cache: Cache, sources: Path, kernel: Kernel) -> Path:
     """The module file for a kernel, built unless the cache has it.
 
-    Raises VmError with the compiler's complaints when it does not build. Call it while the cache is locked.
+    Raises VmError with the compiler's complaints if it does not build. Call it while the cache is locked.
     """
     if not (sources / "Kbuild").is_file() and not (sources / "Makefile").is_file():
         raise VmError(f"{sources} holds no module to build (no Kbuild, no Makefile)")
@@ -79,7 +79,7 @@ def build(cache: Cache, sources: Path, kernel: Kernel) -> Path:
             copy = work / file.relative_to(sources)
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(file, copy)
-        # Type information for modules would need pahole, and nothing here reads it. Files are named by where they stay.
+        # Type information for modules would need pahole, and nothing here reads it. Paths are those of the final place.
         command = [
             "make",
             "-C",
@@ -101,7 +101,7 @@ def build(cache: Cache, sources: Path, kernel: Kernel) -> Path:
         if done.returncode:
             raise VmError(f"{NAME} does not build against {kernel.release}", _complaints(done.stdout))
         if not (work / f"{NAME}.ko").is_file():
-            raise VmError(f"the build against {kernel.release} made no {NAME}.ko")
+            raise VmError(f"the build against {kernel.release} produced no {NAME}.ko")
         (work / f"{NAME}.ko").rename(folder / f"{NAME}.ko")
         shutil.rmtree(work)
 

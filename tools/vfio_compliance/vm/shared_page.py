@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Memory that a guest and the host share: the guest notes in it which call it makes, and the host can read that.
 
-QEMU shows it to the guest as a PCI device. What stands in it outlives the guest, however that ends.
+QEMU shows it to the guest as a PCI device. Its content outlives the guest, however that ends.
 """
 
 import os
@@ -15,12 +15,12 @@ _SIZE = 1 << 20
 
 
 class SharedPage:
-    """A file of the host's that is memory of the guest's."""
+    """A file on the host that is memory of the guest."""
 
     def __init__(self, path: Path) -> None:
         """Raises OSError."""
         self.path = path
-        #: What the guest's monotonic clock is ahead of the host's, in seconds; None as long as that is not known.
+        #: The guest's monotonic clock minus the host's, in seconds; None while unknown.
         self.ahead: float | None = None
         with path.open("wb") as file:
             file.truncate(_SIZE)
@@ -31,7 +31,7 @@ class SharedPage:
         return ["-object", backend, "-device", "ivshmem-plain,memdev=calls"]
 
     def last(self) -> LastCall | None:
-        """The last call that the guest noted; None: none. How long ago is told once its clock is known."""
+        """The last call that the guest noted, or None; with how long ago it was, once its clock is known."""
         descriptor = os.open(self.path, os.O_RDWR | os.O_CLOEXEC)
         try:
             call = inflight.last(descriptor, ahead=self.ahead or 0.0)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""How a call shows on the terminal what it does."""
+"""A call's output on the terminal."""
 
 import os
 import sys
@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def say(label: str, stage: str, text: str, detail: str = "") -> None:
-    """A line about a kernel, and what somebody else said about it, indented."""
+    """A line about a kernel, and another program's output about it, indented."""
     print(f"{label:6} {stage:7} {text}", flush=True)
     for line in detail.splitlines():
         print(f"    {line}", flush=True)

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Traces made from what other tools recorded of a client: strace, and QEMU's own trace events."""
+"""Traces made from other tools' recordings of a client: strace, and QEMU's own trace events."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""From the files of other tools to traces."""
+"""Makes traces from the files of other tools."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _MOST_FILES: Final = 512
 
 @dataclass
 class Imported:
-    """What came of an import."""
+    """The result of an import."""
 
     trace: Path
     #: Records of each kind.
@@ -35,10 +35,10 @@ class Imported:
 
 
 def import_strace(path: Path, trace: Path, region: int | None = None, region_at: int | None = None) -> Imported:
-    """The trace of what the processes of a file of strace did to VFIO devices; or of ``path.PID``, as ``-ff`` makes.
+    """The trace of what the processes in a file of strace (or files ``path.PID``, by ``-ff``) did to VFIO devices.
 
-    ``region`` is the index of the migration region, ``region_at`` its offset in the device's file where that is not
-    its index << 40. Raises TraceError: with file and line where the file is none of strace's.
+    ``region`` is the index of the migration region, ``region_at`` its offset in the device's file if that is not
+    its index << 40. Raises TraceError, with file and line if strace did not write the file.
     """
     files = _files(path)
     for each in files:
@@ -50,9 +50,7 @@ def import_strace(path: Path, trace: Path, region: int | None = None, region_at:
         importer.take(_in_order([parser.read(lines(each)) for parser, each in zip(parsers, files, strict=True)], path))
         known, strange = sum(each.known for each in parsers), sum(each.strange for each in parsers)
         if not known or (strange > known and not recorder.counts):
-            raise TraceError(
-                f"{path}:1: not written by strace: {counted(known, 'line')} in all that tell of a system call"
-            )
+            raise TraceError(f"{path}:1: not written by strace: only {counted(known, 'line')} with a system call")
         recorder.finish()
     except BaseException:
         recorder.abandon()
@@ -61,7 +59,7 @@ def import_strace(path: Path, trace: Path, region: int | None = None, region_at:
 
 
 def import_qemu(path: Path, trace: Path, region: int | None = None) -> Imported:
-    """The trace of what QEMU's own events tell. Raises TraceError: with file and line where the file is no such log."""
+    """The trace made from QEMU's own events. Raises TraceError, with file and line if the file is not such a log."""
     refuse_binary(path)
     recorder = _recorder(path, trace, "QEMU", region)
     try:
@@ -71,7 +69,7 @@ def import_qemu(path: Path, trace: Path, region: int | None = None) -> Imported:
         except qemu.OtherInterface as error:
             raise TraceError(f"{path}:{error}") from None
         if not importer.known:
-            raise TraceError(f"{path}:1: no trace event of VFIO in it; start QEMU with -trace 'vfio_*' -D FILE")
+            raise TraceError(f"{path}:1: there is no trace event of VFIO; start QEMU with -trace 'vfio_*' -D FILE")
         recorder.finish()
     except BaseException:
         recorder.abandon()
@@ -99,7 +97,7 @@ def _files(path: Path) -> list[Path]:
     except OSError as error:
         raise TraceError(f"{path.parent}: {error.strerror}") from None
     if not found:
-        raise TraceError(f"{path}: No such file, nor one with the number of a thread behind its name")
+        raise TraceError(f"{path}: no such file, nor one with a thread's number after its name")
     if len(found) > _MOST_FILES:
         raise TraceError(
             f"{path}: {counted(len(found), 'file')} of threads, at most {_MOST_FILES} are read; record with -f"
@@ -113,7 +111,7 @@ def _thread(path: Path) -> int:
 
 
 def _in_order(streams: list[Iterator[Syscall | Transfer]], path: Path) -> Iterator[Syscall | Transfer]:
-    """The calls of all threads, by when they ended."""
+    """The calls of all threads, in the order in which they ended."""
     if len(streams) == 1:
         yield from streams[0]
         return

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final
 
-#: Threads, and descriptors of a process, that are told apart. A machine has fewer.
+#: The most threads, and descriptors of a process, that are distinguished. A machine has fewer.
 _MOST_THREADS: Final = 1 << 16
 _MOST_DESCRIPTORS: Final = 1 << 12
 
@@ -23,7 +23,7 @@ class Kind(Enum):
 
 @dataclass(eq=False)
 class File:
-    """An open file, which any number of descriptors stand for."""
+    """An open file, to which any number of descriptors refer."""
 
     kind: Kind
     #: Which device or container it is.
@@ -36,23 +36,23 @@ class File:
 
 @dataclass(eq=False)
 class Table:
-    """The descriptors of a process; each with its file, and whether exec closes it."""
+    """The descriptors of a process, each with its file, and whether exec closes it."""
 
     slots: dict[int, tuple[File, bool]] = field(default_factory=dict)
     threads: int = 0
 
 
 class Descriptors:
-    """The tables of all threads. A thread whose beginning was not seen is taken for one of the first one's process."""
+    """The tables of all threads. A thread whose beginning was not seen counts as part of the first one's process."""
 
     def __init__(self) -> None:
         self._tables: dict[int, Table] = {}
         self._main = Table()
         #: Threads in the middle of a clone, and whether the new one shares their table.
         self._cloning: dict[int, bool] = {}
-        #: How many threads were taken for the first one's, for want of a beginning.
+        #: How many threads were counted as part of the first one's process, because their beginning was not seen.
         self.assumed = 0
-        #: All numbers that stood for a file of VFIO at some time.
+        #: All numbers that have referred to a file of VFIO.
         self.numbers: set[int] = set()
 
     def table(self, pid: int) -> Table:
@@ -67,12 +67,12 @@ class Descriptors:
         return self._enter(pid, self._main)
 
     def file(self, pid: int, number: int) -> File | None:
-        """What a descriptor is; None for what is not VFIO's."""
+        """A descriptor's file; None if it is not one of VFIO."""
         slot = self.table(pid).slots.get(number)
         return slot[0] if slot else None
 
     def put(self, pid: int, number: int, file: File, closes: bool) -> File | None:
-        """A descriptor is this file from now on; gives what it was before, where that was the last one of its file."""
+        """From now on, a descriptor is this file; returns its earlier file, if it was the last descriptor of that."""
         before = self.close(pid, number)
         slots = self.table(pid).slots
         if number >= 0 and len(slots) < _MOST_DESCRIPTORS:
@@ -89,18 +89,18 @@ class Descriptors:
             slots[number] = slots[number][0], closes
 
     def close(self, pid: int, number: int) -> File | None:
-        """Close a descriptor; gives the file when it was the last one."""
+        """Close a descriptor; returns the file if it was the last one."""
         slot = self.table(pid).slots.pop(number, None)
         return self._gone(slot[0]) if slot else None
 
     def close_range(self, pid: int, first: int, last: int) -> Iterator[File]:
-        """Close many; gives each file whose last one was among them."""
+        """Close many; returns each file whose last descriptor was among them."""
         for number in [each for each in self.table(pid).slots if first <= each <= last]:
             if (gone := self.close(pid, number)) is not None:
                 yield gone
 
     def clone_begins(self, pid: int, shares: bool) -> None:
-        """A thread makes another, which may be seen before the call ends."""
+        """A thread creates another, which may be seen before the call ends."""
         self.table(pid)
         if len(self._cloning) < _MOST_THREADS:
             self._cloning[pid] = shares
@@ -112,14 +112,14 @@ class Descriptors:
             self._born(pid, child, shares)
 
     def unshare(self, pid: int) -> None:
-        """A thread has a table of its own from now on."""
+        """From now on, a thread has its own table."""
         table = self.table(pid)
         if table.threads > 1:
             self._leave(pid)
             self._enter(pid, self._copy(table))
 
     def execute(self, pid: int) -> Iterator[File]:
-        """The program is replaced: gives each file whose last descriptor was closed by that."""
+        """The program is replaced: returns each file whose last descriptor that closed."""
         self.unshare(pid)
         for number in [each for each, (_, closes) in self.table(pid).slots.items() if closes]:
             if (gone := self.close(pid, number)) is not None:
@@ -134,7 +134,7 @@ class Descriptors:
             self._leave(pid)
 
     def end(self, pid: int) -> Iterator[File]:
-        """A thread ended: gives each file whose last descriptor went with it."""
+        """A thread ended: returns each file whose last descriptor it had."""
         table = self._tables.get(pid)
         self._cloning.pop(pid, None)
         if table is None:

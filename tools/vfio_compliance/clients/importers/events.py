@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The syntax of QEMU's log of trace events, as its log back end writes them: from lines to events."""
+"""The syntax of QEMU's trace events, as its log back end writes them: from lines to events."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ class Event(NamedTuple):
     """One event."""
 
     line: int
-    #: Seconds; None where QEMU did not write them.
+    #: Seconds; None if QEMU did not write them.
     time: float | None
     name: str
-    #: What stands behind the name.
+    #: What follows the name.
     text: str
-    #: The line is not whole.
+    #: The line is incomplete.
     cut: bool
 
 
 def read(lines: Iterable[Line]) -> Iterator[Event]:
-    """The events of VFIO; whatever else stands in the log is passed over."""
+    """The events of VFIO; everything else in the log is skipped."""
     for line in lines:
         if found := _EVENT.match(line.text):
             time = float(found["time"]) if found["time"] else None

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Lines of a file that nobody has checked: of any length, and cut anywhere."""
+"""Lines of an unchecked file: of any length, and cut anywhere."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 from ...common.words import counted
 from ..trace import TraceError, refuse_pipe
 
-#: Bytes of a line that are read whole. 2 MiB of data take that much, when each byte is written as \\x00.
+#: The most bytes of a line that is read whole. 2 MiB of data take that much if each byte is written as \\x00.
 LONGEST: Final = 8 << 20
 
 _PIECE: Final = 1 << 20
@@ -22,12 +22,12 @@ class Line(NamedTuple):
 
     number: int
     text: bytes
-    #: It was longer than what is read, or the file ends inside it: the text is its beginning.
+    #: It was too long, or the file ends inside it: the text is its beginning.
     cut: bool
 
 
 def lines(path: Path) -> Iterator[Line]:
-    """The lines of a file. Raises TraceError for one that cannot be read, or is not text."""
+    """The lines of a file. Raises TraceError if it cannot be read, or is not text."""
     number = 0
     try:
         with path.open("rb") as file:
@@ -44,7 +44,7 @@ def lines(path: Path) -> Iterator[Line]:
 
 
 def refuse_binary(path: Path) -> None:
-    """Raise TraceError for a file that is empty, cannot be read, or has bytes that no text has."""
+    """Raise TraceError for a file that is empty, cannot be read, or is not text."""
     try:
         refuse_pipe(path)
         with path.open("rb") as file:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What QEMU's trace events tell of its VFIO devices: the accesses that it must have made where it says so.
+"""QEMU's trace events on its VFIO devices, and the accesses that it must have made for these.
 
-An event comes after what it tells of has succeeded. What failed has none, and is not in the trace.
+QEMU writes an event after something has succeeded. Failures have no event, and are not in the trace.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _DIRTY: Final = ffi.sizeof("struct vfio_iommu_type1_dirty_bitmap")
 _GET: Final = _DIRTY + ffi.sizeof("struct vfio_iommu_type1_dirty_bitmap_get")
 _MAP: Final = ffi.sizeof("struct vfio_iommu_type1_dma_map")
 
-#: Devices, regions of one, and areas of one that are told apart.
+#: The most devices, regions of a device, and areas of a region that are distinguished.
 _MOST: Final = 256
 
 _LARGEST: Final = (1 << 64) - 1
@@ -40,23 +40,23 @@ class OtherInterface(Exception):
 
 @dataclass
 class _Device:
-    """What is known of a device."""
+    """What is known about a device."""
 
     number: int
     #: Name and size of each region, by its index, and the areas of it that can be mapped.
     regions: dict[int, tuple[str, int, list[tuple[int, int]]]] = field(default_factory=dict)
     migration: int | None = None
-    #: The parts of the migration region that are mapped: first byte and the one behind the last.
+    #: The parts of the migration region that are mapped: first byte, and the one after the last.
     mapped: list[tuple[int, int]] = field(default_factory=list)
-    #: The last event was a change of state.
+    #: Whether the last event was a change of state.
     changed: bool = False
 
 
 class Importer:
-    """Records what the events of one QEMU tell."""
+    """Records the events of one QEMU."""
 
     def __init__(self, recorder: Recorder, region: int | None = None) -> None:
-        """``region``: index of the migration region, where no event tells it."""
+        """``region``: index of the migration region, if no event shows it."""
         self._recorder = recorder
         self._region = region
         self._devices: dict[str, _Device] = {}
@@ -84,7 +84,7 @@ class Importer:
             self.known += 1
             carry_out(self, event, found)
         if self._devices:
-            self._recorder.note("QEMU's events tell what succeeded: what failed is not in the trace")
+            self._recorder.note("QEMU's events show only successes: failures are not in the trace")
 
     def _device(self, event: Event, name: str) -> _Device | None:
         device = self._devices.get(name)
@@ -107,7 +107,7 @@ class Importer:
         if len(self._devices) == 1:
             self._recorder.simple("close", event.time, 0)
         else:
-            self._recorder.gap(event.time, f"line {event.line}: a device was closed, it is not said which")
+            self._recorder.gap(event.time, f"line {event.line}: a device was closed; the event does not say which")
 
     def _described(self, event: Event, found: re.Match[str]) -> None:
         index, size = int(found["index"]), int(found["size"], 16)
@@ -156,7 +156,7 @@ class Importer:
             owners = [each for each in owners if each[0] is self._last]
         if len(owners) != 1 or area is None:
             self._recorder.gap(
-                event.time, f"line {event.line}: a mapping of {found['title']}, it is not said of which device"
+                event.time, f"line {event.line}: a mapping of {found['title']}; the event does not say of which device"
             )
             return
         device, index = owners[0]
@@ -201,7 +201,7 @@ class Importer:
         self._access(event, device, verb, register.offset, register.width, value)
 
     def _data(self, event: Event, device: _Device, verb: str, offset: int, size: int) -> None:
-        """All of a buffer, but what goes through a mapping."""
+        """All of a buffer, except what goes through a mapping."""
         for begin, end in _unmapped_parts(offset, offset + size, device.mapped):
             self._access(event, device, verb, begin, end - begin, None)
 
@@ -222,9 +222,7 @@ class Importer:
     def _vm_state(self, event: Event, found: re.Match[str]) -> None:
         if device := self._device(event, found["name"]):
             if not device.changed:
-                self._recorder.gap(
-                    event.time, f"line {event.line}: a change of state that no event tells of: it failed"
-                )
+                self._recorder.gap(event.time, f"line {event.line}: a change of state without an event: it failed")
             device.changed = False
 
     def _pending(self, event: Event, found: re.Match[str]) -> None:
@@ -260,7 +258,7 @@ class Importer:
             self._recorder.container("dma-unmap", event.time, 0, 0, 0, iova=begin, size=min(end - begin, _LARGEST))
 
     def _fetched(self, event: Event, found: re.Match[str]) -> None:
-        """A bitmap came: so tracking had been started, and QEMU asks with memory that is zero."""
+        """A bitmap came: so tracking had been started, and QEMU passes memory that is zero."""
         iova, size, room = (int(found[each], 16) for each in ("iova", "size", "room"))
         if max(iova, size, room) > _LARGEST or (
             int(found["fd"]) not in self._containers and len(self._containers) >= _MOST
@@ -276,7 +274,7 @@ class Importer:
         )
 
     def _migration(self, event: Event, found: re.Match[str]) -> None:
-        """At its end QEMU stops tracking, as it does without an event."""
+        """At its end, QEMU stops tracking, for which there is no event."""
         if found["state"] in ("completed", "failed", "cancelled"):
             for number in sorted(self._tracked):
                 self._recorder.container(
@@ -286,7 +284,7 @@ class Importer:
 
 
 def _area(found: re.Match[str], *, inclusive: bool = False) -> tuple[int, int] | None:
-    """First byte and the one behind the last; older QEMU writes that, newer the last. None where it makes no sense."""
+    """First byte and the one after the last, as in older QEMU; newer QEMU writes the last. None if malformed."""
     begin, end = int(found["begin"], 16), int(found["end"], 16)
     if inclusive or end & 1:
         end += 1
@@ -305,7 +303,7 @@ def _unmapped_parts(begin: int, end: int, mapped: list[tuple[int, int]]) -> Iter
 
 
 def _pattern(text: str) -> re.Pattern[str]:
-    """Words with the names of what stands there: {name} a name, {x:..} a hexadecimal number, {d:..} a decimal one."""
+    """A pattern from words and placeholders: {name} a name, {x:..} a hexadecimal number, {d:..} a decimal one."""
     parts = re.split(r"(\{[a-z:]+\})", text)
     made = []
     for part in parts:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Writes the trace of an import, and finds out which region is the migration region.
 
-A trace says that before the first access, and what is imported shows it only later: the records go into a temporary
-file beside the trace, and from there into the trace when all is known.
+A trace says that before the first access, but an import finds it only later: the records go to a temporary
+file next to the trace, and from there to the trace when all is known.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ from ..trace import Region, TraceError, Writer, encode
 _HEADER_END: Final = max(register.offset + register.width for register in JUDGED.registers)
 _REGISTERS: Final = {(register.offset, register.width) for register in JUDGED.registers}
 
-#: The first register has a state, of three bits.
+#: The first register holds a state, of three bits.
 _HIGHEST: Final = 7
 
-#: Regions of all devices that are told apart. A device has some ten.
+#: The most regions of all devices that are distinguished. A device has some ten.
 _MOST_REGIONS: Final = 4096
 
-#: The records are written in pieces of so many.
+#: The number of records that are written at once.
 _MOST_WAITING: Final = 512
 
-#: Gaps whose reasons are told.
+#: The most gaps whose reasons are reported.
 _GAPS_TOLD: Final = 3
 
 _LATEST: Final = 1e12 - 1
 
-#: The record of an access: its verb, numbers, and what is known of the content.
+#: The record of an access: its verb, numbers, and the known part of the content.
 _ACCESS: Final = (
     b'{"verb":"%b","time":%.6f,"device":%d,"region":%d,"offset":%d,"length":%d,"value":%d,"errno":%d,"took":%.0f%b}\n'
 )
@@ -45,25 +45,25 @@ _ACCESS: Final = (
 
 @dataclass
 class _Looks:
-    """What a region has to show for being the migration region."""
+    """The evidence that a region is the migration region."""
 
     #: Whole accesses of its first register, and of the others.
     first: int = 0
     others: int = 0
-    #: Accesses of the header that fit no register.
+    #: Accesses to the header that match no register.
     strange: int = 0
 
 
 class Recorder:
-    """Takes what a client did, in order. Times are in seconds from anywhere, the same for all.
+    """Takes what a client did, in order. Times are in seconds from any common beginning.
 
-    Each method raises TraceError when the disk takes no more.
+    Each method raises TraceError if the disk is full.
     """
 
     def __init__(self, path: Path, source: Path, recorded: str, region: int | None = None) -> None:
-        """Make the trace ``path`` of ``source``; ``region`` is the index of the migration region, if the user names it.
+        """Create the trace ``path`` of ``source``; ``region`` is the migration region's index, if the user names it.
 
-        Raises TraceError where there is a file already.
+        Raises TraceError if the file exists.
         """
         self._writer = Writer(path, recorded, maps_seen=True)
         self._undo = contextlib.ExitStack()
@@ -85,7 +85,7 @@ class Recorder:
         self.notes: Counter[str] = Counter()
 
     def note(self, text: str) -> None:
-        """Something that the reader of the import should know."""
+        """Something that the user of the import should know."""
         if text in self.notes or len(self.notes) < KEPT_BYTES:
             self.notes[text] += 1
 
@@ -116,31 +116,31 @@ class Recorder:
         errno: int,
         data: bytes = b"",
     ) -> None:
-        """A ``read``, ``write`` or ``map`` at region, offset, length; ``data`` is what is known of the content."""
+        """A ``read``, ``write`` or ``map`` at region, offset, length; ``data`` is the known part of the content."""
         region, offset, length = place
         if offset < _HEADER_END:
             self._look(device, place, data)
         moved = value if verb == "read" else length if verb == "write" else 0
-        # Written by hand, and the most frequent case first, for there may be millions of these.
+        # Formatted by hand, and the most frequent case first: there may be millions of these.
         tail = f',"data":"{data.hex()}"' if 0 < moved == len(data) <= KEPT_BYTES else _tail(data, max(moved, 0))
         self.counts[verb] += 1
         numbers = (self._seconds(time), device, region, offset, length, value, errno, took * 1e6)
         self._line(_ACCESS % (verb.encode(), *numbers, tail.encode()))
 
     def container(self, verb: str, time: float | None, took: float, number: int, errno: int, **fields: Any) -> None:
-        """A ``dma-map``, ``dma-unmap`` or ``dirty``; fields that are not known are left out."""
+        """A ``dma-map``, ``dma-unmap`` or ``dirty``; unknown fields are left out."""
         ended = _ended(-1 if errno else 0, errno, took)
         self._put({"verb": verb, "time": self._seconds(time), "container": number, **fields, **ended})
 
     def region(self, device: int, region: Region) -> None:
-        """What is known of a region."""
+        """What is known about a region."""
         if len(self._known) < _MOST_REGIONS:
             self._known[device, region.region] = region
             if region.migration:
                 self._migration[device] = region.region
 
     def finish(self) -> None:
-        """Put the trace together. Raises TraceError where several regions may be the migration region."""
+        """Put the trace together. Raises TraceError if several regions may be the migration region."""
         regions = self._found()
         if self.counts["gap"] > _GAPS_TOLD:
             self.note(f"{counted(self.counts['gap'], 'gap')} in all, each with its reason in the trace")
@@ -162,7 +162,7 @@ class Recorder:
         for device in sorted({device for device, _ in self._looks} | set(self._migration)):
             index = self._named if self._named is not None else self._migration.get(device)
             if self._named is not None and not self._used(device, self._named):
-                self.note(f"region {self._named} of device {device} was not used in the way a migration region is")
+                self.note(f"region {self._named} of device {device} was not used as a migration region is used")
             if index is None:
                 index = self._told_by_pattern(device)
             if index is not None:
@@ -186,11 +186,11 @@ class Recorder:
                 "name it with --region"
             )
         if not found:
-            self.note(f"no region of device {device} was used as a migration region is; name it with --region")
+            self.note(f"no region of device {device} was used like a migration region; name it with --region")
             return None
         self.note(
-            f"region {found[0]} of device {device} is taken for the migration region, by its use: nothing else shows "
-            f"it (--region names it)"
+            f"region {found[0]} of device {device} is used as the migration region, and nothing else shows which one "
+            f"it is (--region names it)"
         )
         return found[0]
 
@@ -238,7 +238,7 @@ class Recorder:
 
 
 def _tail(data: bytes, moved: int) -> str:
-    """The end of a record that moved so many bytes: what is known of them, or their digest where they are many."""
+    """The end of a record that moved ``length`` bytes: the known ones, or their digest if they are many."""
     if KEPT_BYTES < moved <= len(data):
         return f',"sha256":"{sha256(data[:moved]).hexdigest()}"'
     unknown = ',"unknown":true' if len(data) < moved else ""

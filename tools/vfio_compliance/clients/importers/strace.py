@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """What the system calls of a client mean for its VFIO devices.
 
-strace writes down what pread, pwrite and mmap do, and of an ioctl its number alone. So the content of registers is
-known; which region is which is told by where it stands in the device's file (``index << 40``, as vfio-pci and many
-others have it), and the arguments of the container's calls are not known at all.
+strace records what pread, pwrite and mmap do, but only the number of an ioctl. So the content of registers is
+known; regions are recognised by their offset in the device's file (``index << 40``, as in vfio-pci and many
+others), and the arguments of the container's calls are unknown.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from .recorder import Recorder
 from .syscalls import Kind, Syscall, Transfer
 from .values import Text, descriptor, number, split, string, unescaped
 
-#: Where the regions of a device begin in its file: the index is in the upper bits of the offset.
+#: How regions are placed in the device's file: the index is in the upper bits of the offset.
 _SHIFT: Final = 40
 _WHOLE: Final = 1 << _SHIFT
 
@@ -32,7 +32,7 @@ _REQUESTS: Final = {
 }
 _IOC: Final = re.compile(rb"_IO[A-Z]*\((?:_IOC_NONE, *)?(?:0x3b|';'), *(0x[0-9a-f]{1,2}|\d{1,3})[,)]")
 
-#: Requests of a device alone; the numbers above them are those of a container, too.
+#: Requests that only a device has; the numbers above them are also those of a container.
 _OF_DEVICE: Final = range(vfio.VFIO_DEVICE_GET_INFO, vfio.VFIO_DEVICE_RESET + 1)
 _OF_GROUP: Final = range(vfio.VFIO_GROUP_GET_STATUS, vfio.VFIO_GROUP_GET_DEVICE_FD + 1)
 _OF_CONTAINER: Final = range(vfio.VFIO_GET_API_VERSION, vfio.VFIO_SET_IOMMU + 1)
@@ -53,10 +53,10 @@ _GROUP: Final = re.compile(rb"/dev/vfio/((?:noiommu-)?\d+)")
 
 
 class Importer:
-    """Follows the descriptors of all processes, and records what is done to devices."""
+    """Follows the descriptors of all processes, and records the calls on devices."""
 
     def __init__(self, recorder: Recorder, region_at: int | None = None) -> None:
-        """``region_at``: where the migration region begins in the device's file, if not at its index << 40."""
+        """``region_at``: the migration region's offset in the device's file, if it is not its index << 40."""
         self._recorder = recorder
         self._region_at = region_at
         self._open = Descriptors()
@@ -65,7 +65,7 @@ class Importer:
         #: The device that came from each group last, and how many files of each device are open.
         self._of_group: dict[str, int] = {}
         self._files: dict[int, int] = {}
-        #: Files that were handed to another process, whose descriptor there is not known.
+        #: Files that were passed to another process, with an unknown descriptor there.
         self._sent: list[File] = []
 
     @property
@@ -97,7 +97,7 @@ class Importer:
                 self._lost(call)
         if self._open.assumed:
             threads = counted(self._open.assumed, "thread")
-            self._recorder.note(f"{threads} began unseen: taken for a part of the process that comes first in the file")
+            self._recorder.note(f"{threads} began unseen: counted as part of the process that comes first in the file")
 
     # Descriptors
 
@@ -123,13 +123,13 @@ class Importer:
         return File(What.CONTAINER, self._containers - 1)
 
     def _device(self, call: Syscall, origin: str, closes: bool, *, seen: bool = True) -> File:
-        """A descriptor of a device came. ``origin``: of which group; the same device comes from the same group."""
+        """A new descriptor of a device. ``origin``: its group; the same device comes from the same group."""
         device = self._of_group.get(origin, -1)
         if device < 0 or self._files.get(device, 0):
             if device >= 0:
                 self._recorder.note(
-                    f"{origin} gave a device while another one from it was open: taken for two devices, "
-                    "for strace does not write down their names"
+                    f"{origin} gave a device while another one from it was open: counted as two devices, "
+                    "because strace does not record their names"
                 )
             device = self._devices
             self._devices += 1
@@ -147,9 +147,11 @@ class Importer:
             self._closed(call, gone)
 
     def _replaced(self, call: Syscall, descriptor: int) -> None:
-        """A descriptor came anew: it was closed before, seen or not."""
+        """A descriptor's number is used again: it was closed before, seen or not."""
         if self._open.file(call.pid, descriptor):
-            self._recorder.note("descriptors came anew that were never seen closed: record close and close_range, too")
+            self._recorder.note(
+                "descriptors were used again without being seen closed: record close and close_range, too"
+            )
             self._drop(call, descriptor)
 
     def _drop(self, call: Syscall, descriptor: int) -> None:
@@ -234,10 +236,10 @@ class Importer:
                     self._drop(call, known[0])
                     self._named(call, *known)
 
-    # What is known of a descriptor that was not seen coming
+    # Descriptors whose origin was not seen
 
     def _named(self, call: Syscall, descriptor: int, about: bytes) -> File | None:
-        """What strace itself says of a descriptor (``-y``)."""
+        """What strace itself says about a descriptor (``-y``)."""
         path = about.partition(b"<")[0]
         if path == b"/dev/vfio/vfio":
             file = self._container()
@@ -251,19 +253,19 @@ class Importer:
         return file
 
     def _adopt(self, call: Syscall, descriptor: int) -> File:
-        """A descriptor that is a device's by its use."""
+        """A descriptor that must be a device's, by its use."""
         if self._sent:
             file = self._sent.pop(0)
             why = "came from another process"
         else:
             file = self._device(call, f"descriptor {descriptor}", True, seen=False)
-            why = "was opened before the recording began, or in a call that is not in it"
+            why = "was opened before the recording began, or in a call that is not recorded"
         self._enter(call, descriptor, file, True)
         self._recorder.gap(call.time, f"line {call.line}: descriptor {descriptor} of the device {why}")
         return file
 
     def _device_at(self, call: Syscall, found: tuple[int, bytes], position: int | None) -> File | None:
-        """The device that a descriptor is; one that was not seen coming is told by what it is, or by its offset."""
+        """A descriptor's device; if its origin was not seen, it is recognised by strace's words, or by the offset."""
         file = self._open.file(call.pid, found[0])
         if file is None and (found[1] or (position or 0) >= _WHOLE) and call.errno != _EBADF:
             file = self._named(call, *found)
@@ -291,7 +293,7 @@ class Importer:
         self._access(call, "read" if call.name.startswith(b"pread") else "write", file.number, position, length, data)
 
     def _transfers_many(self, call: Syscall) -> None:
-        """The kernel hands each buffer to the driver by itself, and ends at the first that is not taken whole."""
+        """The kernel passes each buffer to the driver separately, and stops at the first that is not taken whole."""
         found = descriptor(call.arguments)
         arguments = split(call.arguments)
         position = number(arguments[3]) if found and len(arguments) > 3 else None
@@ -314,7 +316,7 @@ class Importer:
 
     def _access(self, call: Syscall, verb: str, device: int, position: int, length: int, data: bytes) -> None:
         if call.value is None:
-            self._recorder.gap(call.time, f"line {call.line}: what became of a {verb} is not known")
+            self._recorder.gap(call.time, f"line {call.line}: the result of a {verb} is unknown")
             return
         value = call.value if -1 <= call.value <= length else -1
         region, offset = self._place(position)
@@ -328,7 +330,7 @@ class Importer:
         return ELSEWHERE, position
 
     def _moves(self, call: Syscall) -> None:
-        """A read or write at the position of the file, which no one needs to know: it is not followed."""
+        """A read or write at the file's position, which is not followed: no client needs it."""
         if (found := descriptor(call.arguments)) and self._is_device(call, found):
             why = f"line {call.line}: {call.name.decode()} at the file's position, which is not followed"
             self._recorder.gap(call.time, why)
@@ -381,14 +383,14 @@ class Importer:
             self._recorder.container(_CONTAINER_VERBS[request], call.time, call.took, file.number, call.errno)
         elif file.kind is What.DEVICE and request == vfio.VFIO_DEVICE_RESET:
             if call.value is None:
-                self._recorder.gap(call.time, f"line {call.line}: what became of a reset is not known")
+                self._recorder.gap(call.time, f"line {call.line}: the result of a reset is unknown")
             else:
                 self._recorder.reset(call.time, call.took, call.errno, file.number)
         elif file.kind is What.DEVICE and request == _HOT_RESET and call.value == 0:
             self._recorder.gap(call.time, f"line {call.line}: the device was reset by VFIO_DEVICE_PCI_HOT_RESET")
 
     def _told_by(self, call: Syscall, found: tuple[int, bytes], request: int) -> File | None:
-        """A descriptor that was not seen coming, by a request that only one kind takes."""
+        """A descriptor whose origin was not seen, recognised by a request that only one kind of file takes."""
         if call.value is None or call.value < 0:
             return None
         if found[1]:
@@ -434,7 +436,7 @@ _EBADF: Final = 9
 _MOST_ORIGINS: Final = 1024
 _MAKES_THREADS: Final = (b"clone", b"clone3", b"fork", b"vfork")
 
-#: A call of these that cannot be read whole changes nothing that is recorded.
+#: If one of these calls cannot be read whole, nothing recorded changes.
 _HARMLESS: Final = (
     b"clone",
     b"clone3",
@@ -448,10 +450,10 @@ _HARMLESS: Final = (
     b"writev",
 )
 
-#: With the migration region named by its offset: the number of that region, and of all else.
+#: If the migration region is named by its offset: the number of that region, and of all others.
 MIGRATION_AT, ELSEWHERE = 0, 1
 
-#: The calls that matter, and those of them that matter for a descriptor of VFIO alone.
+#: The calls that matter, and those that matter only on a descriptor of VFIO.
 NAMES: Final = tuple(name.decode() for name in Importer._handlers)
 IDLE: Final = (
     "read",
@@ -469,13 +471,13 @@ IDLE: Final = (
 
 
 def _shares(call: Syscall) -> bool:
-    """Whether a new thread has the same descriptors as the one that makes it."""
+    """Whether a new thread shares the descriptors of its creator."""
     found = _CLONE_FLAGS.search(call.arguments)
     return found is not None and _flagged(found[1], b"CLONE_FILES", [found[1]], _CLONE_FILES)
 
 
 def _pieces(vector: bytes) -> list[tuple[int, bytes]]:
-    """Length and known content of each buffer of a vector; nothing where it is not there whole."""
+    """Length and known content of each buffer of a vector; nothing if it is incomplete."""
     made = []
     for each in split(vector[1:-1]):
         fields = dict(field.split(b"=", 1) for field in split(each[1:-1]) if b"=" in field)
@@ -487,12 +489,12 @@ def _pieces(vector: bytes) -> list[tuple[int, bytes]]:
 
 
 def _flagged(text: bytes, name: bytes, arguments: list[bytes], bit: int) -> bool:
-    """Whether a flag is set, by its name in the text or as a bit of one of the arguments."""
+    """Whether a flag is set, by its name in the line or as a bit of one of the arguments."""
     return name in text or any(bool((number(each) or 0) & bit) for each in arguments)
 
 
 def _request(arguments: bytes) -> int | None:
-    """The number of an ioctl: as a number, as one name or several, or as the macro that makes it."""
+    """The number of an ioctl, given as a number, by one name or several, or by its macro."""
     second = arguments.partition(b",")[2].lstrip()[:400]
     if (plain := number(second)) is not None:
         return plain

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The syntax of strace, versions 5 and 6: from lines to system calls. Nothing here knows what a call means.
 
-Taken is what ``-f``, ``-o``, ``-t``, ``-tt``, ``-ttt``, ``-r``, ``-i``, ``-n``, ``-T``, ``-y``, ``-yy``, ``-x``,
-``-xx``, ``-v`` and ``-X`` make of a line. A call that is told on two lines, as unfinished and resumed, is one again.
+It reads lines made with ``-f``, ``-o``, ``-t``, ``-tt``, ``-ttt``, ``-r``, ``-i``, ``-n``, ``-T``, ``-y``, ``-yy``,
+``-x``, ``-xx``, ``-v`` and ``-X``. A call on two lines, unfinished and resumed, is put together again.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 from .lines import Line
 from .values import ABOUT, from_hex, unescaped
 
-#: Calls that began and have not ended, of all processes: bytes that are kept of them.
+#: The most bytes that are kept of calls that have not ended, for all processes.
 _MOST_PENDING: Final = 16 << 20
 
 _PREFIX: Final = (
@@ -38,26 +38,26 @@ _TRANSFER: Final = re.compile(
     rb"\"([\\x0-9a-f]{0,1024})\", (\d{1,10}), (\d{1,19})\) {1,40}= (\d{1,10})(?: <(\d{1,9}\.\d{1,9})>)?$"
 )
 
-#: What a call on a descriptor of VFIO has, if the descriptor was not seen coming: a request's name or number, the path
-#: (also as -xx writes it), or an offset behind the first region.
+#: Signs of VFIO in a call on a descriptor whose origin was not seen: a request's name or number, the path (also as -xx
+#: writes it), or an offset after the first region.
 _SIGN: Final = re.compile(rb"VFIO_|0x3b|vfio|\\x76\\x66\\x69\\x6f|\d{13}")
 
 _UNFINISHED: Final = re.compile(rb"\s*<(?:unfinished \.\.\.|pid changed to (\d+) \.\.\.)>\s*$")
 
-#: Numbers of errors that the kernel keeps to itself: the call is made again, or the program sees EINTR.
+#: The kernel's internal errnos: the call is restarted, or the program sees EINTR.
 _RESTARTS: Final = (b"ERESTARTSYS", b"ERESTARTNOINTR", b"ERESTARTNOHAND", b"ERESTART_RESTARTBLOCK")
 _ERRORS: Final = {name.encode(): code for code, name in errno.errorcode.items()}
 _DAY: Final = 86400.0
 
-#: So many equal signs are looked at for the one before what a call returned.
+#: The most equal signs that are tried for the one before the returned value.
 _MOST_EQUALS: Final = 4
 
 
 class Kind(Enum):
-    """What a line tells."""
+    """What a line reports."""
 
     CALL = "a call that ended"
-    BEGAN = "a call that began, and goes on"
+    BEGAN = "a call that began and has not ended"
     EXIT = "the end of a thread"
     MOVED = "a thread that took the number of its process, when it replaced the program"
     LOST = "a call that cannot be read whole"
@@ -68,27 +68,27 @@ class Syscall(NamedTuple):
 
     kind: Kind
     line: int
-    #: Number of the thread; 0 where strace did not write it.
+    #: Number of the thread; 0 if strace did not write it.
     pid: int
-    #: Seconds; where from is open. None where strace did not write it.
+    #: Seconds from any beginning. None if strace did not write it.
     time: float | None
     name: bytes = b""
-    #: What stands between the parentheses.
+    #: The text between the parentheses.
     arguments: bytes = b""
-    #: What it returned; None where that is not known.
+    #: What it returned; None if unknown.
     value: int | None = None
     #: 0: it succeeded.
     errno: int = 0
-    #: What a descriptor that it returned is (``-y``).
+    #: What the returned descriptor is (``-y``).
     about: bytes = b""
     #: Seconds that it took (``-T``).
     took: float = 0.0
-    #: The kernel will make the call again, for a signal came.
+    #: Whether the kernel will restart the call, because a signal came.
     again: bool = False
 
 
 class Transfer(NamedTuple):
-    """A pread64 or pwrite64 that ended well, on a line of the most frequent form: a Syscall that is read already."""
+    """A successful pread64 or pwrite64 on a line of the most frequent form: a Syscall that is parsed already."""
 
     line: int
     pid: int
@@ -103,10 +103,10 @@ class Transfer(NamedTuple):
 
 
 class Parser:
-    """Reads the lines of one file; ``names`` are the calls that matter, ``pid`` whose they are if no line says it.
+    """Reads the lines of one file; ``names`` are the calls that matter, ``pid`` is their thread if no line says so.
 
-    ``watched`` are the numbers of descriptors that matter, to which more may come. Calls of ``idle`` on others that
-    show no sign of VFIO are passed over, which is most of a file.
+    ``watched`` are the numbers of descriptors that matter; the caller may add to them. Calls of ``idle`` on others that
+    show no sign of VFIO are skipped, which is most of a file.
     """
 
     def __init__(self, names: Iterable[str], idle: Iterable[str], watched: set[int], pid: int = 0) -> None:
@@ -122,13 +122,13 @@ class Parser:
         )
         self._watched = watched
         self._pid = pid
-        #: Calls that began; without a text where they do not matter.
+        #: Calls that began; without a text if they do not matter.
         self._pending: dict[int, tuple[float | None, bytes]] = {}
         self._pending_bytes = 0
         self._relative = False
         self._clock = 0.0
         self._last = 0.0
-        #: How many lines look as strace writes them, and how many do not.
+        #: How many lines look like strace's, and how many do not.
         self.known = self.strange = 0
 
     def read(self, lines: Iterable[Line]) -> Iterator[Syscall | Transfer]:
@@ -181,7 +181,7 @@ class Parser:
                 yield from self._call(line, found, pid, time)
 
     def _skip(self, text: bytes) -> None:
-        """A line that tells of no call that matters; of some the rest is still worth a look."""
+        """A line without a call that matters; some are still examined further."""
         if found := _ANY.match(text):
             self.known += 1
             self._time(found["time"])
@@ -223,7 +223,7 @@ class Parser:
         )
 
     def _keep(self, pid: int, time: float | None, text: bytes) -> None:
-        """Remember a call that goes on."""
+        """Remember a call that has not ended."""
         self._forget(pid)
         if self._pending_bytes + len(text) <= _MOST_PENDING:
             self._pending[pid] = time, text
@@ -245,7 +245,7 @@ class Parser:
             self._last = seconds
             return self._clock + seconds
         seconds = float(text)
-        if seconds < 1e8 and not self._last:  # -r: since the line before; the other is the time of 1973 or later
+        if seconds < 1e8 and not self._last:  # -r: since the line before; else since 1970, and of 1973 or later
             self._relative = True
         if not self._relative:
             self._last = seconds
@@ -255,7 +255,7 @@ class Parser:
 
 
 def _ending(text: bytes) -> re.Match[bytes] | None:
-    """Where the arguments end: behind them stands what the call returned."""
+    """Where the arguments end, before the returned value."""
     equals = len(text)
     for _ in range(_MOST_EQUALS):
         equals = text.rfind(b" = ", 0, equals)

@@ -8,7 +8,7 @@ from binascii import unhexlify
 from collections.abc import Iterator, Mapping
 from typing import Final, NamedTuple
 
-#: What a path of a descriptor stands in, after its number: ``5</dev/null<char 1:3>>``, ``6<UNIX-STREAM:[7->8]>``.
+#: The brackets around a descriptor's path, after its number: ``5</dev/null<char 1:3>>``, ``6<UNIX-STREAM:[7->8]>``.
 ABOUT: Final = rb"(?:<([^<>]*(?:(?:(?<=-)>|<[^<>]*>)[^<>]*){0,8})>)?"
 
 _DESCRIPTOR: Final = re.compile(rb"\s*(-?\d+|0x[0-9a-f]+)" + ABOUT)
@@ -24,12 +24,12 @@ class Text(NamedTuple):
     """A string argument."""
 
     data: bytes
-    #: There was more of it than strace wrote down.
+    #: strace did not write all of it.
     cut: bool
 
 
 def split(text: bytes) -> list[bytes]:
-    """The arguments of a list, at the commas that stand in no string, bracket, comment or path."""
+    """The arguments of a list, split at the commas outside strings, brackets, comments and paths."""
     return list(_split(text))
 
 
@@ -59,7 +59,7 @@ def _split(text: bytes) -> Iterator[bytes]:
 
 
 def _string_end(text: bytes, at: int) -> int:
-    """Behind the quote that ends the string whose first byte is at ``at``."""
+    """The place after the quote that ends the string whose first byte is at ``at``."""
     while (quote := text.find(b'"', at)) >= 0:
         slashes = quote
         while slashes > at and text[slashes - 1] == 0x5C:
@@ -71,7 +71,7 @@ def _string_end(text: bytes, at: int) -> int:
 
 
 def string(argument: bytes) -> Text | None:
-    """``"..."``, with three dots behind it where it was cut; None for what is no string."""
+    """``"..."``, followed by three dots if it was cut; None for anything but a string."""
     if not argument.startswith(b'"'):
         return None
     end = argument.rfind(b'"')
@@ -81,7 +81,7 @@ def string(argument: bytes) -> Text | None:
 
 
 def unescaped(raw: bytes) -> bytes:
-    """The bytes that C's escapes stand for."""
+    """The bytes of a string with C's escapes."""
     if b"\\" not in raw:
         return raw
     if raw.startswith(b"\\x") and (plain := from_hex(raw)) is not None:
@@ -90,7 +90,7 @@ def unescaped(raw: bytes) -> bytes:
 
 
 def from_hex(raw: bytes) -> bytes | None:
-    """The bytes of a string that has each of them as -xx writes it; None for one that has not."""
+    """The bytes of a string in which each is written as by -xx; None for other strings."""
     if raw.count(b"\\x") * 4 != len(raw):
         return None
     try:
@@ -109,14 +109,14 @@ def _escape(found: re.Match[bytes]) -> bytes:
 
 
 def descriptor(argument: bytes) -> tuple[int, bytes] | None:
-    """The number of a descriptor, and what it is where that stands behind it (``-y``)."""
+    """The number of a descriptor, and what it is, if that follows it (``-y``)."""
     found = _DESCRIPTOR.match(argument)
     which = _integer(found[1]) if found else None
     return None if found is None or which is None else (which, unescaped(found[2] or b""))
 
 
 def number(argument: bytes, names: Mapping[bytes, int] | None = None) -> int | None:
-    """A number, or the name of one; what stands behind it as a comment is left alone. None for anything else."""
+    """A number, or the name of one; a comment after it is ignored. None for anything else."""
     if found := _NUMBER.match(argument):
         return _integer(found[1])
     return names.get(argument.strip()) if names else None

@@ -17,7 +17,7 @@ HELPER const char *error_name(int error)
 	return names[at].error == error ? names[at].name : strerror(error);
 }
 
-/* A place for a text that is printed soon. */
+/* Room for a text that is printed soon. */
 HELPER char *text(void)
 {
 	static char texts[8][256];
@@ -42,11 +42,11 @@ HELPER struct answer no_error(struct answer answer, const char *what)
 {
 	if (answer.value >= 0)
 		return answer;
-	printf("%s: %s, as is expected\nthe fault does not show\n", what, told(answer));
+	printf("%s: %s, as expected\nthe fault does not show\n", what, told(answer));
 	exit(0);
 }
 
-/* What the fault stands on has to go well; where an error is what is expected, any will do. */
+/* A call that the fault depends on has to succeed; if an error is expected, any will do. */
 HELPER struct answer must(struct answer answer, const char *what)
 {
 	if (!answer.failed)
@@ -57,7 +57,7 @@ HELPER struct answer must(struct answer answer, const char *what)
 	exit(2);
 }
 
-/* What went well when this was recorded. */
+/* A call that succeeded when this was recorded. */
 HELPER struct answer taken(struct answer answer, const char *what)
 {
 	if (answer.failed)
@@ -66,7 +66,7 @@ HELPER struct answer taken(struct answer answer, const char *what)
 	return answer;
 }
 
-/* What was refused when this was recorded. */
+/* A call that was refused when this was recorded. */
 HELPER struct answer refused(struct answer answer, const char *what)
 {
 	if (!answer.failed)

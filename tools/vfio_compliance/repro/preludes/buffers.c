@@ -2,13 +2,13 @@
 
 static uint64_t most_bytes = 1ull << 40;
 
-/* A state that has more bytes is not read to its end. */
+/* A state with more bytes is not read to its end. */
 HELPER void save_at_most(uint64_t most)
 {
 	most_bytes = most;
 }
 
-/* Read the buffers that the device offers, so many or all: pending_bytes, data_offset, data_size, the data. */
+/* Read a number of the buffers that the device offers, or all: pending_bytes, data_offset, data_size, the data. */
 static struct saved save_by(struct device *device, int region, int buffers, int reads,
 			    struct answer (*read_data)(struct device *, int, uint64_t, size_t))
 {
@@ -49,7 +49,7 @@ HELPER struct answer buffer_of(struct saved saved, int number)
 	return saved.buffers[number];
 }
 
-/* Give a device that is resuming so many of these buffers, or all: data_offset, the data, data_size. */
+/* Write a number of these buffers, or all, to a resuming device: data_offset, the data, data_size. */
 static struct answer load_by(struct device *device, int region, struct saved saved, int first, int buffers,
 			     struct answer (*write_buffer)(struct device *, int, uint64_t, struct answer))
 {

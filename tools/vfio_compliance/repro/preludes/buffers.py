@@ -2,7 +2,7 @@
 
 
 def save(device, region, buffers, reads, read=read_at):
-    """Read the buffers that the device offers, so many or all: pending_bytes, data_offset, data_size, the data."""
+    """Read a number of the buffers that the device offers, or all: pending_bytes, data_offset, data_size, the data."""
     saved = Saved()
     while buffers is None or len(saved.buffers) < buffers:
         pending = must(repeat(reads, read_at, device, region, PENDING_BYTES, 8), "pending_bytes").number
@@ -18,7 +18,7 @@ def save(device, region, buffers, reads, read=read_at):
 
 
 def save_at_most(most):
-    """A state that has more bytes is not read to its end."""
+    """A state with more bytes is not read to its end."""
     Saved.most = most
 
 
@@ -34,7 +34,7 @@ def buffer_of(saved, number):
 
 
 def load(device, region, saved, first, buffers, write=write_at):
-    """Give a device that is resuming so many of these buffers, or all: data_offset, the data, data_size."""
+    """Write a number of these buffers, or all, to a resuming device: data_offset, the data, data_size."""
     for buffer in saved.buffers[first : None if buffers is None else first + buffers]:
         offset = must(read_at(device, region, DATA_OFFSET, 8), "data_offset").number
         must(write(device, region, offset, buffer.data), "the data")

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 
-/* What memory holds that the device was given. */
+/* The content of memory that is mapped for the device. */
 HELPER struct answer look(struct device *device, uint64_t iova, size_t length)
 {
 	unsigned char *data = memory(length);
@@ -17,7 +17,7 @@ HELPER struct answer look(struct device *device, uint64_t iova, size_t length)
 	return failure(EFAULT, length);
 }
 
-/* Something that is looked at in the end. */
+/* A check at the end. */
 HELPER void check(int shows, const char *what, const char *expected, const char *seen)
 {
 	printf("%s: expected %s, seen %s\n", what, expected, seen);
@@ -142,7 +142,7 @@ HELPER struct answer write_fill(struct device *device, int region, uint64_t offs
 	return write_at(device, region, offset, data, length);
 }
 
-/* A part of what was read before. */
+/* A part of data that was read before. */
 HELPER struct answer part(struct answer answer, size_t start, size_t length)
 {
 	if (start + length > answer.size)
@@ -150,7 +150,7 @@ HELPER struct answer part(struct answer answer, size_t start, size_t length)
 	return success(length, length, answer.data + start, length);
 }
 
-/* Write what was read before. */
+/* Write data that was read before. */
 HELPER struct answer write_copy(struct device *device, int region, uint64_t offset, struct answer answer, size_t start,
 				size_t length)
 {
@@ -216,7 +216,7 @@ HELPER void pause_for(long milliseconds)
 	nanosleep(&time, NULL);
 }
 
-/* Another time in each round: what is a matter of a moment shows in some of them. */
+/* A different time in each round: a fault that depends on timing shows in some of them. */
 HELPER void pause_up_to(long milliseconds)
 {
 	usleep(rand() % (1000 * milliseconds));
@@ -243,7 +243,7 @@ HELPER int another_round(int round)
 	return round <= MOST_ROUNDS && now() < end;
 }
 
-/* Something that is looked at in each round. */
+/* A check in each round. */
 HELPER void check_round(int shows, const char *what, const char *expected, const char *seen)
 {
 	if (!shows)
@@ -259,7 +259,7 @@ HELPER int verdict_of_rounds(void)
 	return verdict();
 }
 
-/* Look at memory until it is no longer what it was; a second is enough for a device that writes it. */
+/* Look at memory until it changes; a second is enough for a device that writes it. */
 HELPER struct answer changed(struct device *device, uint64_t iova, size_t length, struct answer before)
 {
 	long long end = now() + 1000;

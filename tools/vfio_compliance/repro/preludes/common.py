@@ -7,10 +7,10 @@ class Answer:
     def __init__(self, value=0, error=0, data=b"", length=0):
         self.value, self.error, self.data, self.length = value, error, bytes(data), length
 
-    an_error_is_right = False  # where one is what is expected
+    an_error_is_right = False  # whether one is expected
     broken = False  # whether a check has shown the fault
     rounds = shown_in = 0  # how many there were, and in how many of them it showed
-    otherwise = ""  # in what the device did something else before
+    otherwise = ""  # what the device did differently before
 
     @property
     def number(self):
@@ -35,11 +35,11 @@ class CannotTell(Exception):
 
 
 class ErrorCame(Exception):
-    """An error came, where one is expected."""
+    """An error came, as expected."""
 
 
 class Saved:
-    """Buffers that a device gave, and how many bytes they have in all."""
+    """Buffers of a device, and the number of their bytes in all."""
 
     most = 1 << 40  # bytes of a state that is read to its end
 
@@ -48,7 +48,7 @@ class Saved:
 
 
 def must(answer, what):
-    """What the fault stands on has to go well; where an error is what is expected, any will do."""
+    """A call that the fault depends on has to succeed; if an error is expected, any will do."""
     if answer.failed and Answer.an_error_is_right:
         return no_error(answer, what)
     if answer.failed:
@@ -57,14 +57,14 @@ def must(answer, what):
 
 
 def taken(answer, what):
-    """What went well when this was recorded."""
+    """A call that succeeded when this was recorded."""
     if answer.failed:
         Answer.otherwise = f"{what} was refused ({answer}), and was not when this was recorded"
     return answer
 
 
 def refused(answer, what):
-    """What was refused when this was recorded."""
+    """A call that was refused when this was recorded."""
     if not answer.failed:
         Answer.otherwise = f"{what} succeeded, and was refused when this was recorded"
     return answer
@@ -81,7 +81,7 @@ def gone(answer):
 
 
 def check(shows, what, expected, seen):
-    """Something that is looked at in the end."""
+    """A check at the end."""
     print(f"{what}: expected {expected}, seen {seen}")
     Answer.broken = Answer.broken or bool(shows)
 
@@ -95,7 +95,7 @@ def verdict():
 
 
 def rounds():
-    """Again and again, for a while."""
+    """Repeat, for a while."""
     end = time.monotonic() + MOST_MILLISECONDS / 1000
     while Answer.rounds < MOST_ROUNDS and time.monotonic() < end:
         yield
@@ -103,7 +103,7 @@ def rounds():
 
 
 def check_round(shows, what, expected, seen):
-    """Something that is looked at in each round."""
+    """A check in each round."""
     if shows and not Answer.shown_in:
         check(True, what, expected, seen)
     Answer.shown_in += bool(shows)
@@ -183,14 +183,14 @@ def write_fill(device, region, offset, byte, length):
 
 
 def part(answer, start, length):
-    """A part of what was read before."""
+    """A part of data that was read before."""
     if start + length > answer.size:
         raise CannotTell("what was read is less than when this was recorded")
     return answer.data[start : start + length]
 
 
 def write_copy(device, region, offset, answer, start, length):
-    """Write what was read before."""
+    """Write data that was read before."""
     return write_at(device, region, offset, part(answer, start, length))
 
 
@@ -207,7 +207,7 @@ def write_mapped(device, region, offset, data):
 
 
 def changed(device, iova, length, before):
-    """Look at memory until it is no longer what it was; a second is enough for a device that writes it."""
+    """Look at memory until it changes; a second is enough for a device that writes it."""
     end = time.monotonic() + 1
     while (answer := look(device, iova, length)).data == before.data and time.monotonic() < end:
         attend(device)
@@ -239,7 +239,7 @@ def pause_for(milliseconds):
 
 
 def pause_up_to(milliseconds):
-    """Another time in each round: what is a matter of a moment shows in some of them."""
+    """A different time in each round: a fault that depends on timing shows in some of them."""
     time.sleep(random.random() * milliseconds / 1000)
 
 
@@ -251,7 +251,7 @@ def repeat(times, call, *arguments):
 
 
 def watch(milliseconds, call, *arguments):
-    """The same call again until it answers something else, or the time is up; the first answer and the last."""
+    """The same call until its answer changes, or the time is up; returns the first answer and the last."""
     first = answer = call(*arguments)
     end = time.monotonic() + milliseconds / 1000
     while answer.data == first.data and time.monotonic() < end:

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 
-#define USAGE "DEVICE [SECOND DEVICE]: a folder in /sys, an address on PCI such as 0000:65:00.0, or GROUP:NAME"
+#define USAGE "DEVICE [SECOND DEVICE]: a folder in /sys, a PCI address such as 0000:65:00.0, or GROUP:NAME"
 #define MOST_REGIONS 64
 #define PAGE 4096ull
 
@@ -16,7 +16,7 @@ struct device {
 	int enabled;
 };
 
-/* What a request answered, with its argument afterwards. */
+/* The answer to a request, with its argument afterwards. */
 static struct answer ioctl_answer(int file, unsigned long number, void *argument, size_t size)
 {
 	int value = ioctl(file, number, argument);
@@ -184,7 +184,7 @@ HELPER struct answer map_region(struct device *device, int region, uint64_t offs
 	return success(0, 0, NULL, 0);
 }
 
-/* Where a part of a region lies in memory, in a mapping of the pages around it. */
+/* The address of a part of a region, in a mapping of the pages around it. */
 static unsigned char *mapping_of(struct device *device, int region, uint64_t offset, size_t length)
 {
 	uint64_t first = offset & ~(PAGE - 1), size = ((offset + length + PAGE - 1) & ~(PAGE - 1)) - first;
@@ -202,7 +202,7 @@ static unsigned char *mapping_of(struct device *device, int region, uint64_t off
 	return device->mappings[at].pages + offset - device->mappings[at].offset;
 }
 
-/* Give the device zeroed memory. */
+/* Map zeroed memory for the device. */
 HELPER struct answer map_memory(struct device *device, uint64_t iova, uint64_t size, uint32_t flags)
 {
 	unsigned char *pages = pages_of(size, 0);
@@ -293,7 +293,7 @@ HELPER struct answer unmap_request(struct device *device, uint32_t argsz, uint32
 	return answer;
 }
 
-/* Have it reported by an eventfd. */
+/* Have an interrupt reported by an eventfd. */
 HELPER struct answer enable_interrupt(struct device *device, uint32_t index, uint32_t vector)
 {
 	struct event event = { index, vector, eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC), 0 };
@@ -342,11 +342,11 @@ static int file_of(struct device *device, unsigned long number)
 	}
 }
 
-/* Any other request, with its argument in hexadecimal; the answer has it as it is afterwards. */
+/* Any other request, with its argument in hexadecimal; the answer has the argument afterwards. */
 HELPER struct answer request(struct device *device, unsigned long number, const char *digits)
 {
 	struct answer argument = from_hex(digits);
-	/* The buffer has as many bytes as argsz says, so that an answer overwrites nothing behind it. */
+	/* The buffer has as many bytes as argsz says, so that an answer overwrites nothing after it. */
 	uint64_t promised = field(argument, 0, 4) < 1 << 20 ? field(argument, 0, 4) : 1 << 20;
 	unsigned char *data = memory(promised > argument.size ? promised : argument.size);
 
@@ -355,8 +355,8 @@ HELPER struct answer request(struct device *device, unsigned long number, const 
 }
 
 /*
- * A request whose argument lies where it cannot be used: at NULL, where nothing is, in memory that
- * cannot be written, or so that its end is not there.
+ * A request whose argument is in memory that cannot be used: at NULL, at an unmapped address, in
+ * read-only memory, or with an inaccessible end.
  */
 HELPER struct answer request_misplaced(struct device *device, unsigned long number, const char *place,
 				       const char *digits)

@@ -17,7 +17,7 @@ def ioctl(file, number, argument=0):
 
 
 class Memory:
-    """Zeroed memory, and where it lies; what is to be protected ends at a page that nobody can reach."""
+    """Zeroed memory, and its address; protected memory ends at an inaccessible page."""
 
     def __init__(self, size, guarded=False):
         self.size, room = size, (size + PAGE - 1) // PAGE * PAGE
@@ -55,7 +55,7 @@ class Device:
                 self.look_at_region(index, answer.data)
 
     def look_at_region(self, index, data):
-        """Note where it begins, and find the migration region by its type."""
+        """Note where a region begins, and find the migration region by its type."""
         self.offsets[index] = struct.unpack_from("<Q", data, 24)[0]
         flags, at = struct.unpack_from("<I", data, 4)[0], struct.unpack_from("<I", data, 12)[0]
         for _ in range(16 if flags & 8 else 0):
@@ -145,7 +145,7 @@ def map_region(device, region, offset, length):
 
 
 def mapping_of(device, region, offset, length):
-    """The mapping of the pages around a part of a region, and where in it that begins."""
+    """The mapping of the pages around a part of a region, and the start of the part in it."""
     first = offset // PAGE * PAGE
     size = (offset + length + PAGE - 1) // PAGE * PAGE - first
     if (region, first, size) not in device.maps:
@@ -154,7 +154,7 @@ def mapping_of(device, region, offset, length):
 
 
 def map_memory(device, iova, size, flags):
-    """Give the device zeroed memory."""
+    """Map zeroed memory for the device."""
     memory = Memory(size)
     request = struct.pack("<IIQQQ", 32, flags, memory.address, iova, size)
     answer = ioctl(device.container, VFIO_IOMMU_MAP_DMA, request)
@@ -164,7 +164,7 @@ def map_memory(device, iova, size, flags):
 
 
 def look(device, iova, length):
-    """What memory holds that the device was given."""
+    """The content of memory that is mapped for the device."""
     for start, memory in reversed(device.memory):
         if start <= iova and iova + length <= start + memory.size:
             return Answer(length, 0, memory.bytes(iova - start, length), length)
@@ -216,7 +216,7 @@ def unmap_request(device, argsz, flags, iova, size, pgsize=0, room=0, memory=0):
 
 
 def enable_interrupt(device, index, vector):
-    """Have it reported by an eventfd."""
+    """Have an interrupt reported by an eventfd."""
     file = device.events[index, vector] = Event()
     return ioctl(device.file, VFIO_DEVICE_SET_IRQS, struct.pack("<IIIIIi", 24, 4 | 32, index, vector, 1, file.number))
 
@@ -225,9 +225,9 @@ OF_CONTAINER = (VFIO_CHECK_EXTENSION, VFIO_IOMMU_GET_INFO, VFIO_IOMMU_MAP_DMA, V
 
 
 def request(device, number, argument):
-    """Any other request, with its argument in hexadecimal; the answer has it as it is afterwards."""
+    """Any other request, with its argument in hexadecimal; the answer has the argument afterwards."""
     argument = bytes.fromhex(argument)
-    # What argsz promises is there, whatever the request has: nothing behind it is to be written over.
+    # There is as much memory as argsz promises, whatever the request has: nothing after it must be overwritten.
     room = max(len(argument), int.from_bytes(argument[:4], "little") if len(argument) >= 4 else 0)
     answer = ioctl(device.container if number in OF_CONTAINER else device.file, number, argument.ljust(min(room, 1 << 20), b"\0"))
     answer.data = answer.data[: len(argument)]
@@ -235,8 +235,8 @@ def request(device, number, argument):
 
 
 def request_misplaced(device, number, place, argument):
-    """A request whose argument lies where it cannot be used: at NULL, where nothing is, in memory that cannot be
-    written, or so that its end is not there."""
+    """A request whose argument is in memory that cannot be used: at NULL, at an unmapped address, in read-only memory,
+    or with an inaccessible end."""
     data = bytes.fromhex(argument)
     memory = Memory(len(data), guarded=True)
     memory.pages[memory.start : memory.start + len(data)] = data

@@ -23,7 +23,7 @@
 
 #define HELPER __attribute__((unused)) static
 
-/* What not every <linux/vfio.h> has. */
+/* Not in every <linux/vfio.h>. */
 #ifndef VFIO_IOMMU_DIRTY_PAGES
 #define VFIO_IOMMU_DIRTY_PAGES _IO(VFIO_TYPE, VFIO_BASE + 17)
 #define VFIO_IOMMU_DIRTY_PAGES_FLAG_START (1 << 0)
@@ -53,13 +53,13 @@ struct answer {
 	int error;
 	int failed; /* it failed, or moved less than all */
 	uint64_t number; /* the first bytes of the data, as a number */
-	uint64_t unmapped; /* bytes that an unmapping took away */
+	uint64_t unmapped; /* bytes that were unmapped */
 	size_t length; /* bytes that it should have moved */
 	unsigned char *data;
 	size_t size;
 };
 
-/* Buffers that a device gave. */
+/* Buffers of a device. */
 struct saved {
 	struct answer *buffers;
 	int count;
@@ -68,7 +68,7 @@ struct saved {
 
 static const char **arguments;
 static int number_of_arguments, an_error_is_right, broken;
-static char otherwise[300]; /* in what the device did something else before */
+static char otherwise[300]; /* what the device did differently before */
 
 HELPER uint64_t get(const void *data, size_t width)
 {

@@ -26,7 +26,7 @@ struct header {
 enum { VERSION = 1, DMA_MAP, DMA_UNMAP, DEVICE_INFO, REGION_INFO, IRQ_INFO = 7, SET_IRQS, REGION_READ = 9, REGION_WRITE, DMA_READ,
        DMA_WRITE, DEVICE_RESET, DIRTY_PAGES, CONTAINER_INFO = 0x8001 };
 
-/* All of it, or 0; a descriptor that comes along is kept in "file". */
+/* All of it, or 0; a descriptor that comes with it is kept in "file". */
 static int take(struct device *device, void *data, size_t size, int *file)
 {
 	char room[CMSG_SPACE(8 * sizeof(int))];
@@ -79,7 +79,7 @@ static int give(struct device *device, const void *data, size_t size, int file)
 	return 1;
 }
 
-/* The device reads or writes memory that it was given. */
+/* The device reads or writes memory that is mapped for it. */
 static void serve(struct device *device, struct header *header, unsigned char *data)
 {
 	uint64_t address = get(data, 8), count = get(data + 8, 8);
@@ -110,7 +110,7 @@ static void serve(struct device *device, struct header *header, unsigned char *d
 	free(reply);
 }
 
-/* Send a command and wait for its reply; what the server asks meanwhile is served. */
+/* Send a command and wait for its reply; the server's own requests are served in the meantime. */
 static struct answer message(struct device *device, int command, const void *head, size_t head_size, const void *data,
 			     size_t size, int file, int *came)
 {
@@ -170,7 +170,7 @@ static void look_at_region(struct device *device, int index)
 	}
 }
 
-/* What a server says of itself by this name; a number, or 1 for true. */
+/* A server's capability of this name: a number, or 1 for true. */
 static uint64_t capability(const char *text, const char *name, uint64_t otherwise)
 {
 	const char *found = strstr(text, name);
@@ -291,7 +291,7 @@ HELPER struct answer map_region(struct device *device, int region, uint64_t offs
 	return success(0, 0, NULL, 0);
 }
 
-/* Where a part of a region lies in memory, in a mapping of the pages around it. */
+/* The address of a part of a region, in a mapping of the pages around it. */
 static unsigned char *mapping_of(struct device *device, int region, uint64_t offset, size_t length)
 {
 	uint64_t first = offset & ~4095ull, size = ((offset + length + 4095) & ~4095ull) - first;
@@ -309,7 +309,7 @@ static unsigned char *mapping_of(struct device *device, int region, uint64_t off
 	return device->mappings[at].pages + offset - device->mappings[at].offset;
 }
 
-/* Serve what the device asks for meanwhile. */
+/* Serve the device's requests. */
 HELPER void attend(struct device *device)
 {
 	struct pollfd readable = { .fd = device->socket, .events = POLLIN };
@@ -329,7 +329,7 @@ HELPER void attend(struct device *device)
 	}
 }
 
-/* Have it reported by an eventfd. */
+/* Have an interrupt reported by an eventfd. */
 HELPER struct answer enable_interrupt(struct device *device, uint32_t index, uint32_t vector)
 {
 	struct event event = { index, vector, eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC), 0 };
@@ -359,7 +359,7 @@ HELPER struct answer count_interrupt(struct device *device, uint32_t index, uint
 	return success(8, 8, (unsigned char *)came, 8);
 }
 
-/* Give the device zeroed memory, by a file that it can map, too. */
+/* Map zeroed memory for the device, in a file that it can map, too. */
 HELPER struct answer map_memory(struct device *device, uint64_t iova, uint64_t size, uint32_t flags)
 {
 	int file = memfd_create("memory", MFD_CLOEXEC);
@@ -384,7 +384,7 @@ HELPER struct answer map_memory(struct device *device, uint64_t iova, uint64_t s
 	return answer;
 }
 
-/* A request for a bitmap: in the message it takes the place of its address, and argsz covers it. */
+/* A request for a bitmap, which takes the place of its address in the message; argsz covers it. */
 static struct answer bitmap_request(struct device *device, int command, uint32_t argsz, uint32_t flags, uint64_t iova,
 				    uint64_t size, uint64_t pgsize, uint64_t room)
 {
@@ -454,7 +454,7 @@ HELPER struct answer unmap_request(struct device *device, uint32_t argsz, uint32
 	return answer;
 }
 
-/* Any other request, with its argument in hexadecimal; the answer has it as it is afterwards. */
+/* Any other request, with its argument in hexadecimal; the answer has the argument afterwards. */
 HELPER struct answer request(struct device *device, unsigned long number, const char *digits)
 {
 	struct answer argument = from_hex(digits), answer;

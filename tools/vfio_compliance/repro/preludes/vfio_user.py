@@ -40,7 +40,7 @@ class Device:
             at = following
 
     def message(self, command, payload, files=(), keep=None):
-        """Send a command and wait for its reply; what the server asks meanwhile is served."""
+        """Send a command and wait for its reply; the server's own requests are served in the meantime."""
         if self.gone:
             return Answer(-1, errno.EPIPE)
         self.id = self.id + 1 & 0xFFFF
@@ -79,7 +79,7 @@ class Device:
         return bytes(data)
 
     def serve(self, number, command, data):
-        """The device reads or writes memory that it was given."""
+        """The device reads or writes memory that is mapped for it."""
         address, count = struct.unpack_from("<QQ", data)
         error, answer = errno.EFAULT, b""
         for start, (pages, flags) in self.memory.items():
@@ -158,7 +158,7 @@ def map_region(device, region, offset, length):
 
 
 def mapping_of(device, region, offset, length):
-    """The mapping of the pages around a part of a region, and where in it that begins."""
+    """The mapping of the pages around a part of a region, and the start of the part in it."""
     index, first = device.region(region), offset // 4096 * 4096
     size = (offset + length + 4095) // 4096 * 4096 - first
     if (index, first, size) not in device.maps:
@@ -167,7 +167,7 @@ def mapping_of(device, region, offset, length):
 
 
 def look(device, iova, length):
-    """What memory holds that the device was given."""
+    """The content of memory that is mapped for the device."""
     for start, (pages, _) in device.memory.items():
         if start <= iova and iova + length <= start + len(pages):
             return Answer(length, 0, pages[iova - start : iova - start + length], length)
@@ -175,20 +175,20 @@ def look(device, iova, length):
 
 
 def attend(device):
-    """Serve what the device asks for meanwhile."""
+    """Serve the device's requests."""
     while select.select([device.stream], [], [], 0.001)[0]:
         number, command, size, _, _ = struct.unpack("<HHIII", device.take(16))
         device.serve(number, command, device.take(size - 16))
 
 
 def enable_interrupt(device, index, vector):
-    """Have it reported by an eventfd."""
+    """Have an interrupt reported by an eventfd."""
     file = device.events[index, vector] = Event()
     return device.message(8, struct.pack("<IIIII", 20, 4 | 32, index, vector, 1), (file.number,))
 
 
 def map_memory(device, iova, size, flags):
-    """Give the device zeroed memory, by a file that it can map, too."""
+    """Map zeroed memory for the device, in a file that it can map, too."""
     file = os.memfd_create("memory")
     os.truncate(file, size)
     pages = mmap.mmap(file, size)
@@ -243,7 +243,7 @@ COMMANDS = {
 
 
 def request(device, number, argument):
-    """Any other request, with its argument in hexadecimal; the answer has it as it is afterwards."""
+    """Any other request, with its argument in hexadecimal; the answer has the argument afterwards."""
     if number not in COMMANDS:
         return Answer(-1, errno.ENOTTY)  # the protocol has no message for it
     command, fixed = COMMANDS[number]

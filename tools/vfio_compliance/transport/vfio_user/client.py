@@ -32,10 +32,10 @@ _VERSION_ROOM: Final = 1 << 16
 #: Linux moves no more in one read or write.
 _MOST_AT_ONCE: Final = 0x7FFFF000
 
-#: Larger information than this, in bytes, is not asked for.
+#: The most bytes of information that are asked for.
 _MOST_INFO: Final = 1 << 20
 
-#: Seconds that a server gets to show what its client's leaving does to it, once and in all.
+#: Seconds that a server gets to react to its client's leaving, each time and in all.
 _FAREWELL: Final = 0.1
 _FAREWELLS: Final = 1.0
 
@@ -47,7 +47,7 @@ _UNREACHED: Final = Peer(0, 0)
 
 @dataclass(frozen=True)
 class VfioUserSettings:
-    """How to reach a vfio-user device; at least one of socket and command.
+    """How to reach a vfio-user device: by socket, command, or both.
 
     With ``command`` the server is started, on ``socket`` or, without, on one in a private folder. In its
     words ``{socket}`` stands for the path, ``{python}`` for this interpreter, ``{project}`` for the
@@ -65,9 +65,9 @@ class VfioUserSettings:
 class VfioUser(Transport):
     """One client's connection to a vfio-user server.
 
-    A server that it started outlives close(), as the next open() is to find what this one left; shutdown()
-    ends it, and so does the end of this process. A server that died, or whose connection failed, is started
-    anew by open().
+    A server that it started outlives close(), so that the next open() finds what this one left; shutdown()
+    ends it, and so does the end of this process. open() starts a server again if it died or its connection
+    failed.
 
     A read or write is one message, whatever its length, unless the server's VERSION allows less for one
     message: then it is cut into pieces of that size, in order, and ends at the first that is refused or
@@ -81,11 +81,11 @@ class VfioUser(Transport):
         super().__init__(beside)
         if settings.socket is None and settings.command is None:
             raise SetupError(
-                "the vfio-user device has neither a socket nor a command",
+                "the vfio-user device has neither socket nor command",
                 "give device.socket, device.command, or both in the profile",
             )
         self.settings = settings
-        #: What the server said in its VERSION.
+        #: The server's VERSION.
         self.server = _UNREACHED
         #: How often a server was started.
         self.starts = 0
@@ -93,14 +93,14 @@ class VfioUser(Transport):
         self._kinds: set[str] = set()
         self._farewells = _FAREWELLS
         self._incarnation = 0
-        #: Whether the server of this connection was there before it.
+        #: Whether the server of this connection was running before it.
         self._reused = False
         self._process: ServerProcess | None = None
         self._connection: Connection | None = None
         self._ioctls: Ioctls | None = None
         self._regions = RegionFiles()
         self._dma = DmaTable(self.tracer)
-        #: By the address; many may be there that nobody uses any more.
+        #: By the address; many of them may be out of use.
         self._memories: weakref.WeakValueDictionary[int, Memory] = weakref.WeakValueDictionary()
         self._most = MAX_DATA
 
@@ -113,22 +113,22 @@ class VfioUser(Transport):
 
     @property
     def incarnation(self) -> int:
-        """Process number of the server that answered last; 0 before the first, or where it cannot be seen."""
+        """Process id of the server that answered last; 0 before the first, or if it cannot be seen."""
         return self._incarnation
 
     @property
     def largest_argsz(self) -> int:
-        """The largest argsz whose reply fits into a message, as the server's VERSION has it; 1 MiB at most."""
+        """The largest argsz whose reply fits into a message, by the server's VERSION; 1 MiB at most."""
         return largest_argsz(self.server)
 
     @property
     def largest_bitmap(self) -> int:
-        """Bytes of a dirty bitmap that fit into a message; no limit where the server speaks for a container."""
+        """Bytes of a dirty bitmap that fit into a message; no limit if the server answers for a container."""
         return super().largest_bitmap if self.server.container_info else largest_bitmap(self.server)
 
     @property
     def no_tracking(self) -> str:
-        """A server whose VERSION has neither ``migration`` nor a container to ask offers none."""
+        """A server whose VERSION has neither ``migration`` nor container information offers no tracking."""
         if self.server.migration_pgsize is not None or self.server.container_info:
             return ""
         return "the server's VERSION reply has no `migration` capability: it offers no dirty page tracking"
@@ -157,7 +157,7 @@ class VfioUser(Transport):
 
     @property
     def dirty_page_size(self) -> int | None:
-        """The smaller of both sides' page sizes; None when the server takes no part in migration."""
+        """The smaller of both sides' page sizes; None if the server does not support migration."""
         theirs = self.server.migration_pgsize
         return None if theirs is None else min(theirs, mmap.PAGESIZE)
 
@@ -203,7 +203,7 @@ class VfioUser(Transport):
         connection, self._connection, self._ioctls = self._connection, None, None
         if connection is not None:
             connection.close()
-            if connection.lost is not None:  # nobody knows in which state the server is
+            if connection.lost is not None:  # the server's state is unknown
                 self._end_process(hung=isinstance(connection.lost, CallTimeout))
             else:
                 self._farewell()
@@ -249,10 +249,10 @@ class VfioUser(Transport):
 
     def _map(self, region: int, offset: int, length: int) -> mmap.mmap:
         known = self._regions.get(region)
-        if known is None or known[1] < 0:  # never asked about, or by somebody who had no room for all of the answer
+        if known is None or known[1] < 0:  # never queried, or without room for all of the answer
             outcome, needed = self._ask_about(region, INFO_SIZE)
             if outcome.ok and INFO_SIZE < needed <= _MOST_INFO:
-                # The descriptor comes with the whole information only.
+                # The descriptor comes only with the whole information.
                 outcome, _ = self._ask_about(region, needed)
             known = self._regions.get(region)
             if known is None:
@@ -263,7 +263,7 @@ class VfioUser(Transport):
         return map_region(descriptor, where, offset, length)
 
     def _ask_about(self, region: int, size: int) -> tuple[Outcome, int]:
-        """Ask for the information of a region, with room for ``size`` bytes; the answer, and how much there is."""
+        """Ask for a region's information, with room for ``size`` bytes; returns the answer, and how much there is."""
         info = bytearray(size)
         info[:4] = size.to_bytes(4, "little")
         info[8:12] = region.to_bytes(4, "little")
@@ -286,7 +286,7 @@ class VfioUser(Transport):
         return None
 
     def _ensure_server(self) -> bool:
-        """Have a server run; True when it was started just now."""
+        """Make sure that a server runs; True if it was started just now."""
         settings = self.settings
         self._look_for_deaths()
         if settings.command is None or self._process is not None:
@@ -297,7 +297,7 @@ class VfioUser(Transport):
 
     @property
     def gone(self) -> bool:
-        """The connection ended, or was given up."""
+        """The connection has ended, or has been given up."""
         return self._connection is not None and self._connection.lost is not None
 
     # -- servers that end -------------------------------------------------------------------------------------------
@@ -310,7 +310,7 @@ class VfioUser(Transport):
             self._bury(process, when, asked=connected)
 
     def _farewell(self) -> None:
-        """See what the server does when its client has left."""
+        """See how the server reacts to its client's leaving."""
         process = self._process
         if process is None:
             return
@@ -330,7 +330,7 @@ class VfioUser(Transport):
             self._report(process, "when it was asked to end", asked=False)
 
     def _bury(self, process: ServerProcess, when: str, *, asked: bool) -> None:
-        """Clear away a server that has ended by itself. To end with status 0 after its client has left is its right."""
+        """Clear away a server that has ended by itself. It may end with status 0 after its client has left."""
         end = process.end
         if end is not None and end.clean and self._connection is None:
             if process.served and not process.reported:
@@ -345,12 +345,12 @@ class VfioUser(Transport):
             process.stop()
 
     def _report(self, process: ServerProcess, when: str, *, asked: bool) -> None:
-        if process.served and not process.reported:  # one that never got so far has failed open(), which says so
+        if process.served and not process.reported:  # one that never got this far made open() fail, which says so
             process.reported = True
             self.deaths.append(Death(self._who, process.epitaph(), when, asked))
 
     def _hung_up(self, when: str) -> str:
-        """The server has closed the connection: what became of it, in words, where it was started here."""
+        """The server has closed the connection: returns how it ended, in words, if it was started here."""
         process = self._process
         left_before = self._connection is None and self._reused  # it may have been ending with its last client
         if process is None:
@@ -371,7 +371,7 @@ class VfioUser(Transport):
             self.deaths.append(Death(self._who, f"closed the connection; it {told}", when, asked=True))
 
     def remark(self, kind: str, example: str) -> None:
-        """Note what the server does that a client puts up with, each kind once."""
+        """Note a deviation of the server that a client tolerates, each kind once."""
         if kind not in self._kinds:
             self._kinds.add(kind)
             self.remarks.append(f"{self._who} {kind}: {example}")
@@ -389,10 +389,10 @@ class VfioUser(Transport):
         except OSError as error:
             remedies = {
                 errno.ENOENT: "start the server, or correct device.socket in the profile",
-                errno.ECONNREFUSED: "nobody listens there: start the server",
-                errno.EACCES: "run as a user who may write to the socket",
-                errno.EPERM: "run as a user who may write to the socket",
-                errno.EAGAIN: "the server does not accept: end its other clients",
+                errno.ECONNREFUSED: "no server listens there: start the server",
+                errno.EACCES: "run as a user with write access to the socket",
+                errno.EPERM: "run as a user with write access to the socket",
+                errno.EAGAIN: "the server does not accept connections: end its other clients",
             }
             raise SetupError(
                 f"cannot connect to {settings.socket}: {error.strerror}",
@@ -406,7 +406,7 @@ class VfioUser(Transport):
         try:
             reply = self._agree(connection, pack_version(proposed))
             if reply.refused:
-                why = os.strerror(reply.errno) if reply.errno else "it does not say why"
+                why = os.strerror(reply.errno) if reply.errno else "no reason given"
                 raise SetupError(
                     f"the server refused version 0.0 of the protocol: {why}",
                     "use a server that speaks vfio-user 0.0",
@@ -422,7 +422,7 @@ class VfioUser(Transport):
         self._ioctls = Ioctls(connection, self._regions, self._dma, self._find_memory, self.server)
 
     def _agree(self, connection: Connection, proposal: bytes) -> Reply:
-        """Exchange versions, which is traced: what each side can do decides what later calls may be."""
+        """Exchange versions, which is traced: the capabilities of both sides decide which later calls are possible."""
         name = self._names[Target.DEVICE]
         with self.tracer.recorded("version", name, length=len(proposal), sent=proposal) as answer:
             reply = connection.exchange(Command.VERSION, proposal, room=_VERSION_ROOM)
@@ -480,7 +480,7 @@ class VfioUser(Transport):
 
 
 def _process_behind(stream: socket.socket) -> int:
-    """Process number of who listened on the socket; 0 where that is not visible from here."""
+    """Process id of the listener on the socket; 0 if it is not visible from here."""
     with contextlib.suppress(OSError):
         pid, _, _ = _CREDENTIALS.unpack(stream.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size))
         return int(pid)

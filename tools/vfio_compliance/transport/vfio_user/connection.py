@@ -1,13 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""One connection to a vfio-user server: framing, deadlines, and nothing believed that was not checked.
+"""One connection to a vfio-user server: framing and deadlines; nothing is used unchecked.
 
-A message is taken from the socket only when its header is one that may come now and its size is within
-what the request at hand can bring, so that no server can make this process allocate, wait or keep
-descriptors beyond that. The first failure of any kind closes the socket: where the next message begins is
-then unknown.
+A message is taken from the socket only if its header is allowed at this point and its size is possible for the
+present request, so that no server can make this process allocate, wait or keep descriptors beyond that. The
+first failure of any kind closes the socket, because it is then unknown where the next message begins.
 
-What a client has to put up with ends nothing: a body after an error reply, a payload where none is defined, a
-second reply, descriptors that were not asked for, flags without a meaning. It is dropped, and remarked on.
+Deviations that a client has to tolerate do not end the connection: a body after an error reply, a payload if none is
+defined, a second reply, descriptors that were not asked for, flags without a meaning. They are dropped and noted.
 """
 
 from __future__ import annotations
@@ -41,7 +40,7 @@ from .wire import (
     describe,
 )
 
-#: Descriptors that fit into one message; what exceeds them the kernel never installs.
+#: The most descriptors in one message; the kernel never installs more.
 MAX_FDS: Final = 8
 
 #: Bytes of data that the server may move with one DMA_READ or DMA_WRITE.
@@ -49,28 +48,28 @@ MAX_DATA: Final = 1 << 20
 
 _ANCILLARY: Final = socket.CMSG_SPACE(MAX_FDS * array.array("i").itemsize)
 _FLAGS: Final = int(socket.MSG_CMSG_CLOEXEC | socket.MSG_DONTWAIT)
-#: Waits for as long as is set on the socket.
+#: Waits for the time set on the socket.
 _WAIT: Final = int(socket.MSG_CMSG_CLOEXEC)
 #: Bytes of a reply that are received together with its header.
 _FEW: Final = 1 << 12
-#: All that was asked for in one call, by the deadline that is set on the socket.
+#: Receives all that was asked for in one call, within the time set on the socket.
 _WAIT_FOR_ALL: Final = int(socket.MSG_CMSG_CLOEXEC | socket.MSG_WAITALL)
 #: A plain number: arithmetic on the enumeration's members costs more than a system call.
 CUT: Final = int(socket.MSG_CTRUNC)
 _LARGEST_PIECE: Final = 1 << 20
-#: More than this comes in so many parts that the kernel had better wait for them.
+#: More than this arrives in many parts; the kernel waits for them then.
 _MANY_PARTS: Final = 1 << 16
 _MOST_EARLY: Final = 64
-#: Bytes of what is dropped that are in memory at a time.
+#: Bytes of dropped data that are in memory at a time.
 _DROPPED_AT_ONCE: Final = 1 << 16
-#: Bytes of a payload that is dropped at most: that of the longest message that carries data.
+#: The most bytes of a payload that is dropped: that of the longest message that carries data.
 _MOST_DROPPED: Final = MAX_DATA + (1 << 12)
-#: So many commands back a reply is taken for a second answer.
+#: A reply to one of this many previous commands counts as a second reply.
 _REMEMBERED: Final = 64
 
 
 class Reply(NamedTuple):
-    """The answer to a command: refused, with the errno that it gives (0: none), else payload and descriptors.
+    """The answer to a command: refused, with its errno (0: none), or payload and descriptors.
 
     The descriptors are the caller's now.
     """
@@ -79,12 +78,12 @@ class Reply(NamedTuple):
     errno: int
     payload: bytes
     descriptors: tuple[int, ...]
-    #: What follows the fixed part of a payload, where exchange() was told how long that is.
+    #: What follows the fixed part of a payload, if ``fixed`` was passed to exchange().
     data: bytes
 
 
 class _Expected(NamedTuple):
-    """The command under way: what its reply must look like."""
+    """The command under way, and what its reply must look like."""
 
     id: int
     command: int
@@ -102,7 +101,7 @@ class _Expected(NamedTuple):
         return describe(self.command, self.request)
 
 
-#: Carries out a server's DMA_READ or DMA_WRITE (command, payload): gives errno and the payload of the reply.
+#: Carries out a server's DMA_READ or DMA_WRITE (command, payload): returns errno and the payload of the reply.
 Serve = Callable[[int, bytes], tuple[int, bytes]]
 
 
@@ -120,8 +119,8 @@ class Connection:
     """A connected socket and the one command that may be under way on it.
 
     ``deadline`` is in seconds per message exchange. ``hung_up`` is called when the server has closed the connection,
-    with what was under way, and says what became of it, for PeerGone. ``remark`` takes what the server does that a
-    client puts up with, a kind of deviation and an example of it.
+    with what was under way, and returns how the server ended, for PeerGone. ``remark`` is called with deviations of the
+    server that a client tolerates: the kind, and an example of it.
     Safe to use from several threads: their commands follow one another.
     """
 
@@ -143,14 +142,14 @@ class Connection:
         self._remark = remark
         self._lock = threading.Lock()
         self._next_id = 0
-        #: Id and command of what was answered last.
+        #: Ids and commands that were answered last.
         self._answered: deque[tuple[int, int]] = deque(maxlen=_REMEMBERED)
-        #: Id of a reply to an earlier command that came instead of the one that is awaited; -1: none did.
+        #: Id of a reply to an earlier command that came in place of the awaited one; -1: none did.
         self._stale = -1
         self._expected: _Expected | None = None
         self._early: deque[Message] = deque()
         self._descriptors: list[int] = []
-        #: Received together with what was asked for, and not asked for yet.
+        #: Received early, together with what was asked for.
         self._ahead = b""
         self._end = 0.0
         self._readable = select.poll()
@@ -159,7 +158,7 @@ class Connection:
         self._writable.register(stream, select.POLLIN | select.POLLOUT)
 
     def close(self) -> None:
-        """Hang up. What the server sent and nobody took is dropped, descriptors included."""
+        """Hang up. Messages not yet received are dropped, with their descriptors."""
         self._stream.close()
         for message in self._early:
             close_all(message.descriptors)
@@ -182,9 +181,9 @@ class Connection:
         """Send a command made of ``request`` and ``data``, and wait for its reply.
 
         ``room`` bounds the reply's payload in bytes, ``takes`` its descriptors. What follows its first ``fixed``
-        bytes, where that is given, is data, kept apart. A ``lenient`` one may have more than ``room``: it is dropped.
+        bytes, if given, is data, kept apart. A ``lenient`` reply may have more than ``room``: that is dropped.
         Requests of the server that come first are served.
-        Raises PeerGone, ProtocolViolation, CallTimeout; OSError when a descriptor to be sent is bad.
+        Raises PeerGone, ProtocolViolation, CallTimeout; OSError if a descriptor to be sent is bad.
         """
         with self._lock:
             self._check()
@@ -272,7 +271,7 @@ class Connection:
                 parts[0] = parts[0][sent:]
 
     def _wait_to_send(self) -> None:
-        """Wait until the socket takes more; a server that must be listened to first is listened to."""
+        """Wait until the socket takes more; serve the server's own requests in the meantime."""
         events = self._writable.poll(self._left("the server does not take it"))
         if not events:
             raise CallTimeout(self._what(), self._deadline, "the server does not take it")
@@ -299,7 +298,7 @@ class Connection:
             self._left("requests of the server, but no answer")
 
     def _is_answer(self, header: Header) -> bool:
-        """Whether a reply is that of the command under way; else it is a second one to an earlier command."""
+        """Whether a reply is to the command under way; if not, it is a second one to an earlier command."""
         if self._expected is not None and header.id == self._expected.id:
             return True
         self._stale = header.id
@@ -307,7 +306,7 @@ class Connection:
         return False
 
     def _refusal(self, header: Header) -> int:
-        """The errno of an error reply; 0 where it has none."""
+        """The errno of an error reply; 0 if it has none."""
         if 0 < header.error <= MAX_ERRNO:
             return header.error
         self._remark("refuses without an errno", f"the error reply to {self._what()} has {header.error} as its errno")
@@ -339,21 +338,21 @@ class Connection:
         return Message(header, payload, self._take_descriptors(header, takes), data)
 
     def _take_descriptors(self, header: Header, takes: int) -> tuple[int, ...]:
-        """The descriptors that came with a message; what nobody asked for is closed."""
+        """The descriptors that came with a message; those not asked for are closed."""
         came = len(self._descriptors)
         if not came:
             return ()
         if 0 < takes < came:
             raise ProtocolViolation(self._about(header), f"at most {counted(takes, 'descriptor')}", f"{came}")
         if not takes:
-            self._remark("sends descriptors that nobody asked for", f"{came} with the {self._about(header)}")
+            self._remark("sends descriptors that were not asked for", f"{came} with the {self._about(header)}")
             close_all(self._descriptors)
         taken = tuple(self._descriptors) if takes else ()
         self._descriptors.clear()
         return taken
 
     def _drop(self, header: Header, done: int) -> None:
-        """Read what is left of a message, in pieces."""
+        """Read the rest of a message, in pieces."""
         left = header.size - HEADER.size - done
         while left:
             left -= len(self._take(min(left, _DROPPED_AT_ONCE), header.size))
@@ -363,7 +362,7 @@ class Connection:
         return f"{kind} {self._what() if kind == 'reply to' else command_name(header.command)}"
 
     def _check_reply(self, header: Header) -> tuple[int, int]:
-        """How much of a reply's payload, and how many of its descriptors, are of use."""
+        """How much of a reply's payload, and how many of its descriptors, are used."""
         expected = self._expected
         if expected is None or header.id != expected.id:
             self._check_second(header)
@@ -390,7 +389,7 @@ class Connection:
         return room, 0 if refused else expected.takes
 
     def _check_second(self, header: Header) -> None:
-        """A second reply to a command that was answered is dropped; any other is none that may come."""
+        """A second reply to a command that was answered is dropped; any other reply is a violation."""
         expected = self._expected
         if (header.id, header.command) not in self._answered:
             if expected is not None:
@@ -441,7 +440,7 @@ class Connection:
             )
 
     def _take_payload(self, header: Header, length: int, fixed: int) -> tuple[bytes, bytes]:
-        """``length`` bytes, cut after ``fixed``; much data is received apart, since to cut it off is to copy it."""
+        """``length`` bytes, cut after ``fixed``; much data is received separately, since a cut would copy it."""
         if length - fixed > _MANY_PARTS:
             return self._take(fixed, header.size), self._take(length - fixed, header.size)
         payload = self._take(length, header.size)
@@ -450,7 +449,7 @@ class Connection:
     def _take(self, count: int, size: int, reach: int = 0, how: int = _FLAGS) -> bytes:
         """Exactly ``count`` bytes of a message of ``size``; descriptors that come along are collected.
 
-        Up to ``reach`` bytes more are received too, if they are there, and kept for the next time.
+        Up to ``reach`` more bytes are received, too, if they are there, and kept for the next call.
         """
         ahead = self._ahead
         if len(ahead) >= count:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The memory that a vfio-user server was given, and the server's access to it by message."""
+"""The memory mapped for a vfio-user server, and the server's access to it by message."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from .wire import DMA_ACCESS, DMA_FLAG_READ, DMA_FLAG_WRITE, Command
 
 
 class Mapping(NamedTuple):
-    """What one accepted DMA_MAP gave away."""
+    """The memory of one accepted DMA_MAP."""
 
     iova: int
     size: int
     flags: int
     memory: Memory
-    #: Where in ``memory`` it begins.
+    #: Its start in ``memory``.
     start: int
 
 
@@ -53,14 +53,14 @@ class DmaTable:
         self._written.clear()
 
     def take_written(self) -> list[int]:
-        """Addresses of the pages that the server wrote by message since the last time."""
+        """Addresses of the pages that the server wrote by message since the last call."""
         written, self._written = self._written, set()
         return [page * self.page for page in sorted(written)]
 
     def serve(self, command: int, payload: bytes) -> tuple[int, bytes]:
-        """Do a server's DMA_READ or DMA_WRITE: errno and the payload of the reply.
+        """Carry out a server's DMA_READ or DMA_WRITE: returns errno and the payload of the reply.
 
-        EINVAL when it asks for more than was agreed on, EFAULT where nothing is mapped, EACCES against the
+        EINVAL if it asks for more than was agreed on, EFAULT if nothing is mapped there, EACCES against the
         mapping's flags; then no byte has moved. The access is traced as "dma-read" or "dma-write".
         """
         address, count = DMA_ACCESS.unpack_from(payload)

@@ -1,17 +1,17 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The kernel's requests carried as vfio-user messages.
 
-Structures go over as their caller filled them, argsz and flags included, so that a wrong one is refused by
-the server and not here. Two things cannot go over as they are. A pointer: the vaddr of a mapping becomes a
-descriptor and an offset, and the bitmap comes back in the reply. And where that bitmap is part of the
-reply, argsz must cover it: an argsz that is enough for the kernel becomes one that is enough here, one that
-is too small stays as it is, too small here as well.
+Structures are sent as their caller filled them, argsz and flags included, so that a wrong one is refused by
+the server and not here. Two things cannot be sent as they are. Pointers: the vaddr of a mapping becomes a
+descriptor and an offset, and the bitmap comes back in the reply. And if that bitmap is part of the
+reply, argsz must cover it: an argsz that is enough for the kernel becomes one that is enough here; one that
+is too small is sent as it is, and is too small here as well.
 
-Eventfds go beside the message, no more of them with one than the server takes: a request with more becomes several, and
+Eventfds are sent along with the message, up to the server's limit: a request with more becomes several requests, and
 ends at the first that is refused.
 
-VFIO_IOMMU_GET_INFO has no message of the protocol. A server may offer one of ours in its VERSION: the argument goes
-over as it is. Information of any kind that comes back longer than argsz goes into the argument as far as that has room.
+The protocol has no message for VFIO_IOMMU_GET_INFO. A server may offer one of ours in its VERSION: the argument is sent
+as it is. Information of any kind that is longer than argsz is copied to the argument as far as there is room.
 """
 
 from __future__ import annotations
@@ -57,13 +57,13 @@ from .wire import (
     describe,
 )
 
-#: No information and its capabilities is ever longer, in bytes.
+#: The most bytes of information with its capabilities.
 _LARGEST_INFO: Final = 1 << 20
 
-#: So much information is taken even where argsz allows less.
+#: Bytes of information that are accepted even if argsz allows less.
 _INFO_ROOM: Final = 4096
 
-#: Largest dirty bitmap that is taken, in bytes: one step more than that of Linux's container, to see it refused.
+#: The largest dirty bitmap that is accepted, in bytes: one step more than Linux's container, to see it refused.
 _LARGEST_BITMAP: Final = (1 << 28) + 4096
 
 #: Linux passes no more descriptors with one message.
@@ -78,15 +78,15 @@ _POINTER: Final = 8
 
 
 class RegionFiles:
-    """Where each region lies, and the descriptor through which it can be mapped."""
+    """Where each region is, and the descriptor through which it can be mapped."""
 
     def __init__(self) -> None:
         self._known: dict[int, tuple[Placement, int]] = {}
 
     def put(self, index: int, where: Placement, descriptor: int) -> None:
-        """Note what the server last said of a region; takes the descriptor over.
+        """Note the server's last answer on a region; takes ownership of the descriptor.
 
-        An answer without one (-1) takes none away: it comes with the whole information only.
+        An answer without one (-1) removes none: it comes only with the whole information.
         """
         if descriptor < 0:
             _, descriptor = self._known.pop(index, (where, -1))
@@ -94,11 +94,11 @@ class RegionFiles:
         self._known[index] = where, descriptor
 
     def get(self, index: int) -> tuple[Placement, int] | None:
-        """Placement and descriptor (-1: none) of a region; None when it was never asked for."""
+        """Placement and descriptor (-1: none) of a region; None if it was never queried."""
         return self._known.get(index)
 
     def clear(self) -> None:
-        """Forget all, closing the descriptors."""
+        """Forget all, and close the descriptors."""
         for index in list(self._known):
             self._drop(index)
 
@@ -124,7 +124,7 @@ class Ioctls:
         self._dma = dma
         self._find_memory = find_memory
         self._most_descriptors = min(server.max_msg_fds, _MOST_DESCRIPTORS)
-        # A server that gives the container's information says there how large a bitmap it gives.
+        # A server that gives the container's information states its largest bitmap there.
         self._most_argsz = 2**32 - 1 if server.container_info else largest_argsz(server)
         self._handlers: dict[tuple[Target, int], Callable[[memoryview], Outcome]] = {
             (Target.DEVICE, VFIO_DEVICE_GET_INFO): self._device_info,
@@ -139,7 +139,7 @@ class Ioctls:
             self._handlers[Target.CONTAINER, VFIO_IOMMU_GET_INFO] = self._container_info
 
     def issue(self, target: Target, request: int, argument: Argument) -> Outcome:
-        """ENOTTY for what has no message, EFAULT for a pointer to nowhere, else the server's answer."""
+        """ENOTTY for a request without a message, EFAULT for a bad pointer, else the server's answer."""
         if target is Target.DEVICE and request == VFIO_DEVICE_RESET:
             return self._plain(Command.DEVICE_RESET, b"")
         handler = self._handlers.get((target, request))
@@ -165,7 +165,7 @@ class Ioctls:
 
     def _info(self, command: Command, fixed: int, view: memoryview) -> Outcome:
         request = _padded(view, fixed)
-        # More than argsz is passed on as far as the argument goes: whoever asked is to see it.
+        # More than argsz is passed on as far as there is room: the caller must see it.
         room = min(max(_u32(request), fixed, _INFO_ROOM), _LARGEST_INFO)
         is_region = command is Command.DEVICE_GET_REGION_INFO
         reply = self._connection.exchange(command, request, room=room, takes=1 if is_region else 0)
@@ -215,7 +215,7 @@ class Ioctls:
         if not flags & IRQ_FLAG_EVENTFD:
             return self._plain(Command.DEVICE_SET_IRQS, header + data)
         if len(data) < 4 * count:
-            return failure(errno.EINVAL)  # as the kernel does; descriptors left out would mean another thing
+            return failure(errno.EINVAL)  # as the kernel does; leaving descriptors out would change the meaning
         eventfds = memoryview(data[: 4 * count]).cast("i")
         try:
             for eventfd in eventfds:
@@ -242,7 +242,7 @@ class Ioctls:
         if memory is None:
             return failure(errno.EFAULT)
         start = vaddr - memory.address
-        # Where no descriptor may be sent the server reaches the memory by messages alone.
+        # If no descriptor may be sent, the server reaches the memory only by messages.
         descriptors = (memory.descriptor,) if self._most_descriptors else ()
         outcome = self._plain(Command.DMA_MAP, DMA_MAP.pack(argsz, flags, start, iova, size), descriptors)
         if outcome.ok:
@@ -290,7 +290,7 @@ class Ioctls:
         return self._with_bitmap(Command.DIRTY_PAGES, request, size, page, bitmap_size, address, alone=alone)[0]
 
     def _wire_argsz(self, argsz: int, enough: int, bitmap_size: int) -> int:
-        """What an argsz for the kernel becomes when the bitmap takes the place of its address."""
+        """The argsz for a message in which the bitmap takes the place of its address."""
         if argsz < enough:
             return argsz
         return max(enough - _POINTER, min(argsz - _POINTER + bitmap_size, self._most_argsz))
@@ -308,8 +308,8 @@ class Ioctls:
     ) -> tuple[Outcome, bytes]:
         """A request whose reply repeats it and adds the bitmap, which goes to ``address``.
 
-        Unless the bitmap ``alone`` was asked for, the reply may be empty. Gives the outcome and the reply's payload,
-        empty when the server did not do it.
+        Unless the bitmap ``alone`` was asked for, the reply may be empty. Returns the outcome and the reply's payload,
+        empty if the server did not do it.
         """
         fixed = len(request)
         room = fixed + min(bitmap_size, _LARGEST_BITMAP)
@@ -323,7 +323,7 @@ class Ioctls:
             about = f"reply to {describe(command, request)}"
             raise self._connection.violated(about, f"at least {counted(fixed, 'byte')}", f"{len(payload)}")
         if not bitmap and _u32(payload) > _u32(request):
-            return failure(errno.EINVAL), b""  # it asks for more room, which the kernel calls invalid
+            return failure(errno.EINVAL), b""  # it asks for more room: EINVAL in the kernel
         needed = -(-size // page) + 7 >> 3 if page else 0
         if len(bitmap) < min(needed, bitmap_size):
             about = f"reply to {describe(command, request)}"
@@ -334,9 +334,9 @@ class Ioctls:
 
 
 def _runs(eventfds: Sequence[int], most: int) -> Iterator[range]:
-    """Which of them go into one message each: up to ``most`` descriptors, or any number of -1, for which none is sent.
+    """Splits them into messages: up to ``most`` descriptors each, or any number of -1, for which none is sent.
 
-    With none a message takes away what the vectors had; that cannot be said of a part of them.
+    A message without descriptors takes away those of all its vectors; it cannot do so for only some of them.
     """
     start = 0
     for there, same in groupby(eventfds, key=lambda eventfd: eventfd >= 0):
@@ -347,7 +347,7 @@ def _runs(eventfds: Sequence[int], most: int) -> Iterator[range]:
 
 
 def _padded(view: memoryview, size: int) -> bytes:
-    """The first ``size`` bytes of an argument, zeros where it is shorter."""
+    """The first ``size`` bytes of an argument, padded with zeros."""
     return bytes(view[:size]).ljust(size, b"\0")
 
 
@@ -362,10 +362,10 @@ def _bitmap(structure: bytes, at: int) -> tuple[int, int, int]:
 
 
 def largest_argsz(server: Peer) -> int:
-    """Most bytes of a reply's payload that may be asked for: no message may be longer than what was agreed on."""
+    """The most bytes of a reply's payload that may be asked for: messages have an agreed length at most."""
     return min(server.max_data_xfer_size, MAX_DATA)
 
 
 def largest_bitmap(server: Peer) -> int:
-    """Most bytes of a dirty bitmap that fit into such a reply, in whole words."""
+    """The most bytes of a dirty bitmap that fit into such a reply, in whole words."""
     return max(0, largest_argsz(server) - DIRTY_PAGES.size - DIRTY_RANGE.size - BITMAP.size) // 8 * 8

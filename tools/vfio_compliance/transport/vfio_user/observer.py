@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What the messages between a client and a server amount to: accesses to regions and memory, each with its answer."""
+"""Turns the messages between a client and a server into accesses to regions and memory, each with its answer."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from .wire import (
     Header,
 )
 
-#: Commands without an answer that are remembered.
+#: The most commands without an answer that are remembered.
 MOST_UNANSWERED: Final = 1024
 
-#: Bytes of a message's payload that are kept: of an access its data's first, of a region's information all that counts.
+#: Bytes of a message's payload that are kept: the first data of an access, the relevant part of a region's information.
 _KEPT_ACCESS: Final = REGION_ACCESS.size + KEPT_BYTES
 _KEPT_INFO: Final = 1 << 16
 
@@ -50,13 +50,13 @@ class Moment(NamedTuple):
 
 
 class Sink(Protocol):
-    """Is told what a client does. Values and errno are as system calls return them."""
+    """Receives what a client does. Values and errno are as system calls return them."""
 
     def opened(self) -> None:
         """A client has connected."""
 
     def closed(self) -> None:
-        """It has left, or was left."""
+        """It has left, or was disconnected."""
 
     def access(
         self,
@@ -70,14 +70,14 @@ class Sink(Protocol):
     ) -> None:
         """A "read" or "write" of a region; ``place`` is region, offset, length.
 
-        ``data`` is all of it where it is at most KEPT_BYTES, else ``digest`` is its SHA-256.
+        ``data`` is all of it if it has at most KEPT_BYTES, else ``digest`` is its SHA-256.
         """
 
     def reset(self, moment: Moment, code: int) -> None:
-        """A reset of the device, ``code`` 0 when it succeeded."""
+        """A reset of the device, ``code`` 0 if it succeeded."""
 
     def memory(self, moment: Moment, command: int, asked: bytes, code: int) -> None:
-        """A DMA_MAP, DMA_UNMAP or DIRTY_PAGES, the beginning of what it asked for; ``code`` 0 when it succeeded."""
+        """A DMA_MAP, DMA_UNMAP or DIRTY_PAGES, the beginning of its request; ``code`` 0 if it succeeded."""
 
     def region(self, moment: Moment, info: bytes, mappable: bool) -> None:
         """The server's struct vfio_region_info and what follows it; ``mappable``: a descriptor came along."""
@@ -125,7 +125,7 @@ class Crowded(Exception):
 
 
 class Observer:
-    """Follows one connection. Each message is told when it is whole."""
+    """Follows one connection. Each message is reported when it is complete."""
 
     def __init__(self, sink: Sink) -> None:
         self._sink = sink
@@ -165,7 +165,7 @@ class Observer:
         self._asked.clear()
 
     def _tell(self, asked: Seen, answer: Seen | None, code: int) -> None:
-        """A command that was carried out, or not; without ``answer`` none came, or none was wanted."""
+        """A command, carried out or not; without ``answer``, none came, or none was wanted."""
         moment = Moment(asked.began_ns, perf_counter_ns() - asked.began_ns)
         command = asked.header.command
         if command == Command.DEVICE_RESET:

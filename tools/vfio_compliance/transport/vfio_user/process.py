@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A vfio-user server that the suite starts for itself, and is sure to end."""
+"""A vfio-user server that the suite starts, and is sure to end."""
 
 from __future__ import annotations
 
@@ -26,22 +26,22 @@ from ...common.words import counted
 from .. import libc
 from ..errors import SetupError
 
-#: Bytes of the server's output that are kept.
+#: The most bytes of the server's output that are kept.
 TAIL: Final = 16 * 1024
 
 #: sun_path of a UNIX socket address, less its NUL.
 _LONGEST_PATH: Final = 107
 
-#: Seconds from SIGTERM to SIGKILL, and from there until a server that cannot be killed is left alone.
+#: Seconds from SIGTERM to SIGKILL, and from then until a server that cannot be killed is given up.
 _STOP_DEADLINE: Final = 2.0
 
 #: Seconds from SIGTERM to SIGKILL for a server that did not answer.
 HUNG_PATIENCE: Final = 0.5
 
-#: Seconds granted to a server that hung up for its exit to show.
+#: Seconds to wait for the exit of a server that hung up.
 _EXIT_GRACE: Final = 0.3
 
-#: Seconds between two looks at whether a server has noticed that its client left.
+#: Seconds between two checks of whether a server has noticed that its client left.
 _LOOK: Final = 0.001
 
 #: Seconds between two attempts to connect to a server that is starting; its exit ends the wait.
@@ -64,17 +64,17 @@ def connect(path: str, deadline: float) -> socket.socket:
 
 
 def check_path(path: str) -> None:
-    """Raises SetupError when no socket can have this path."""
+    """Raises SetupError if no socket can have this path."""
     if len(os.fsencode(path)) > _LONGEST_PATH:
         raise SetupError(
-            f"the socket's path has {counted(len(os.fsencode(path)), 'byte')}, more than the {_LONGEST_PATH} that"
-            f" a UNIX socket takes: {path}",
+            f"the socket's path has {counted(len(os.fsencode(path)), 'byte')}, and a UNIX socket takes at most"
+            f" {_LONGEST_PATH}: {path}",
             "choose a shorter path (or a shorter TMPDIR)",
         )
 
 
 class End(NamedTuple):
-    """How a server ended: the number of the signal that did it, or else the status with which it exited."""
+    """How a server ended: the number of the signal that ended it, or its exit status."""
 
     signal: int
     status: int
@@ -86,7 +86,7 @@ class End(NamedTuple):
 
     @property
     def crashed(self) -> bool:
-        """Whether a signal ended it that stop() does not send."""
+        """Whether a signal other than those of stop() ended it."""
         return self.signal not in (0, signal.SIGTERM, signal.SIGKILL)
 
     def __str__(self) -> str:
@@ -103,7 +103,7 @@ class _Patience:
 
 
 class ServerProcess:
-    """A running server. Making one starts it; raises SetupError when the command cannot be run.
+    """A running server. Creating one starts it; raises SetupError if the command cannot be run.
 
     It gets its own session, so that a Ctrl-C meant for the suite does not reach it, and is killed when the
     thread that started it ends, however that happens. ``{socket}``, ``{python}`` and ``{project}`` in the
@@ -127,7 +127,7 @@ class ServerProcess:
                 shutil.rmtree(folder, ignore_errors=True)
             raise
         self.pid = process.pid
-        #: Whether a client was ever connected, and whether its end was reported.
+        #: Whether a client was ever connected, and whether the server's end was reported.
         self.served = self.reported = False
         self._process = process
         self._patience = _Patience()
@@ -172,12 +172,12 @@ class ServerProcess:
             if monotonic() >= end:
                 raise SetupError(
                     f"the server runs, but does not listen on {self.path} after {deadline:g} s{self._last_words()}",
-                    "check that its command hands the path over ({socket} in the profile stands for it)",
+                    "check that its command passes the path on ({socket} in the profile stands for it)",
                 )
 
     @property
     def end(self) -> End | None:
-        """How the server ended; None while it runs, or when it cannot be ended."""
+        """How the server ended; None while it runs, or if it cannot be ended."""
         code = self._process.returncode
         if code is not None:
             return End(-min(code, 0), max(code, 0))
@@ -189,7 +189,7 @@ class ServerProcess:
         return End(0, ended.si_status) if ended.si_code == os.CLD_EXITED else End(ended.si_status, 0)
 
     def epitaph(self) -> str:
-        """How the server ended and the last line that it wrote, as a clause without subject."""
+        """How the server ended, and its last line of output, as a clause without subject."""
         if not self.stopped:
             processes.exited(self._pidfd, _EXIT_GRACE)
         end = self.end
@@ -199,10 +199,10 @@ class ServerProcess:
         return f"{end}{self._last_words()}"
 
     def settle(self, seconds: float, pid: int) -> bool:
-        """Wait until the server, process ``pid``, has dealt with its client's leaving; whether it runs on.
+        """Wait until the server, process ``pid``, has dealt with its client's leaving; returns whether it still runs.
 
-        That is when it has exited, or all its threads wait for something again: closing the connection has made the
-        one that waited for the client ready to run. At most ``seconds``, which a server that never waits uses up.
+        That is when it has exited, or all its threads are waiting again: closing the connection has made the
+        one that waited for the client ready to run. Waits at most ``seconds``, which a server that never waits uses up.
         """
         end = monotonic() + seconds
         while self.running:
@@ -212,9 +212,9 @@ class ServerProcess:
         return False
 
     def stop(self, *, hung: bool = False) -> None:
-        """End the server and everything in its process group; nothing happens the second time.
+        """End the server and its process group; a second call does nothing.
 
-        One that has ``hung`` gets little time to end by itself.
+        A server that has ``hung`` gets little time to end by itself.
         """
         if hung:
             self._patience.seconds = HUNG_PATIENCE
@@ -223,7 +223,7 @@ class ServerProcess:
     def _last_words(self) -> str:
         lines = bytes(self._tail).decode(errors="replace").split("\n")
         last = next((line.strip() for line in reversed(lines) if line.strip()), None)
-        return ", without a word" if last is None else f"; its last line was: {last[:300]}"
+        return ", without output" if last is None else f"; its last line was: {last[:300]}"
 
 
 def _fill(word: str, path: str) -> str:
@@ -231,7 +231,7 @@ def _fill(word: str, path: str) -> str:
 
 
 def clear(path: str) -> None:
-    """Remove the socket that an earlier server left at ``path``. Raises SetupError when it is anything else."""
+    """Remove the socket that an earlier server left at ``path``. Raises SetupError if it is anything else."""
     try:
         mode = os.lstat(path).st_mode
     except FileNotFoundError:
@@ -248,7 +248,7 @@ def clear(path: str) -> None:
         raise SetupError(f"{path} exists already: {error.strerror}", "choose another path") from None
     else:
         raise SetupError(
-            f"somebody already listens on {path}",
+            f"another program already listens on {path}",
             "end that server, or leave the command out of the profile to use it",
         )
 
@@ -259,14 +259,14 @@ def _start(command: list[str]) -> subprocess.Popen[bytes]:
     def die_with_parent() -> None:
         libc.prctl(libc.PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
         if os.getppid() != parent:
-            os._exit(1)  # the parent died before the kernel was told
+            os._exit(1)  # the parent died before the kernel knew of the signal
 
     try:
         return processes.start(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, preexec_fn=die_with_parent)
     except FileNotFoundError:
         raise SetupError(
             f"the server's command {command[0]} was not found",
-            "install it, or correct device.command in the profile (a name is looked for in PATH)",
+            "install it, or correct device.command in the profile (names are looked up in PATH)",
         ) from None
     except PermissionError:
         raise SetupError(f"the server's command {command[0]} may not be executed", f"chmod +x {command[0]}") from None
@@ -277,7 +277,7 @@ def _start(command: list[str]) -> subprocess.Popen[bytes]:
 
 
 def _drain(output: IO[bytes], tail: bytearray) -> None:
-    # Unread, a talkative server would block on its own output.
+    # If it were not read, a talkative server would block on its own output.
     with output:
         while chunk := os.read(output.fileno(), 4096):
             tail += chunk
@@ -291,7 +291,7 @@ def _busy(pid: int) -> bool:
             with open(f"{thread.path}/stat", "rb") as stat_file:
                 if stat_file.read().rpartition(b")")[2].split()[0] in b"RDXZ":
                     return True
-    except OSError:  # a thread, or all of it, that ends just now
+    except OSError:  # a thread, or the process, is just ending
         return True
     return False
 

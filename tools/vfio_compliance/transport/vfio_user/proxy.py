@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Stands between a client and a server and lets somebody watch.
+"""Relays between a client and a server, and reports what it sees.
 
-What one side sends reaches the other byte for byte, descriptors with the message that they came with. Nothing is
-read on one side while the other does not take what was read before: a message may have any size, the memory used is
-that of one piece of it in each direction. The first thing that makes it unknown where the next message begins ends
-the connection, on both sides, after what could be handed on.
+What one side sends reaches the other byte for byte, descriptors together with their message. Nothing is read
+from one side until the other has taken what was read before: a message may have any size, and the memory used is
+that of one piece in each direction. As soon as it is unknown where the next message begins, both sides are
+disconnected, after everything that can still be relayed.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from .observer import MOST_UNANSWERED, Crowded, Observer, Seen, Sink
 from .process import check_path, clear, connect
 from .wire import HEADER, Header, command_name
 
-#: Most bytes of a message that are under way in one direction at a time.
+#: The most bytes of a message that are under way in one direction at a time.
 _PIECE: Final = 1 << 18
 
 #: Linux passes no more descriptors with one message.
@@ -32,7 +32,7 @@ _MOST_DESCRIPTORS: Final = 253
 
 _ANCILLARY: Final = socket.CMSG_SPACE(_MOST_DESCRIPTORS * array.array("i").itemsize)
 
-#: Pieces that are still handed on when a connection ends: more than the sockets hold between them.
+#: Pieces that are still relayed when a connection ends: more than the two sockets hold.
 _LAST_PIECES: Final = 1024
 
 #: Seconds for the server to accept.
@@ -40,11 +40,11 @@ _CONNECT_DEADLINE: Final = 5.0
 
 
 class _Ended(Exception):
-    """The connection is over; the message says why, unless the client just left."""
+    """The connection is over; the message says why, unless the client simply left."""
 
 
 class _Pump:
-    """One direction: takes from ``source`` and gives to ``target``, one piece at a time."""
+    """One direction: relays from ``source`` to ``target``, one piece at a time."""
 
     def __init__(self, name: str, source: socket.socket, target: socket.socket, watch: Callable[[Seen], None]) -> None:
         self._name = name
@@ -56,27 +56,27 @@ class _Pump:
         #: Bytes of the message's payload that are still to come.
         self._left = 0
         self._piece = memoryview(b"")
-        #: The payload in it, until it was looked at.
+        #: The payload in it, until it has been looked at.
         self._unseen = b""
         self._descriptors: list[int] = []
-        #: Why nothing can follow what is being handed on.
+        #: Why nothing can follow what is being relayed.
         self._fault = ""
 
     @property
     def holds(self) -> bool:
-        """Whether something waits for the target to take it; nothing is read meanwhile."""
+        """Whether something waits for the target; nothing is read until it has been taken."""
         return bool(self._piece)
 
     def close(self) -> None:
-        """Drop what was not handed on."""
+        """Drop what was not relayed."""
         close_all(self._descriptors)
         self._descriptors.clear()
 
     def fill(self) -> bool:
-        """Take what is there, up to the end of a message, and hand it on as far as the target takes it; whether
+        """Take what is there, up to the end of a message, and relay as much as the target takes; returns whether
         there was anything.
 
-        Raises _Ended when the source has ended, or what it sent cannot be followed.
+        Raises _Ended if the source has ended, or if its messages cannot be followed.
         """
         pieces = []
         if self._seen is None:
@@ -97,7 +97,7 @@ class _Pump:
         return True
 
     def drain(self) -> None:
-        """Hand on what is held. Raises _Ended when the target is gone."""
+        """Relay what is held. Raises _Ended if the target is gone."""
         while self._piece:
             ancillary = []
             if self._descriptors:
@@ -107,7 +107,7 @@ class _Pump:
             except BlockingIOError:
                 return
             except OSError as error:
-                raise _Ended(f"what the {self._name} sent cannot be handed on: {error.strerror}") from None
+                raise _Ended(f"cannot relay what the {self._name} sent: {error.strerror}") from None
             self.close()
             self._piece = self._piece[sent:]
             self._look()
@@ -121,7 +121,7 @@ class _Pump:
                 raise _Ended(f"more than {counted(MOST_UNANSWERED, 'command')} of the client have no answer") from None
 
     def _look(self) -> None:
-        """Look at what was taken: once it is on its way, since a digest takes longer than to hand it on."""
+        """Look at what was taken, once it has been relayed, since a digest takes longer than relaying."""
         if self._unseen and self._seen is not None:
             self._seen.feed(self._unseen)
         self._unseen = b""
@@ -138,7 +138,7 @@ class _Pump:
             self._fault = f"a message of the {self._name} ({what}) says that it has {size}, fewer than 16"
 
     def _take(self, most: int, may_end: bool = True) -> bytes:
-        """Some bytes; none when there are none yet."""
+        """Some bytes; none if there are none yet."""
         try:
             piece, ancillary, flags, _ = self._source.recvmsg(most, _ANCILLARY, socket.MSG_CMSG_CLOEXEC)
         except BlockingIOError:
@@ -153,7 +153,7 @@ class _Pump:
                 if self._seen:
                     self._seen.descriptors += len(received)
         if flags & CUT:
-            raise _Ended(f"descriptors of the {self._name} were lost: this process may not open so many")
+            raise _Ended(f"descriptors of the {self._name} were lost: this process may not open that many")
         if not piece and may_end:
             inside = self._header or self._left
             if self._name == "client" and not inside:
@@ -163,13 +163,13 @@ class _Pump:
 
 
 class Proxy:
-    """Listens at one path for clients of the server at another, and serves one after the other.
+    """Listens at one path for clients of the server at another, and serves one at a time.
 
-    ``say`` is given a line for each connection that did not end by the client's leaving.
+    ``say`` is called with a line for each connection that did not end with the client's leaving.
     """
 
     def __init__(self, listen: str, server: str, say: Callable[[str], None]) -> None:
-        """Raises SetupError, OSError when it cannot listen."""
+        """Raises SetupError, OSError if it cannot listen."""
         check_path(listen)
         check_path(server)
         clear(listen)
@@ -192,9 +192,9 @@ class Proxy:
             os.unlink(self._path)
 
     def serve(self, sink: Sink, stop: int, once: bool = False) -> None:
-        """Serve clients, and tell ``sink`` what they do, until the descriptor ``stop`` can be read.
+        """Serve clients, and report to ``sink`` what they do, until the descriptor ``stop`` is readable.
 
-        With ``once`` only the first. Raises what ``sink`` raises.
+        With ``once``, only the first. Raises what ``sink`` raises.
         """
         poll = select.poll()
         poll.register(self._listener, select.POLLIN)
@@ -241,7 +241,7 @@ class Proxy:
         wanted = dict.fromkeys(sides, 0)
         while True:
             for descriptor, (of, to) in sides.items():
-                # A side from which nothing is wanted is not looked at: that it hung up would be told over and over.
+                # A side from which nothing is wanted is not polled: poll would report its hang-up again and again.
                 want = (0 if of.holds else select.POLLIN) | (select.POLLOUT if to.holds else 0)
                 if want != wanted[descriptor]:
                     if want:
@@ -260,7 +260,7 @@ class Proxy:
 
 
 def _advance(step: Callable[[], object], pump: _Pump, other: _Pump) -> None:
-    """Take a step of ``pump``. Where that ends the connection, what came the other way before is handed on first."""
+    """Take a step of ``pump``. If it ends the connection, what came the other way before is relayed first."""
     try:
         step()
     except _Ended:

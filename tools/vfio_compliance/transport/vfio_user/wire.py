@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""vfio-user messages: numbers, layouts, and the checks that need nothing but the message.
+"""vfio-user messages: numbers, layouts, and the checks that need only the message.
 
 Protocol version 0.0 with the migration region of version 1, as servers spoke it until late 2023. All values
 are little-endian, all sizes in bytes.
@@ -35,7 +35,7 @@ class Command(IntEnum):
     DMA_WRITE = 12
     DEVICE_RESET = 13
     DIRTY_PAGES = 14
-    #: Ours: what VFIO_IOMMU_GET_INFO asks of a container, for servers whose VERSION offers ``container_info``.
+    #: Ours: carries VFIO_IOMMU_GET_INFO, for servers whose VERSION offers ``container_info``.
     CONTAINER_GET_INFO = 0x8001
 
 
@@ -48,7 +48,7 @@ FLAG_ERROR: Final = 1 << 5
 #: Largest errno that Linux can return.
 MAX_ERRNO: Final = 4095
 
-#: What a side may ask for in one message when its peer's VERSION does not say.
+#: What a side may ask for in one message if its peer's VERSION does not say.
 DEFAULT_MAX_DATA: Final = 1 << 20
 DEFAULT_MAX_FDS: Final = 1
 
@@ -97,17 +97,17 @@ class Header(NamedTuple):
 
 
 class Message(NamedTuple):
-    """A whole message as received; whoever takes it owns the descriptors."""
+    """A whole message as received; its receiver owns the descriptors."""
 
     header: Header
     payload: bytes
     descriptors: tuple[int, ...]
-    #: What came after the payload's fixed part, where it was to be kept apart.
+    #: What followed the payload's fixed part, if it had to be kept apart.
     data: bytes
 
 
 def command_name(number: int) -> str:
-    """The command's name, or its number when there is none."""
+    """The command's name, or its number if it has none."""
     try:
         return Command(number).name
     except ValueError:
@@ -141,7 +141,7 @@ def describe(command: int, payload: bytes) -> str:
 
 
 def _dirty(payload: bytes) -> str:
-    """What a DIRTY_PAGES request asks for."""
+    """The operation of a DIRTY_PAGES request, in words."""
     flags = DIRTY_PAGES.unpack_from(payload)[1]
     if flags == DIRTY_FLAG_GET and len(payload) >= DIRTY_PAGES.size + DIRTY_RANGE.size:
         address, size = DIRTY_RANGE.unpack_from(payload, DIRTY_PAGES.size)
@@ -151,7 +151,7 @@ def _dirty(payload: bytes) -> str:
 
 @dataclass(frozen=True)
 class Peer:
-    """What a VERSION message says about its sender."""
+    """A VERSION message's facts about its sender."""
 
     major: int
     minor: int
@@ -159,11 +159,11 @@ class Peer:
     max_msg_fds: int = DEFAULT_MAX_FDS
     #: Bytes of data that it takes or gives in one message.
     max_data_xfer_size: int = DEFAULT_MAX_DATA
-    #: Bytes per bit of a dirty bitmap; None when it takes no part in migration.
+    #: Bytes per bit of a dirty bitmap; None if it does not support migration.
     migration_pgsize: int | None = None
     #: Whether it answers CONTAINER_GET_INFO.
     container_info: bool = False
-    #: Everything it said, as sent.
+    #: All capabilities, as sent.
     text: str = field(default="", compare=False)
 
 
@@ -180,7 +180,7 @@ def pack_version(peer: Peer) -> bytes:
 
 
 def unpack_version(payload: bytes, proposed: Peer) -> Peer:
-    """Read the other side's answer to ``proposed``. Raises ProtocolViolation at anything amiss."""
+    """Read the other side's answer to ``proposed``. Raises ProtocolViolation if anything is wrong."""
     if len(payload) < VERSION.size:
         raise _bad_version("at least 4 bytes", f"{len(payload)}")
     major, minor = VERSION.unpack_from(payload)

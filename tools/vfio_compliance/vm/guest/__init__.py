@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The part that runs inside the virtual machine; it needs nothing but Python, mount and kmod."""
+"""The part that runs inside the virtual machine; it needs only Python, mount and kmod."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Makes devices ready to be opened by VFIO."""
+"""Prepares devices so that VFIO can open them."""
 
 import os
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from . import programs
 
-#: Two that a run opens together, and two to continue with when a call never returns.
+#: Two that a run opens together, and two to continue with if a call never returns.
 DEVICES = 4
 _LAST = Path(f"/sys/bus/platform/devices/vfio_refdriver.{DEVICES - 1}")
 _PCI = Path("/sys/bus/pci")
@@ -20,7 +20,7 @@ def _ready(device: Path) -> bool:
 
 
 def load_reference(words: Sequence[str]) -> str:
-    """Loads the reference driver and waits until its devices can be opened; gives a complaint, or nothing.
+    """Loads the reference driver and waits until its devices can be opened; returns a complaint, or nothing.
 
     ``words``: its file, and parameters.
     """
@@ -29,12 +29,12 @@ def load_reference(words: Sequence[str]) -> str:
     if complaint:
         return f"{Path(path).name}: {complaint}"
     if not programs.wait(lambda: _ready(_LAST), _SECONDS):
-        return f"{Path(path).name}: loaded, but no /dev/vfio group of {_LAST.name} came within {_SECONDS:.0f} s"
+        return f"{Path(path).name}: loaded, but no /dev/vfio group of {_LAST.name} appeared within {_SECONDS:.0f} s"
     return ""
 
 
 def give_to_vfio(address: str) -> str:
-    """Binds a PCI device to vfio-pci and waits until it can be opened; gives a complaint, or nothing."""
+    """Binds a PCI device to vfio-pci and waits until it can be opened; returns a complaint, or nothing."""
     device = _PCI / "devices" / address
     if not (device / "iommu_group").exists():
         return f"{address} has no IOMMU group: this kernel does not use the IOMMU"
@@ -44,12 +44,12 @@ def give_to_vfio(address: str) -> str:
     except OSError as error:
         return f"{address} cannot be bound to vfio-pci: {error}"
     if not programs.wait(lambda: _ready(device), _SECONDS):
-        return f"no /dev/vfio group of {address} came within {_SECONDS:.0f} s: is there a driver vfio-pci?"
+        return f"no /dev/vfio group of {address} appeared within {_SECONDS:.0f} s: is there a driver vfio-pci?"
     return ""
 
 
 def shared_memory() -> str:
-    """The file that maps the memory which the host reads the present call from; empty where there is none."""
+    """The file that maps the memory in which the host reads the present call; empty if there is none."""
     for device in (_PCI / "devices").glob("*"):
         try:
             ids = [(device / name).read_text().strip() for name in ("vendor", "device")]

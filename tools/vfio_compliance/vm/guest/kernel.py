@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What the guest's kernel shows: its log, its taint."""
+"""The guest kernel's log and taint."""
 
 import os
 from pathlib import Path
@@ -9,7 +9,7 @@ from vfio_compliance.results.kernel_log import unescaped
 
 
 def taint() -> int:
-    """The mask, as it is now."""
+    """The present mask."""
     return int(Path("/proc/sys/kernel/tainted").read_text())
 
 
@@ -24,7 +24,7 @@ def records() -> list[tuple[int, str]]:
             except BlockingIOError:
                 return found
             except BrokenPipeError:
-                continue  # older records were overwritten: the next read goes on with the oldest one left
+                continue  # older records were overwritten: the next read continues with the oldest one left
             _, number, microseconds, *_ = head.split(",")
             found.append((int(number), f"[{int(microseconds) / 1e6:12.6f}] {unescaped(text)}"))
     finally:
@@ -32,7 +32,7 @@ def records() -> list[tuple[int, str]]:
 
 
 class Log:
-    """What is new in the kernel's log and taint, again and again."""
+    """What is new in the kernel's log and taint since the last look."""
 
     def __init__(self) -> None:
         self._taint = taint()

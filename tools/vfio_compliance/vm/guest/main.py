@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What happens in a guest, from its start to its end: it is told what to do by a JSON file of the host's."""
+"""What happens in a guest, from its start to its end; a JSON file of the host says what to do."""
 
 import json
 import os
@@ -12,12 +12,12 @@ from .modules import Loader, Own
 from .root import enter_cached
 from .telling import tell
 
-#: Where the present call is noted for the host to read.
+#: Where the present call is noted for the host.
 INFLIGHT = "VFIO_COMPLIANCE_INFLIGHT"
 
 
 def main(plan_file: str) -> int:
-    """Carries out a plan; gives 0 whatever the commands gave, for their exit codes were reported."""
+    """Carries out a plan. Returns 0 whatever the commands returned: their exit codes are reported."""
     plan = json.loads(Path(plan_file).read_text())
     os.environ.update(plan["environment"])
     tell("up", release=os.uname().release)
@@ -47,7 +47,7 @@ def main(plan_file: str) -> int:
 
 
 def _set_up(plan: dict[str, Any]) -> str:
-    """Loads what is to be judged and makes its devices; gives a complaint, or nothing."""
+    """Loads what is to be judged and prepares its devices; returns a complaint, or nothing."""
     loader = Loader({own["name"]: Own(**own) for own in plan["own"]}, os.uname().release)
     for name in loader.own:
         if complaint := loader.load(name):

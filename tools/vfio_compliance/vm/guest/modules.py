@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Loads modules: those of the kernel, and in the place of some the user's own, each after what it depends on."""
+"""Loads modules, the kernel's or the user's own in place of these, each after its dependencies."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -12,7 +12,7 @@ from . import programs
 
 @dataclass(frozen=True)
 class Own:
-    """A module of the user's: its file, the name that the kernel knows it by, parameters, what it depends on."""
+    """A module of the user: its file, its name in the kernel, parameters, dependencies."""
 
     path: str
     name: str
@@ -29,11 +29,11 @@ class Loader:
     loaded: set[str] = field(default_factory=set)
 
     def load(self, name: str) -> str:
-        """Loads a module and all that it needs; gives a complaint, or nothing."""
+        """Loads a module and all that it needs; returns a complaint, or nothing."""
         name = kernel_name(name)
         if name in self.loaded:
             return ""
-        self.loaded.add(name)  # first: a circle of modules ends here
+        self.loaded.add(name)  # first: a cycle of modules ends here
         own = self.own.get(name)
         for each in own.needs if own else self._needs(name):
             if complaint := self.load(each):
@@ -55,7 +55,7 @@ class Loader:
         return Path("/lib/modules", self.release)
 
     def _needs(self, name: str) -> list[str]:
-        """What a module of the kernel's depends on; nothing where the kernel says nothing."""
+        """The dependencies of one of the kernel's modules; none if the kernel does not say."""
         needs = next((each.needs for each in listed(self._folder()) if each.name == name), [])
         return [name_of(each) for each in reversed(needs)]
 

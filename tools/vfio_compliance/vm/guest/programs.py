@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Programs that the guest runs: those that set it up, and the commands of the host."""
+"""Programs that the guest runs: for its set-up, and the host's commands."""
 
 import contextlib
 import os
@@ -13,10 +13,10 @@ from typing import IO
 
 _NO_SUCH_COMMAND = 127
 
-#: Seconds for the last of a command's output to be copied.
+#: Seconds to copy the end of a command's output.
 _DRAIN = 5.0
 
-#: Seconds that a program may take which sets something up.
+#: Seconds that a set-up program may take.
 PATIENCE = 60.0
 
 #: Lines of a program's output that a complaint quotes.
@@ -24,12 +24,12 @@ _LAST = 8
 
 
 def which(tool: str) -> str:
-    """Where a tool lies; a guest's PATH may lack the folders of the system."""
+    """The path of a tool; a guest's PATH may lack the system's folders."""
     return shutil.which(tool) or f"/sbin/{tool}"
 
 
 def wait(condition: Callable[[], bool], seconds: float) -> bool:
-    """Whether something comes true within so many seconds."""
+    """Whether something becomes true within this many seconds."""
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:
@@ -39,7 +39,7 @@ def wait(condition: Callable[[], bool], seconds: float) -> bool:
 
 
 def do(program: list[str], cwd: str | None = None, seconds: float = PATIENCE) -> str:
-    """Runs a program; gives its complaint, or nothing. One that does not end in time is killed, or left behind."""
+    """Runs a program; returns its complaint, or nothing. One that does not end in time is killed, or left behind."""
     pipe, stdout = subprocess.PIPE, subprocess.STDOUT
     try:
         child = subprocess.Popen(
@@ -56,7 +56,7 @@ def do(program: list[str], cwd: str | None = None, seconds: float = PATIENCE) ->
         with contextlib.suppress(ProcessLookupError):
             os.killpg(child.pid, signal.SIGKILL)
         return "\n".join([f"it did not end within {seconds:.0f} s", *_last_lines(said)])
-    reading.join(_DRAIN if code else 0.2)  # whoever it left running may hold its end open
+    reading.join(_DRAIN if code else 0.2)  # a process that it left running may hold the pipe open
     if code == 0:
         return ""
     return "\n".join(_last_lines(said)) or (f"exit {code}" if code > 0 else f"signal {-code}")
@@ -74,7 +74,7 @@ def _take(source: IO[bytes], into: bytearray) -> None:
 
 
 def run(command: list[str], cwd: str) -> int:
-    """Runs a command whose output is that of the guest; its exit code, 127 where there is no such command."""
+    """Runs a command whose output is the guest's; returns its exit code, 127 if there is no such command."""
     pipe, stdout = subprocess.PIPE, subprocess.STDOUT
     try:
         child = subprocess.Popen(command, cwd=cwd, stdin=subprocess.DEVNULL, stdout=pipe, stderr=stdout)
@@ -84,12 +84,12 @@ def run(command: list[str], cwd: str) -> int:
     copying = threading.Thread(target=_copy, args=(child.stdout,), daemon=True)
     copying.start()
     code = child.wait()
-    copying.join(_DRAIN)  # whoever the command left running may hold its end open
+    copying.join(_DRAIN)  # a process that the command left running may hold the pipe open
     return code if code >= 0 else 128 - code
 
 
 def _copy(source: IO[bytes]) -> None:
-    """Copy all to standard output. Its port takes at most 32 KiB of a write; Python, unbuffered, drops the rest."""
+    """Copy all to standard output. Its port takes at most 32 KiB per write; unbuffered Python drops the rest."""
     with source:
         while data := os.read(source.fileno(), 1 << 16):
             while data:

@@ -9,17 +9,17 @@ SHARE = "host_root"  # the tag of the host's root as a second 9p share
 
 
 def enter_cached(keep: str) -> str:
-    """Moves this process to a root that caches the host's files; gives a complaint, or nothing.
+    """Moves this process to a root that caches the host's files; returns a complaint, or nothing.
 
-    The root that virtme-ng mounts asks the host again at every look at a file, which makes starting Python under
-    emulation several times slower. Here the files are taken not to change while the guest runs, and all of
-    the root may be written, into memory. ``keep`` is the folder that stays shared with the host.
+    The root that virtme-ng mounts asks the host at every look at a file, which makes starting Python under
+    emulation several times slower. This root assumes that the files do not change while the guest runs. All of it
+    is writable, in memory. ``keep`` is the folder that stays shared with the host.
     """
     lower, upper, root = "/run/vm/host", "/run/vm/changes", "/run/vm/root"
     for folder in (f"{upper}/upper", f"{upper}/work"):
         os.makedirs(folder, exist_ok=True)
     cached = "trans=virtio,version=9p2000.L,access=any,msize=512000,cache=loose,ro"
-    # Real paths, for a link that begins at / would lead out of the new root. A host may have no /lib/modules, and a
+    # Real paths, since an absolute link would lead out of the new root. A host may have no /lib/modules, and a
     # kernel no modules: what is missing is made in the guest's memory, never on the host.
     places = [os.path.realpath(place) for place in ("/dev", "/proc", "/sys", "/lib/modules") if os.path.isdir(place)]
     layers = f"lowerdir={lower},upperdir={upper}/upper,workdir={upper}/work"

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What the guest says to the host, on its standard output, between the output of the commands."""
+"""The guest's reports to the host, on its standard output, between the output of the commands."""
 
 import json
 import sys
 from typing import Any
 
-#: How a line begins that is a report.
+#: The beginning of a line that is a report.
 MARK = "\x1evm "
 
 
