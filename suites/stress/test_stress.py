@@ -3,10 +3,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 
-from vfio_compliance.migration_v1.exploration.stress import Stress
 from vfio_compliance.run import checks
+
+if TYPE_CHECKING:  # it needs hypothesis, which only a run with --stress has
+    from vfio_compliance.migration_v1.exploration.stress import Stress
 
 
 @pytest.mark.rule("stress.walk.answers-allowed")
