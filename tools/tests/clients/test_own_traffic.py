@@ -407,7 +407,7 @@ def test_once(tmp_path: Path) -> None:
         (["--trace", "{here}/no/such/folder"], "No such file"),
         (["--trace", "{here}/new", "--listen", "{here}/there"], "is not a socket"),
         (["--trace", "{here}/new", "--listen", "{here}/no/such/a"], "cannot listen on"),
-        (["--trace", "{here}/new", "--listen", "{here}/" + "x" * 200], "more than the 107"),
+        (["--trace", "{here}/new", "--listen", "{here}/" + "x" * 200], "takes at most 107"),
     ],
     ids=["trace", "folder", "file", "no folder", "long"],
 )
