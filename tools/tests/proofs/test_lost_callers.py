@@ -12,6 +12,7 @@ Only a kernel can do this, and it is not the same afterwards. In a virtual machi
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -30,9 +31,10 @@ from vfio_compliance.results.verdict import Verdict
 from vfio_compliance.sections import PROFILE
 
 #: What each defect has the kernel say, and the verdict of the case that it strikes, in the order in which they strike.
+#: Of a lockup two watchdogs may speak; which is first is chance where the machine is busy.
 STRUCK = {
     "warn-once": ("defect_warn_once", Verdict.WAIVED),
-    "lockup-once": ("soft lockup", Verdict.KERNEL),
+    "lockup-once": ("soft lockup|detected stalls", Verdict.KERNEL),
     "stray-once": ("KFENCE: use-after-free", Verdict.KERNEL),
     "oops-once": ("NULL pointer dereference", Verdict.KERNEL),
     "hang-once": ("", Verdict.HANG),
@@ -70,8 +72,8 @@ class Struck(NamedTuple):
 
     def complaint(self, defect: str) -> Kernel:
         """What the kernel said of a defect."""
-        words, _ = STRUCK[defect]
-        found = [e for e in self.events if isinstance(e, Kernel) and any(words in line for line in e.lines)]
+        said = re.compile(STRUCK[defect][0])
+        found = [e for e in self.events if isinstance(e, Kernel) and any(map(said.search, e.lines))]
         assert found, f"the kernel said nothing of {defect}: {self.shown[-3000:]}"
         return found[0]
 
