@@ -207,8 +207,8 @@ def rows() -> Iterator[pytest.ParameterSet]:
     Joined, the rows are one cycle: the de Bruijn sequence for words of two. A row begins where the last one ends.
     """
     number = len(ALPHABET)
-    pairs = combinations_with_replacement(range(number), 2)
-    numbers = [each for first, second in pairs for each in ([first, second] if first < second else [first])]
+    words = combinations_with_replacement(range(number), 2)
+    numbers = [each for first, second in words for each in ([first, second] if first < second else [first])]
     for start in range(0, len(numbers), ROW - 1):
         row = [ALPHABET[numbers[(start + step) % len(numbers)]] for step in range(ROW)]
         last = after(start // (ROW - 1), row[-1])
@@ -245,7 +245,7 @@ def test_resumed_device_saves(players: Players, since: tuple[Move, ...], last: L
     [
         pytest.param(each, last, id=f"{each}, then {RESUMED}, then {last.value}", marks=deep_unless(row == 6))
         for row, each in enumerate(ALPHABET)
-        for last in [SAVED[row % 2]]
+        for last in [SAVED[row % len(SAVED)]]
     ],
 )
 def test_resumed_device_saves_after_another(players: Players, before: Session, last: Last) -> None:

@@ -62,7 +62,7 @@ def test_nothing_is_missing(machine: FakeMachine) -> None:
     """Then the target's needs are complete, whatever the programs of other commands."""
     ready(machine)
     found = needs(machine, DEVICE, 64 * MIB)
-    assert complete(found), table(found)
+    assert complete(found), table(found, 1000)
     assert rows(machine)["/dev/vfio/7"] == ("ok", "can be opened")
     assert rows(machine)["programs for vm"][0] == "not needed for this"
 
@@ -244,7 +244,7 @@ def test_programs(machine: FakeMachine, monkeypatch: pytest.MonkeyPatch) -> None
 def test_the_table_steers_no_terminal(machine: FakeMachine) -> None:
     """Names of devices and drivers come from elsewhere."""
     where = KernelGroupDevice(transport="kernel-group", name="\x1b[31mx\n", group=7)
-    text = "\n".join(table(needs(machine, where, MIB)))
+    text = "\n".join(table(needs(machine, where, MIB), 1000))
     assert "\x1b" not in text
     assert r"device \x1b[31mx\n" in text
     assert text.index("missing") < text.index(" ok ")

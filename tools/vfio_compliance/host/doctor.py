@@ -63,7 +63,7 @@ def complete(found: Iterable[Need]) -> bool:
     return not any(each.state in _BAD for each in found)
 
 
-def table(found: Iterable[Need], width: int = 1000) -> list[str]:
+def table(found: Iterable[Need], width: int) -> list[str]:
     """Each thing and its explanation, missing ones first, in lines of at most ``width`` columns; then a summary."""
     order = sorted(found, key=lambda each: [State.MISSING, State.UNKNOWN, State.OK, State.NOT_NEEDED].index(each.state))
     starts = columns([[printable(each.what), each.state.value, "|"] for each in order], ())

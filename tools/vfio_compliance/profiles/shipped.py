@@ -6,9 +6,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from vfio_compliance.common.project import PROFILES
-from vfio_compliance.common.suggest import did_you_mean, similar
-from vfio_compliance.profiles.document import WHOLE_FILE, Problem, ProfileError, quoted
+from ..common.project import PROFILES
+from ..common.suggest import did_you_mean, similar
+from .document import WHOLE_FILE, Problem, ProfileError, quoted
 
 #: To be copied and filled in; it describes no device.
 _TEMPLATE = "template"

@@ -53,14 +53,16 @@ def calls_before(summary: Summary, case: Case, names: Sequence[str], own: Sequen
 def giver(summary: Summary, case: Case, call: Call, contents: Contents) -> str | None:
     """The last case in which a device gave what ``call`` writes: an earlier one, or this one in an earlier try."""
     wanted, moved = contents.of(call), call.moved
-    for other in [case, *sorted(_before(summary, case), key=lambda each: each.calls[0].serial, reverse=True)]:
-        for read in other.calls:
+    before = sorted(_before(summary, case), key=lambda each: each.calls[0].serial, reverse=True)
+    kept = case.calls[: len(case.calls) - len(_last_try(case))]
+    for name, calls in [(case.id, kept), *((each.id, each.calls) for each in before)]:
+        for read in calls:
             if read.verb not in ("read", MAPPED_READ) or read.value < call.length:
                 continue
             if (read.received, read.received_digest) == moved:
-                return other.id
+                return name
             if wanted is not None and (there := contents.of(read)) is not None and wanted in there:
-                return other.id
+                return name
     return None
 
 
