@@ -235,7 +235,7 @@ def judge_cancelling(migration: MigrationRegion, qemu: Qemu, actor: MigrationAct
     qemu.cancel()
     in_state(migration, "after the migration was cancelled", RUNNING)
     if actor.can_watch:
-        checks.goes_on(actor.counter())
+        checks.continues(actor.counter())
     qemu.setup_save()
 
 
@@ -258,7 +258,7 @@ def test_source_runs_again(
     qemu.run_guest()
     in_state(migration, "after the guest was continued", RUNNING)
     if actor.can_watch:
-        checks.goes_on(actor.counter())
+        checks.continues(actor.counter())
     if shown is not None:
         shows(actor, shown)
 
@@ -282,7 +282,7 @@ def test_load_waits(source: Kept, target: Destination, loading: Qemu) -> None:
     loading.run_guest()
     in_state(target.migration, "after the guest was continued", RUNNING)
     if target.actor.can_watch:
-        checks.goes_on(target.actor.counter())
+        checks.continues(target.actor.counter())
 
 
 @pytest.mark.rule("qemu.load.cut-buffer-safe")

@@ -8,8 +8,8 @@ from collections.abc import Callable
 import pytest
 
 from vfio_compliance.device import Container
-from vfio_compliance.dirty_type1.growth import Growth
-from vfio_compliance.dirty_type1.witness import Witness
+from vfio_compliance.dirty_type1.argsz_probe import ArgszProbe
+from vfio_compliance.dirty_type1.canary import Canary
 from vfio_compliance.run import checks
 from vfio_compliance.uapi.type1 import VFIO_IOMMU_DIRTY_PAGES, VFIO_IOMMU_UNMAP_DMA, DirtyPagesFlags, DmaUnmapFlags
 
@@ -52,12 +52,12 @@ def state(tracking: bool) -> str:
 
 @pytest.mark.rule("dirty.request.numbers")
 @pytest.mark.parametrize(("flag", "before", "after"), [(1, False, True), (2, True, False), (4, True, True)])
-def test_request_numbers(container: Container, witness: Witness, flag: int, before: bool, after: bool) -> None:
+def test_request_numbers(container: Container, canary: Canary, flag: int, before: bool, after: bool) -> None:
     """Request 0x3b75 starts tracking with flag 1, stops it with flag 2, and fills the bitmap with flag 4."""
-    witness.begin(tracking=before)
+    canary.begin(tracking=before)
     what = f"request 0x3b75 with flag {flag}"
-    checks.succeeded(what, container.try_request(0x3B75, witness.dirty_request(flag, ENOUGH[flag])))
-    witness.settles(tracking=after, after=what, got=flag == GET)
+    checks.succeeded(what, container.try_request(0x3B75, canary.dirty_request(flag, ENOUGH[flag])))
+    canary.settles(tracking=after, after=what, got=flag == GET)
 
 
 COMBINED = {"no flag": 0, "1+2": 3, "1+4": 5, "2+4": 6, "1+2+4": 7}
@@ -85,38 +85,38 @@ def flags_case(case: tuple[int, int]) -> str:
         *(pytest.param(case[0] | 1 << case[1], case[0] != START, id=flags_case(case)) for case in UNKNOWN),
     ],
 )
-def test_one_flag(container: Container, witness: Witness, flags: int, tracking: bool) -> None:
+def test_one_flag(container: Container, canary: Canary, flags: int, tracking: bool) -> None:
     """Flags other than one of the three are refused, and tracking stays on or off as it was."""
-    witness.begin(tracking=tracking)
+    canary.begin(tracking=tracking)
     what = f"VFIO_IOMMU_DIRTY_PAGES with flags 0x{flags:x}, tracking {state(tracking)}"
-    witness.declined(what, container.try_request(VFIO_IOMMU_DIRTY_PAGES, witness.dirty_request(flags, FULL)))
+    canary.declined(what, container.try_request(VFIO_IOMMU_DIRTY_PAGES, canary.dirty_request(flags, FULL)))
 
 
 @pytest.mark.rule("dirty.request.argsz")
 @pytest.mark.parametrize("argsz", range(HEAD))
 @pytest.mark.parametrize("operation", OPERATIONS)
-def test_request_argsz(container: Container, witness: Witness, operation: str, argsz: int) -> None:
+def test_request_argsz(container: Container, canary: Canary, operation: str, argsz: int) -> None:
     """An argsz below 8 is refused for each operation."""
     flag, tracking = OPERATIONS[operation]
-    argument = witness.dirty_request(flag, argsz)
-    witness.begin(tracking=tracking)
+    argument = canary.dirty_request(flag, argsz)
+    canary.begin(tracking=tracking)
     outcome = container.try_request(VFIO_IOMMU_DIRTY_PAGES, argument)
-    witness.declined(f"{operation} with argsz {argsz}", outcome)
+    canary.declined(f"{operation} with argsz {argsz}", outcome)
 
 
 @pytest.mark.rule("dirty.request.argsz")
 @pytest.mark.parametrize("place", UNREADABLE)
 @pytest.mark.parametrize("operation", OPERATIONS)
 def test_request_address(
-    container: Container, witness: Witness, misplace: Callable[[str, bytes], int], operation: str, place: str
+    container: Container, canary: Canary, bad_pointer: Callable[[str, bytes], int], operation: str, place: str
 ) -> None:
     """An argument that cannot be read is refused for each operation."""
     flag, tracking = OPERATIONS[operation]
     enough = ENOUGH[flag]
-    argument = misplace(place, bytes(witness.dirty_request(flag, enough)[:enough]))
-    witness.begin(tracking=tracking)
+    argument = bad_pointer(place, bytes(canary.dirty_request(flag, enough)[:enough]))
+    canary.begin(tracking=tracking)
     outcome = container.try_request(VFIO_IOMMU_DIRTY_PAGES, argument)
-    witness.declined(f"{operation} at an address that is {place}", outcome)
+    canary.declined(f"{operation} at an address that is {place}", outcome)
 
 
 @pytest.mark.rule("dirty.request.long-argsz")
@@ -129,26 +129,26 @@ def test_request_address(
         if operation != "GET_BITMAP" or argsz > FULL
     ],
 )
-def test_request_long_argsz(container: Container, witness: Witness, operation: str, argsz: int) -> None:
+def test_request_long_argsz(container: Container, canary: Canary, operation: str, argsz: int) -> None:
     """More argument than the operation needs, filled with ones, makes no difference."""
     flag, before = OPERATIONS[operation]
-    witness.begin(tracking=before)
+    canary.begin(tracking=before)
     argsz = min(argsz, container.largest_argsz)
-    argument = witness.dirty_request(flag, argsz)
+    argument = canary.dirty_request(flag, argsz)
     what = f"{operation} with argsz {argsz}"
     argument += ONES * (min(argsz, ROOM) - len(argument))
     checks.succeeded(what, container.try_request(VFIO_IOMMU_DIRTY_PAGES, argument))
-    witness.settles(tracking=flag != STOP, after=what, got=flag == GET)
+    canary.settles(tracking=flag != STOP, after=what, got=flag == GET)
 
 
 @pytest.mark.rule("dirty.bitmap.argsz")
 @pytest.mark.stimulus
 @pytest.mark.parametrize("argsz", range(HEAD, FULL))
-def test_bitmap_argsz(container: Container, witness: Witness, argsz: int) -> None:
+def test_bitmap_argsz(container: Container, canary: Canary, argsz: int) -> None:
     """GET_BITMAP with an argsz from 8 to 47 is refused; the bitmap buffer and the record of dirty pages stay as is."""
-    witness.begin(tracking=True)
+    canary.begin(tracking=True)
     what = f"GET_BITMAP with argsz {argsz}"
-    witness.declined(what, container.try_request(VFIO_IOMMU_DIRTY_PAGES, witness.dirty_request(GET, argsz)))
+    canary.declined(what, container.try_request(VFIO_IOMMU_DIRTY_PAGES, canary.dirty_request(GET, argsz)))
 
 
 # ---- VFIO_IOMMU_UNMAP_DMA -------------------------------------------------------------------------------------------
@@ -157,24 +157,24 @@ def test_bitmap_argsz(container: Container, witness: Witness, argsz: int) -> Non
 @pytest.mark.rule("dirty.unmap.argsz")
 @pytest.mark.stimulus
 @pytest.mark.parametrize("argsz", range(FULL))
-def test_unmap_argsz(container: Container, witness: Witness, argsz: int) -> None:
+def test_unmap_argsz(container: Container, canary: Canary, argsz: int) -> None:
     """With the bitmap flag, an argsz below 48 is refused: everything stays mapped and recorded."""
-    argument = witness.unmap_request(TELLING, argsz)
-    witness.begin(tracking=True)
+    argument = canary.unmap_request(TELLING, argsz)
+    canary.begin(tracking=True)
     outcome = container.try_request(VFIO_IOMMU_UNMAP_DMA, argument)
-    witness.declined(f"unmapping with the bitmap, argsz {argsz}", outcome)
+    canary.declined(f"unmapping with the bitmap, argsz {argsz}", outcome)
 
 
 @pytest.mark.rule("dirty.unmap.argsz")
 @pytest.mark.parametrize("place", UNREADABLE)
 def test_unmap_address(
-    container: Container, witness: Witness, misplace: Callable[[str, bytes], int], place: str
+    container: Container, canary: Canary, bad_pointer: Callable[[str, bytes], int], place: str
 ) -> None:
     """With the bitmap flag, an argument that cannot be read is refused: everything stays mapped and recorded."""
-    argument = misplace(place, bytes(witness.unmap_request(TELLING, FULL)))
-    witness.begin(tracking=True)
+    argument = bad_pointer(place, bytes(canary.unmap_request(TELLING, FULL)))
+    canary.begin(tracking=True)
     outcome = container.try_request(VFIO_IOMMU_UNMAP_DMA, argument)
-    witness.declined(f"unmapping with the bitmap, at an address that is {place}", outcome)
+    canary.declined(f"unmapping with the bitmap, at an address that is {place}", outcome)
 
 
 on_or_off = pytest.mark.parametrize("tracking", [True, False], ids=state)
@@ -184,18 +184,18 @@ on_or_off = pytest.mark.parametrize("tracking", [True, False], ids=state)
 @pytest.mark.stimulus
 @on_or_off
 @pytest.mark.parametrize("argsz", [UNMAP, UNMAP + 1, 40, FULL - 1, FULL, ROOM, MOST], ids=size_name)
-def test_unmap_plain(container: Container, witness: Witness, argsz: int, tracking: bool) -> None:
+def test_unmap_plain(container: Container, canary: Canary, argsz: int, tracking: bool) -> None:
     """An argument of 24 bytes unmaps, and so does a longer one, filled with ones; only the size in it is written."""
     argsz = min(argsz, container.largest_argsz)
-    argument = witness.unmap_request(0, argsz)
+    argument = canary.unmap_request(0, argsz)
     argument += ONES * (min(argsz, ROOM) - len(argument))
     before = bytes(argument)
     what = f"unmapping with argsz {argsz}, flags 0x0"
-    witness.begin(tracking=tracking)
+    canary.begin(tracking=tracking)
     checks.succeeded(what, container.try_request(VFIO_IOMMU_UNMAP_DMA, argument))
-    checks.equal(f"reading the size after {what}", int.from_bytes(argument[16:24], "little"), witness.size)
+    checks.equal(f"reading the size after {what}", int.from_bytes(argument[16:24], "little"), canary.size)
     checks.equal(f"reading what is not the size after {what}", argument[:16] + argument[24:], before[:16] + before[24:])
-    witness.gone(what)
+    canary.gone(what)
 
 
 @pytest.mark.rule("dirty.unmap.plain")
@@ -208,38 +208,38 @@ def test_unmap_plain(container: Container, witness: Witness, argsz: int, trackin
         *(pytest.param(UNMAP, 1 << bit, id=f"flag 0x{1 << bit:x}") for bit in range(3, 32)),
     ],
 )
-def test_unmap_plain_refused(container: Container, witness: Witness, argsz: int, flags: int, tracking: bool) -> None:
+def test_unmap_plain_refused(container: Container, canary: Canary, argsz: int, flags: int, tracking: bool) -> None:
     """An argument of fewer than 24 bytes, or with an undefined flag, is refused and changes nothing."""
-    argument = witness.unmap_request(flags, argsz)
-    witness.begin(tracking=tracking)
+    argument = canary.unmap_request(flags, argsz)
+    canary.begin(tracking=tracking)
     outcome = container.try_request(VFIO_IOMMU_UNMAP_DMA, argument)
-    witness.declined(f"unmapping with argsz {argsz}, flags 0x{flags:x}", outcome)
+    canary.declined(f"unmapping with argsz {argsz}, flags 0x{flags:x}", outcome)
 
 
 @pytest.mark.rule("dirty.unmap.plain")
 @on_or_off
 @pytest.mark.parametrize("place", UNREADABLE)
 def test_unmap_plain_address(
-    container: Container, witness: Witness, misplace: Callable[[str, bytes], int], place: str, tracking: bool
+    container: Container, canary: Canary, bad_pointer: Callable[[str, bytes], int], place: str, tracking: bool
 ) -> None:
     """An argument that cannot be read is refused and changes nothing."""
-    argument = misplace(place, bytes(witness.unmap_request(0, UNMAP)[:UNMAP]))
-    witness.begin(tracking=tracking)
+    argument = bad_pointer(place, bytes(canary.unmap_request(0, UNMAP)[:UNMAP]))
+    canary.begin(tracking=tracking)
     outcome = container.try_request(VFIO_IOMMU_UNMAP_DMA, argument)
-    witness.declined(f"unmapping with argsz {UNMAP}, flags 0x0, at an address that is {place}", outcome)
+    canary.declined(f"unmapping with argsz {UNMAP}, flags 0x0, at an address that is {place}", outcome)
 
 
 # ---- information ----------------------------------------------------------------------------------------------------
 
 
-def exactly(size: int) -> Callable[[Growth], int]:
+def exactly(size: int) -> Callable[[ArgszProbe], int]:
     """An argsz that is known beforehand."""
-    return lambda growth: size
+    return lambda probe: size
 
 
-def around(by: int) -> Callable[[Growth], int]:
+def around(by: int) -> Callable[[ArgszProbe], int]:
     """An argsz ``by`` more than the whole needs."""
-    return lambda growth: growth.needed + by
+    return lambda probe: probe.needed + by
 
 
 #: argsz: each from 0 to a little past the fixed parts, each around the end of the whole, and far more.
@@ -259,60 +259,62 @@ every_place = pytest.mark.parametrize("place", [*UNREADABLE, "read-only"])
 
 @pytest.mark.rule("dirty.info.argsz")
 @every_size
-def test_container_information(container: Container, container_growth: Growth, size: Callable[[Growth], int]) -> None:
+def test_container_information(
+    container: Container, container_argsz: ArgszProbe, size: Callable[[ArgszProbe], int]
+) -> None:
     """A short argsz is refused, a full one gets all, one in between the size needed; nothing is written past it."""
-    judge_size(container, container_growth, size)
+    judge_size(container, container_argsz, size)
 
 
 @pytest.mark.rule("dirty.info.argsz")
 @guarded_sizes
 def test_container_information_guarded(
-    container: Container, container_growth: Growth, misplace: Callable[[str, bytes], int], name: str
+    container: Container, container_argsz: ArgszProbe, bad_pointer: Callable[[str, bytes], int], name: str
 ) -> None:
     """The same if the argument ends before a page that cannot be accessed."""
-    judge_guarded(container_growth, misplace, name)
+    judge_guarded(container_argsz, bad_pointer, name)
 
 
 @pytest.mark.rule("dirty.info.argsz")
 @every_place
 def test_container_information_address(
-    container: Container, container_growth: Growth, misplace: Callable[[str, bytes], int], place: str
+    container: Container, container_argsz: ArgszProbe, bad_pointer: Callable[[str, bytes], int], place: str
 ) -> None:
     """An argument that cannot be read or written is refused."""
-    container_growth.judge_misplaced(place, misplace)
+    container_argsz.judge_bad_pointer(place, bad_pointer)
 
 
 @pytest.mark.rule("dirty.region-info.argsz")
 @every_size
-def test_region_information(container: Container, region_growth: Growth, size: Callable[[Growth], int]) -> None:
+def test_region_information(container: Container, region_argsz: ArgszProbe, size: Callable[[ArgszProbe], int]) -> None:
     """The same as for the container, for a region that has capabilities."""
-    judge_size(container, region_growth, size)
+    judge_size(container, region_argsz, size)
 
 
 @pytest.mark.rule("dirty.region-info.argsz")
 @guarded_sizes
 def test_region_information_guarded(
-    container: Container, region_growth: Growth, misplace: Callable[[str, bytes], int], name: str
+    container: Container, region_argsz: ArgszProbe, bad_pointer: Callable[[str, bytes], int], name: str
 ) -> None:
     """The same if the argument ends before a page that cannot be accessed."""
-    judge_guarded(region_growth, misplace, name)
+    judge_guarded(region_argsz, bad_pointer, name)
 
 
 @pytest.mark.rule("dirty.region-info.argsz")
 @every_place
 def test_region_information_address(
-    container: Container, region_growth: Growth, misplace: Callable[[str, bytes], int], place: str
+    container: Container, region_argsz: ArgszProbe, bad_pointer: Callable[[str, bytes], int], place: str
 ) -> None:
     """An argument that cannot be read or written is refused."""
-    region_growth.judge_misplaced(place, misplace)
+    region_argsz.judge_bad_pointer(place, bad_pointer)
 
 
-def judge_size(container: Container, growth: Growth, size: Callable[[Growth], int]) -> None:
+def judge_size(container: Container, probe: ArgszProbe, size: Callable[[ArgszProbe], int]) -> None:
     """Judge the answer to an argsz, up to the largest that the transport allows."""
-    growth.judge(min(max(size(growth), 0), container.largest_argsz))
+    probe.judge(min(max(size(probe), 0), container.largest_argsz))
 
 
-def judge_guarded(growth: Growth, misplace: Callable[[str, bytes], int], name: str) -> None:
+def judge_guarded(probe: ArgszProbe, bad_pointer: Callable[[str, bytes], int], name: str) -> None:
     """Judge the answer to an argsz, in memory that ends there."""
-    misplace("unmapped", b"?")  # n/a if addresses cannot be expressed
-    growth.judge_guarded(max(SIZES[name](growth), growth.shape.least))
+    bad_pointer("unmapped", b"?")  # n/a if addresses cannot be expressed
+    probe.judge_guarded(max(SIZES[name](probe), probe.shape.least))

@@ -234,14 +234,14 @@ def test_unmapping_reports(travel: Course, way: tuple[str, ...]) -> None:
     travel.judge(*before, "unmap-telling 0", "map 0 70", without=(*before, "get 0 70", "unmap 0", "map 0 70"))
 
 
-@pytest.mark.rule("dirty.reset.tracking-goes-on")
+@pytest.mark.rule("dirty.reset.tracking-continues")
 @pytest.mark.stimulus
 def test_reset_keeps_tracking(course: Course) -> None:
     """What was written before a reset is reported after it, and so is what is written after it."""
     course.judge("map 0 70", "start", "dirty 69", "reset", "kept 0", "get 0 70", "dirty 5", "get 0 70")
 
 
-@pytest.mark.rule("dirty.reset.tracking-goes-on")
+@pytest.mark.rule("dirty.reset.tracking-continues")
 @pytest.mark.stimulus
 @every_state
 def test_reset_in_a_state_keeps_tracking(travel: Course, state: str) -> None:
@@ -250,7 +250,7 @@ def test_reset_in_a_state_keeps_tracking(travel: Course, state: str) -> None:
     travel.judge(*before, "reset", "kept 0", "get 0 70", "dirty 5", "get 0 70", without=(*before, "get 0 70"))
 
 
-@pytest.mark.rule("dirty.reset.tracking-goes-on")
+@pytest.mark.rule("dirty.reset.tracking-continues")
 @pytest.mark.stimulus
 @pytest.mark.parametrize("script", ["start; pin 3 2", "pin 3 2; start"], ids=["pinned", "pinned before START"])
 def test_reset_reports_pinned(course: Course, script: str) -> None:
@@ -258,7 +258,7 @@ def test_reset_reports_pinned(course: Course, script: str) -> None:
     course.judge("map 0 70", *script.split("; "), "reset", "kept 0", "get 0 70")
 
 
-@pytest.mark.rule("dirty.reset.tracking-goes-on")
+@pytest.mark.rule("dirty.reset.tracking-continues")
 @pytest.mark.stimulus
 @every_state
 def test_reset_in_a_state_reports_pinned(travel: Course, state: str) -> None:

@@ -28,7 +28,7 @@ def test_reports_from_start(guest: ScriptedMemory, script: str) -> None:
         answer.complete()
 
 
-@pytest.mark.rule("dirty.tracking.goes-on")
+@pytest.mark.rule("dirty.tracking.continues")
 @pytest.mark.stimulus
 @pytest.mark.parametrize(
     "script",

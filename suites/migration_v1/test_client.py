@@ -12,7 +12,7 @@ from vfio_compliance.device import Device
 from vfio_compliance.migration_v1.actor import MigrationActor
 from vfio_compliance.migration_v1.checks import enter_error
 from vfio_compliance.migration_v1.client import Judge
-from vfio_compliance.migration_v1.flows import Journeys, Saved
+from vfio_compliance.migration_v1.flows import Flows, Saved
 from vfio_compliance.migration_v1.region import MigrationRegion
 from vfio_compliance.run import checks
 from vfio_compliance.run.client import Access
@@ -45,20 +45,20 @@ def judge_clause(device: Device, migration: MigrationRegion, clause: str, least:
 
 
 @pytest.fixture
-def saved(journeys: Journeys) -> Saved:
+def saved(flows: Flows) -> Saved:
     """A state of at least one buffer that was saved, and how."""
-    suspended = journeys.suspend()
+    suspended = flows.suspend()
     suspended.whole()
-    journeys.resume(journeys.suspend)  # at once, so that one case has all the traffic of the data
+    flows.resume(flows.suspend)  # at once, so that one case has all the traffic of the data
     if not suspended.stream.buffers:
         raise checks.NotApplicable("the device has no state to save")
     return suspended
 
 
 @pytest.fixture
-def moved(journeys: Journeys, saved: Saved) -> tuple[list[Access], int]:
+def moved(flows: Flows, saved: Saved) -> tuple[list[Access], int]:
     """What the client did to save the state and to write it back, and the number of buffers."""
-    resumed = journeys.resume(journeys.suspend)
+    resumed = flows.resume(flows.suspend)
     if resumed.failure:
         raise checks.Unjudged(f"the state could not be given back: {resumed.failure}")
     return [*saved.traffic, *resumed.traffic], len(saved.stream.buffers)
@@ -85,9 +85,9 @@ def test_resets_after_error(device: Device, migration: MigrationRegion, actor: M
 
 
 @pytest.mark.rule("v1.client.preserves-reserved-bits")
-def test_preserves_reserved_bits(journeys: Journeys) -> None:
+def test_preserves_reserved_bits(flows: Flows) -> None:
     """Each write of a live migration is preceded by a read and carries the reserved bits that were read."""
-    live = journeys.live()
+    live = flows.live()
     live.whole()
     judge_traffic(live.traffic, "DS-15", 3)
 

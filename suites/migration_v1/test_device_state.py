@@ -9,7 +9,7 @@ import pytest
 
 from vfio_compliance.migration_v1.actor import MigrationActor
 from vfio_compliance.migration_v1.checks import in_state, safe
-from vfio_compliance.migration_v1.flows import Journeys
+from vfio_compliance.migration_v1.flows import Flows
 from vfio_compliance.migration_v1.reach import Reach
 from vfio_compliance.migration_v1.region import MigrationRegion
 from vfio_compliance.migration_v1.states import DRAWN, STATES, STOPPING, Transition, is_running, name
@@ -26,20 +26,20 @@ every_state = pytest.mark.parametrize("state", STATES, ids=name)
 
 @pytest.mark.rule("v1.state.reads-what-was-written")
 @pytest.mark.parametrize("transition", DRAWN, ids=str)
-def test_reads_what_was_written(journeys: Journeys, migration: MigrationRegion, transition: Transition) -> None:
+def test_reads_what_was_written(flows: Flows, migration: MigrationRegion, transition: Transition) -> None:
     """The first read after a documented transition returns the new state."""
-    outcome, now, call = journeys.change(transition)
+    outcome, now, call = flows.change(transition)
     if outcome.value < 0:
         raise checks.Unjudged(f"{transition} was refused; another rule judges that")
     with checks.about(call):
         checks.equal(f"reading device_state after {transition}", now, transition.after, name)
 
 
-@pytest.mark.rule("v1.state.write-is-whole")
+@pytest.mark.rule("v1.state.write-is-complete")
 @pytest.mark.parametrize("transition", DRAWN, ids=str)
-def test_write_is_whole(journeys: Journeys, migration: MigrationRegion, transition: Transition) -> None:
+def test_write_is_complete(flows: Flows, migration: MigrationRegion, transition: Transition) -> None:
     """The write that makes a documented transition never reports fewer than four bytes."""
-    outcome, _, call = journeys.change(transition)
+    outcome, _, call = flows.change(transition)
     if outcome.ok:
         with checks.about(call):
             checks.accepted(f"writing device_state for {transition}", outcome, DEVICE_STATE.width)
@@ -91,22 +91,22 @@ def test_time_changes_nothing(migration: MigrationRegion, profile: Profile, stat
 
 @pytest.mark.rule("v1.state.never-changes-by-itself")
 @pytest.mark.parametrize("state", SAVING, ids=name)
-def test_reading_all_data_changes_nothing(journeys: Journeys, migration: MigrationRegion, state: DeviceState) -> None:
+def test_reading_all_data_changes_nothing(flows: Flows, migration: MigrationRegion, state: DeviceState) -> None:
     """Once all the data that a state offers has been read, device_state is as it was."""
-    saved = journeys.live()
+    saved = flows.live()
     judge_moved(saved.drained.get(state), state, saved.at.get(f"drained {name(state)}", 0))
 
 
 @pytest.mark.rule("v1.state.never-changes-by-itself")
-def test_giving_all_data_changes_nothing(journeys: Journeys, migration: MigrationRegion) -> None:
+def test_giving_all_data_changes_nothing(flows: Flows, migration: MigrationRegion) -> None:
     """Once all the data has been written to a resuming device, device_state is as it was."""
-    journeys.live().whole()
-    resumed = journeys.resume(journeys.live)
+    flows.live().whole()
+    resumed = flows.resume(flows.live)
     judge_moved(resumed.filled, DeviceState.RESUMING, resumed.at.get("filled", 0))
 
 
 def judge_moved(now: DeviceState | None, state: DeviceState, call: int) -> None:
-    """device_state read as ``now``, by that ``call``, at the end of a journey's time in ``state``."""
+    """device_state read as ``now``, by that ``call``, at the end of a flow's time in ``state``."""
     if now is None:
         raise checks.Unjudged("the data could not be moved to its end; other rules judge that")
     with checks.about(call):
@@ -120,7 +120,7 @@ def test_running_bit(migration: MigrationRegion, actor: MigrationActor, state: D
     """The device is seen to run in the states with bit 0 set."""
     counter = actor.counter()
     migration.enter(state)
-    checks.goes_on(counter)
+    checks.continues(counter)
 
 
 @pytest.mark.rule("v1.state.running-bit")

@@ -120,7 +120,7 @@ def judge_kept(migration: MigrationRegion, state: DeviceState, asked: DeviceStat
     in_state(migration, f"after {name(asked)} was refused", state, ERROR)
 
 
-@pytest.mark.rule("v1.state.refusal-as-told")
+@pytest.mark.rule("v1.state.refusal-as-claimed")
 @pytest.mark.stimulus
 @every_state
 def test_refusal_as_told(migration: MigrationRegion, actor: MigrationActor, state: DeviceState) -> None:
@@ -149,7 +149,7 @@ def activity(request: pytest.FixtureRequest, reach: Reach, actor: MigrationActor
         yield doing
 
 
-@pytest.mark.rule("v1.state.refusal-as-told")
+@pytest.mark.rule("v1.state.refusal-as-claimed")
 @pytest.mark.stimulus
 @pytest.mark.parametrize("state", [state for state in STATES if is_running(state)], ids=name)
 def test_works_on_after_refusal(
@@ -159,10 +159,10 @@ def test_works_on_after_refusal(
     migration.enter(state)
     checks.at_work(activity, f"in {name(state)}")
     refuse(migration, actor)
-    checks.goes_on(activity, f"once {name(state)} could not be left")
+    checks.continues(activity, f"once {name(state)} could not be left")
 
 
-@pytest.mark.rule("v1.state.refusal-as-told")
+@pytest.mark.rule("v1.state.refusal-as-claimed")
 @pytest.mark.stimulus
 @pytest.mark.parametrize("transition", STOPPING, ids=str)
 def test_stands_still_after_refusal(
@@ -311,7 +311,7 @@ def judge_usable(
     """After two failed writes, the state can be left, or data can be moved if that must come first."""
     twice(migration, state, failing)
     try:
-        go_on(fresh, migration, state)
+        next_case(fresh, migration, state)
     except checks.Unjudged:
         if state not in MOVES:
             raise
@@ -320,7 +320,7 @@ def judge_usable(
         migration.read(MOVES[state])
 
 
-def go_on(fresh: Callable[[], MigrationRegion], migration: MigrationRegion, state: DeviceState) -> None:
+def next_case(fresh: Callable[[], MigrationRegion], migration: MigrationRegion, state: DeviceState) -> None:
     """Make a documented transition from ``state``. Raises Unjudged if that also fails without refused writes."""
     after = drawn_from(state)[0]
     with checks.unless(lambda: leave(fresh(), state, after), "without the refused writes"):

@@ -12,7 +12,7 @@ import pytest
 from vfio_compliance.common.words import counted
 from vfio_compliance.device import Area, Device, Region
 from vfio_compliance.migration_v1.checks import need_data
-from vfio_compliance.migration_v1.flows import Journey, Journeys
+from vfio_compliance.migration_v1.flows import Flow, Flows
 from vfio_compliance.migration_v1.profile import MigrationClaims
 from vfio_compliance.migration_v1.region import MigrationRegion
 from vfio_compliance.migration_v1.states import name
@@ -164,11 +164,11 @@ def test_offset_past_header(migration: MigrationRegion, offered: int) -> None:
         )
 
 
-#: Whole flows in which data_offset is read.
-FLOWS: dict[str, Callable[[Journeys], Journey]] = {
-    "suspend": lambda journeys: journeys.suspend(),
-    "live": lambda journeys: journeys.live(),
-    "resume": lambda journeys: journeys.resume(journeys.suspend),
+#: Flows in which data_offset is read.
+FLOWS: dict[str, Callable[[Flows], Flow]] = {
+    "suspend": lambda flows: flows.suspend(),
+    "live": lambda flows: flows.live(),
+    "resume": lambda flows: flows.resume(flows.suspend),
 }
 
 
@@ -180,14 +180,12 @@ def test_mapped_offset_aligned(migration: MigrationRegion, offered: int) -> None
 
 
 @pytest.mark.rule("v1.layout.mapped-offset-aligned")
-@pytest.mark.parametrize("flow", FLOWS.values(), ids=FLOWS)
-def test_every_mapped_offset_aligned(
-    journeys: Journeys, header: MigrationRegion, flow: Callable[[Journeys], Journey]
-) -> None:
+@pytest.mark.parametrize("made", FLOWS.values(), ids=FLOWS)
+def test_every_mapped_offset_aligned(flows: Flows, header: MigrationRegion, made: Callable[[Flows], Flow]) -> None:
     """The same for each data_offset that was read while a whole state was saved or resumed."""
-    journey = flow(journeys)
+    flow = made(flows)
     areas, mapped = header.region.areas, 0
-    for access in journey.traffic:
+    for access in flow.traffic:
         if access.verb == "read" and access.offset == DATA_OFFSET.offset and access.ok:
             with checks.about(access.number):
                 mapped += aligned(areas, access.content)

@@ -11,7 +11,7 @@ from vfio_compliance.common.words import counted
 from vfio_compliance.device import Stream
 from vfio_compliance.migration_v1.actor import MigrationActor
 from vfio_compliance.migration_v1.checks import goes_to, safe
-from vfio_compliance.migration_v1.flows import Journeys, Resumed, Saved
+from vfio_compliance.migration_v1.flows import Flows, Resumed, Saved
 from vfio_compliance.migration_v1.migration import Migration
 from vfio_compliance.migration_v1.progress import ALL_BUT_ONE, NOTHING, ONE, Progress, give, give_rest
 from vfio_compliance.migration_v1.region import MigrationRegion
@@ -29,19 +29,19 @@ CLOSE = 64
 
 
 @pytest.fixture
-def saved(journeys: Journeys) -> Saved:
+def saved(flows: Flows) -> Saved:
     """A state with a visible part."""
-    suspended = journeys.suspend()
+    suspended = flows.suspend()
     suspended.whole()
     if suspended.visible is None:
-        raise journeys.unseen()
+        raise flows.unseen()
     return suspended
 
 
 @pytest.fixture
-def resumed(journeys: Journeys) -> Resumed:
+def resumed(flows: Flows) -> Resumed:
     """The result of writing the state to a device, with each buffer written as a whole."""
-    return journeys.resume(journeys.suspend)
+    return flows.resume(flows.suspend)
 
 
 @pytest.fixture
@@ -59,9 +59,9 @@ def restorable(restored: Resumed, saved: Saved) -> Resumed:
 
 
 @pytest.fixture
-def stream(journeys: Journeys) -> Stream:
+def stream(flows: Flows) -> Stream:
     """A state of at least one buffer."""
-    suspended = journeys.suspend().whole()
+    suspended = flows.suspend().whole()
     if not suspended.buffers:
         raise checks.NotApplicable("the device has no state to save")
     return suspended
@@ -74,10 +74,10 @@ def fails(v1: Migration) -> None:
 
 
 @pytest.fixture
-def source(fails: None, journeys: Journeys, stream: Stream, resumed: Resumed) -> Saved:
+def source(fails: None, flows: Flows, stream: Stream, resumed: Resumed) -> Saved:
     """A saved state of at least one buffer, visible or not, that is accepted if nothing fails."""
     resumed.whole()
-    return journeys.suspend()
+    return flows.suspend()
 
 
 @pytest.fixture
@@ -88,7 +88,7 @@ def several(stream: Stream) -> Stream:
     return stream
 
 
-# -- whole journeys -----------------------------------------------------------------------------------------------
+# -- whole flows -----------------------------------------------------------------------------------------------
 
 
 #: How often the same device is resumed without a reset.
@@ -97,46 +97,46 @@ each_time = pytest.mark.parametrize("times", [(), (2,)], ids=["once", "twice"])
 
 @pytest.mark.rule("v1.resuming.takes-data")
 @each_time
-def test_takes_data(journeys: Journeys, stream: Stream, times: tuple[int, ...]) -> None:
+def test_takes_data(flows: Flows, stream: Stream, times: tuple[int, ...]) -> None:
     """Each buffer had room in the region, and was accepted by the write of data_size, every time."""
-    checks.flawless(journeys.resume(journeys.suspend, *times).failed_at("place", DATA_SIZE.name))
+    checks.flawless(flows.resume(flows.suspend, *times).failed_at("place", DATA_SIZE.name))
 
 
 @pytest.mark.rule("v1.layout.write-always-works")
-def test_write_always_works(journeys: Journeys, stream: Stream) -> None:
+def test_write_always_works(flows: Flows, stream: Stream) -> None:
     """Each buffer could be written with write(), mappable or not."""
-    resumed = journeys.resume(journeys.suspend)
+    resumed = flows.resume(flows.suspend)
     checks.flawless(resumed.refused)
     checks.flawless(resumed.failed_at("data"))
 
 
 @pytest.mark.rule("v1.resuming.offset-each-buffer")
-def test_offset_each_buffer(journeys: Journeys, several: Stream) -> None:
+def test_offset_each_buffer(flows: Flows, several: Stream) -> None:
     """Before each buffer, data_offset could be read."""
-    checks.flawless(journeys.resume(journeys.suspend).failed_at(DATA_OFFSET.name))
+    checks.flawless(flows.resume(flows.suspend).failed_at(DATA_OFFSET.name))
 
 
 @pytest.mark.rule("v1.resuming.data-is-used")
 @pytest.mark.stimulus
 @each_time
-def test_data_is_used(journeys: Journeys, saved: Saved, times: tuple[int, ...]) -> None:
+def test_data_is_used(flows: Flows, saved: Saved, times: tuple[int, ...]) -> None:
     """A device that showed something else before shows all of the saved state each time it has resumed from it."""
-    resumed = journeys.resume(journeys.suspend, *times).whole()
+    resumed = flows.resume(flows.suspend, *times).whole()
     with checks.about(resumed.at["visible"]):
         checks.shows("after resuming", resumed.visible, saved.visible)
 
 
 @pytest.mark.rule("v1.resuming.every-buffer-counts")
 @pytest.mark.stimulus
-def test_every_buffer_counts(journeys: Journeys, saved: Saved, several: Stream) -> None:
+def test_every_buffer_counts(flows: Flows, saved: Saved, several: Stream) -> None:
     """A state of several buffers is restored in full."""
-    resumed = journeys.resume(journeys.suspend).whole()
+    resumed = flows.resume(flows.suspend).whole()
     when = f"after resuming from {counted(len(several.buffers), 'buffer')}"
     with checks.about(resumed.at["visible"]):
         checks.shows(when, resumed.visible, saved.visible)
 
 
-@pytest.mark.rule("v1.resuming.consumed-when-told")
+@pytest.mark.rule("v1.resuming.consumed-on-return")
 @pytest.mark.stimulus
 def test_consumed_when_told(resumed: Resumed, saved: Saved, several: Stream) -> None:
     """Each buffer was announced and followed at once by the next one in its place, and all of them are restored."""
@@ -205,21 +205,21 @@ def judge_split(
 
 
 @pytest.mark.rule("v1.transition.resuming-to-running")
-def test_resuming_to_running(migration: MigrationRegion, actor: MigrationActor, journeys: Journeys) -> None:
+def test_resuming_to_running(migration: MigrationRegion, actor: MigrationActor, flows: Flows) -> None:
     """Running can be written once the state has been written."""
-    device_in_resuming(migration, journeys.suspend().whole())
+    device_in_resuming(migration, flows.suspend().whole())
     goes_to(migration, RUNNING)
 
 
 @pytest.mark.rule("v1.transition.resuming-to-running")
 @pytest.mark.stimulus
-def test_works_after_resuming(migration: MigrationRegion, actor: MigrationActor, journeys: Journeys) -> None:
+def test_works_after_resuming(migration: MigrationRegion, actor: MigrationActor, flows: Flows) -> None:
     """The device does its work once the state and then running have been written."""
-    stream = journeys.suspend().whole()
+    stream = flows.suspend().whole()
     counter = actor.counter()
     device_in_resuming(migration, stream)
     goes_to(migration, RUNNING)
-    checks.goes_on(counter, "after resuming")
+    checks.continues(counter, "after resuming")
 
 
 def device_in_resuming(migration: MigrationRegion, stream: Stream) -> None:

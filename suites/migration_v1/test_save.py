@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Saving the state of a device: what whole journeys showed, and single buffers examined closely."""
+"""Saving the state of a device: what whole flows showed, and single buffers examined closely."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from vfio_compliance.common.words import counted
 from vfio_compliance.device import Area, Region
 from vfio_compliance.migration_v1.actor import MigrationActor
 from vfio_compliance.migration_v1.checks import need_data
-from vfio_compliance.migration_v1.flows import Journeys, Saved
+from vfio_compliance.migration_v1.flows import Flows, Saved
 from vfio_compliance.migration_v1.interruptions import MANY, PENDING_AGAIN, PLACES
 from vfio_compliance.migration_v1.players import Players
 from vfio_compliance.migration_v1.profile import MigrationClaims
@@ -31,13 +31,13 @@ CLOSE = 64
 LOOK, PLACES_LOOKED_AT, APART = 128, 32, 512
 
 
-def judge_restored(journeys: Journeys, journey: Callable[[], Saved]) -> None:
-    """The state that ``journey`` saved restores what was visible."""
-    saved = journey()
+def judge_restored(flows: Flows, flow: Callable[[], Saved]) -> None:
+    """The state that ``flow`` saved restores what was visible."""
+    saved = flow()
     saved.whole()
     if saved.visible is None:
-        raise journeys.unseen()
-    resumed = journeys.resume(journey)
+        raise flows.unseen()
+    resumed = flows.resume(flow)
     if isinstance(resumed.failure, checks.Unreachable):
         resumed.whole()
     checks.flawless(resumed.failure)
@@ -45,41 +45,41 @@ def judge_restored(journeys: Journeys, journey: Callable[[], Saved]) -> None:
         checks.shows("restored from it", resumed.visible, saved.visible)
 
 
-def restores(journeys: Journeys) -> None:
+def restores(flows: Flows) -> None:
     """A state that was read the plain way restores what was visible; otherwise nothing else can be judged."""
     try:
-        judge_restored(journeys, journeys.suspend)
+        judge_restored(flows, flows.suspend)
     except checks.RuleBroken as broken:
         raise checks.Unjudged(f"no state restores the device: {broken}") from None
 
 
-def restores_calmly(journeys: Journeys) -> bool:
+def restores_calmly(flows: Flows) -> bool:
     """Whether a live migration that reads pending_bytes once before each buffer is flawless."""
     try:
-        checks.flawless(journeys.calm().failed_at(*STEPS))
-        judge_restored(journeys, journeys.calm)
+        checks.flawless(flows.calm().failed_at(*STEPS))
+        judge_restored(flows, flows.calm)
     except checks.RuleBroken:
         return False
     return True
 
 
-#: Where a journey of saving can fail.
+#: Where a flow of saving can fail.
 STEPS = (PENDING_BYTES.name, DATA_OFFSET.name, DATA_SIZE.name, "place", "size", "data", "end")
 
-every_journey = pytest.mark.parametrize("journey", ["suspend", "live"])
+every_flow = pytest.mark.parametrize("flow", ["suspend", "live"])
 
-# -- whole journeys -----------------------------------------------------------------------------------------------
+# -- whole flows -----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.rule("v1.saving.offers-state")
 @pytest.mark.stimulus
-@every_journey
-def test_offers_state(journeys: Journeys, journey: str) -> None:
+@every_flow
+def test_offers_state(flows: Flows, flow: str) -> None:
     """A device whose visible state was changed just before stop-and-copy offers at least one byte there."""
-    saved = getattr(journeys, journey)()
+    saved = getattr(flows, flow)()
     saved.whole()
     if saved.visible is None:
-        raise journeys.unseen()
+        raise flows.unseen()
     if not saved.offered[STOP_AND_COPY]:
         what = "reading the state to its end in stop-and-copy"
         with checks.about(saved.at["offered"]):
@@ -87,95 +87,95 @@ def test_offers_state(journeys: Journeys, journey: str) -> None:
 
 
 @pytest.mark.rule("v1.saving.pending-means-data")
-@every_journey
-def test_pending_means_data(journeys: Journeys, journey: str) -> None:
+@every_flow
+def test_pending_means_data(flows: Flows, flow: str) -> None:
     """Whenever bytes were pending, data_offset could be read right after."""
-    checks.flawless(getattr(journeys, journey)().failed_at(DATA_OFFSET.name))
+    checks.flawless(getattr(flows, flow)().failed_at(DATA_OFFSET.name))
 
 
 @pytest.mark.rule("v1.saving.size-can-be-read")
-@every_journey
-def test_size_can_be_read(journeys: Journeys, journey: str) -> None:
+@every_flow
+def test_size_can_be_read(flows: Flows, flow: str) -> None:
     """Whenever data_offset had been read, data_size could be read right after."""
-    checks.flawless(getattr(journeys, journey)().failed_at(DATA_SIZE.name))
+    checks.flawless(getattr(flows, flow)().failed_at(DATA_SIZE.name))
 
 
 @pytest.mark.rule("v1.saving.buffer-not-empty")
-@every_journey
-def test_buffer_not_empty(journeys: Journeys, journey: str) -> None:
+@every_flow
+def test_buffer_not_empty(flows: Flows, flow: str) -> None:
     """No buffer was empty while bytes were pending."""
-    checks.flawless(getattr(journeys, journey)().failed_at("size"))
+    checks.flawless(getattr(flows, flow)().failed_at("size"))
 
 
 @pytest.mark.rule("v1.layout.buffer-in-section")
-@every_journey
-def test_buffer_in_section(journeys: Journeys, journey: str) -> None:
+@every_flow
+def test_buffer_in_section(flows: Flows, flow: str) -> None:
     """Each buffer was past the registers and inside the region, from its first byte to its last."""
-    checks.flawless(getattr(journeys, journey)().failed_at("place"))
+    checks.flawless(getattr(flows, flow)().failed_at("place"))
 
 
 @pytest.mark.rule("v1.layout.read-always-works")
-@every_journey
-def test_read_always_works(journeys: Journeys, journey: str) -> None:
+@every_flow
+def test_read_always_works(flows: Flows, flow: str) -> None:
     """Each buffer could be read with read(), mappable or not."""
-    saved = getattr(journeys, journey)()
+    saved = getattr(flows, flow)()
     checks.flawless(saved.failed_at("data"))
     checks.flawless(saved.refused)
 
 
 @pytest.mark.rule("v1.saving.ends")
-@every_journey
-def test_ends(journeys: Journeys, journey: str) -> None:
+@every_flow
+def test_ends(flows: Flows, flow: str) -> None:
     """The state is no larger than the profile's limit, and once pending_bytes is 0 in stop-and-copy, it stays 0."""
-    saved = getattr(journeys, journey)()
+    saved = getattr(flows, flow)()
     checks.flawless(saved.failed_at("end"))
     saved.whole()
     with checks.about(saved.at["after_the_end"]):
         checks.equal("reading pending_bytes again after the end", saved.after_the_end, [0, 0, 0])
 
 
-@pytest.mark.rule("v1.stop-and-copy.state-is-whole")
+@pytest.mark.rule("v1.stop-and-copy.state-is-complete")
 @pytest.mark.stimulus
-def test_state_is_whole(journeys: Journeys) -> None:
+def test_state_is_complete(flows: Flows) -> None:
     """A state read to its end, each buffer once, restores what was visible."""
-    judge_restored(journeys, journeys.suspend)
+    judge_restored(flows, flows.suspend)
 
 
 @pytest.mark.rule("v1.pre-copy.later-changes-carried")
 @pytest.mark.stimulus
-def test_later_changes_carried(journeys: Journeys) -> None:
+def test_later_changes_carried(flows: Flows) -> None:
     """Changes to the visible state during pre-copy are there after restoring."""
-    restores(journeys)
+    restores(flows)
     try:
-        judge_restored(journeys, journeys.live)
+        judge_restored(flows, flows.live)
     except checks.RuleBroken:
-        judge_restored(journeys, journeys.calm)  # repeated reads of pending_bytes are judged by another rule
+        judge_restored(flows, flows.calm)  # repeated reads of pending_bytes are judged by another rule
 
 
 @pytest.mark.rule("v1.saving.pending-has-no-effect")
 @pytest.mark.stimulus
-def test_pending_has_no_effect(journeys: Journeys) -> None:
+def test_pending_has_no_effect(flows: Flows) -> None:
     """A state read with four reads of pending_bytes before each buffer is complete."""
-    restores(journeys)
+    restores(flows)
     try:
-        checks.flawless(journeys.live().failed_at(*STEPS))
-        judge_restored(journeys, journeys.live)
+        checks.flawless(flows.live().failed_at(*STEPS))
+        judge_restored(flows, flows.live)
     except checks.RuleBroken:
-        if restores_calmly(journeys):
+        if restores_calmly(flows):
             raise
-        checks.flawless(journeys.disturbed().failed_at(*STEPS))
-        judge_restored(journeys, journeys.disturbed)
+        checks.flawless(flows.disturbed().failed_at(*STEPS))
+        judge_restored(flows, flows.disturbed)
 
 
 @pytest.mark.rule("v1.saving.pending-has-no-effect")
-def test_pending_changes_no_byte(journeys: Journeys, profile: Profile) -> None:
+def test_pending_changes_no_byte(flows: Flows, profile: Profile) -> None:
     """A stopped device that is saved twice gives the same bytes, though pending_bytes is read more often then.
 
     It must not run in between, as a clock in its state would show.
     """
     if not profile.claims_of(MigrationClaims).repeatable_state:
         raise checks.NotApplicable("the profile does not claim that a state is the same each time that it is saved")
-    quiet, disturbed = journeys.twice()
+    quiet, disturbed = flows.twice()
     if disturbed is None:
         raise checks.NotApplicable("the profile does not claim stop -> stop-and-copy, so it runs between two saves")
     checks.flawless(disturbed.failed_at(*STEPS))

@@ -114,10 +114,10 @@ def cells() -> Iterator[pytest.ParameterSet]:
                     yield pytest.param(before, last, id=f"{before}, then {last.value}", marks=deep_unless(half))
 
 
-@pytest.mark.rule("v1.sessions.whole-after-one")
+@pytest.mark.rule("v1.sessions.complete-after-one")
 @pytest.mark.stimulus
 @pytest.mark.parametrize(("before", "last"), list(cells()))
-def test_whole_after_one_left(players: Players, before: Session, last: Last) -> None:
+def test_complete_after_one_left(players: Players, before: Session, last: Last) -> None:
     """However and wherever a saving state was left, a full migration after it restores the device."""
     players.judge(before, last=last, when="with nothing before it")
 
@@ -131,10 +131,10 @@ def single() -> Iterator[pytest.ParameterSet]:
             yield pytest.param(before, last, id=f"{before}, then {last.value}", marks=marks)
 
 
-@pytest.mark.rule("v1.sessions.whole-after-one")
+@pytest.mark.rule("v1.sessions.complete-after-one")
 @pytest.mark.stimulus
 @pytest.mark.parametrize(("before", "last"), list(single()))
-def test_whole_after_one(players: Players, before: Session, last: Last) -> None:
+def test_complete_after_one(players: Players, before: Session, last: Last) -> None:
     """After a session, however it ended, a full migration restores the device."""
     players.judge(before, last=last, when="with nothing before it")
 
@@ -158,11 +158,11 @@ AFTER_A_FAULT = {
 }
 
 
-@pytest.mark.rule("v1.sessions.whole-after-one")
+@pytest.mark.rule("v1.sessions.complete-after-one")
 @pytest.mark.stimulus
 @pytest.mark.parametrize(("ways", "allowed"), AFTER_A_FAULT.values(), ids=AFTER_A_FAULT)
 @pytest.mark.parametrize("far", [NOTHING, TWO, ALL_BUT_ONE], ids=lambda far: f"after {far.words}")
-def test_whole_after_a_fault(
+def test_complete_after_a_fault(
     players: Players, far: Progress, ways: tuple[Move, ...], allowed: Callable[[], AbstractContextManager[None]]
 ) -> None:
     """After the device has failed while it was saved, a full migration restores it."""
@@ -171,11 +171,11 @@ def test_whole_after_a_fault(
         players.judge(failed, when="with nothing before it")
 
 
-@pytest.mark.rule("v1.sessions.whole-after-one")
+@pytest.mark.rule("v1.sessions.complete-after-one")
 @pytest.mark.stimulus
 @pytest.mark.parametrize("way", [RESET, CLOSE], ids=str)
 @pytest.mark.parametrize("far", [NOTHING, ONE, ALL_BUT_ONE], ids=lambda far: f"after {far.words}")
-def test_whole_after_a_fault_in_resuming(players: Players, far: Progress, way: Move) -> None:
+def test_complete_after_a_fault_in_resuming(players: Players, far: Progress, way: Move) -> None:
     """After the device has failed while it was resumed, a full state restores it."""
     failed = Session(f"a fault after {far.words}", (go(RESUMING), give(far), FAIL, way))
     players.judge(failed, last=Last.RESUMED, when="with nothing before it")
@@ -189,10 +189,10 @@ def pairs() -> Iterator[pytest.ParameterSet]:
         yield pytest.param(first, second, last, id=f"{first}, then {second}, then {last.value}")
 
 
-@pytest.mark.rule("v1.sessions.whole-after-two")
+@pytest.mark.rule("v1.sessions.complete-after-two")
 @pytest.mark.stimulus
 @pytest.mark.parametrize(("first", "second", "last"), list(pairs()))
-def test_whole_after_two(players: Players, first: Session, second: Session, last: Last) -> None:
+def test_complete_after_two(players: Players, first: Session, second: Session, last: Last) -> None:
     """After two sessions, however they ended, a full migration restores the device."""
     players.judge(first, second, last=last, controls=[first, second], when="after each of the two alone")
 
@@ -215,11 +215,11 @@ def rows() -> Iterator[pytest.ParameterSet]:
         yield pytest.param(row, last, id=f"{', then '.join(map(str, row))}, then {last.value}")
 
 
-@pytest.mark.rule("v1.sessions.whole-after-two")
+@pytest.mark.rule("v1.sessions.complete-after-two")
 @pytest.mark.stimulus
 @pytest.mark.deep
 @pytest.mark.parametrize(("row", "last"), list(rows()))
-def test_whole_after_a_row(players: Players, row: Sequence[Session], last: Last) -> None:
+def test_complete_after_a_row(players: Players, row: Sequence[Session], last: Last) -> None:
     """The same after several sessions; across the rows, each one follows every other one."""
     players.judge(*row, last=last, controls=row, when="after each of them alone")
 

@@ -10,7 +10,7 @@ import pytest
 from vfio_compliance.device import Device
 from vfio_compliance.migration_v1.actor import MigrationActor
 from vfio_compliance.migration_v1.checks import goes_to, in_state, made, safe
-from vfio_compliance.migration_v1.flows import Journeys
+from vfio_compliance.migration_v1.flows import Flows
 from vfio_compliance.migration_v1.profile import MigrationClaims
 from vfio_compliance.migration_v1.reach import Reach
 from vfio_compliance.migration_v1.region import Change, MigrationRegion
@@ -41,7 +41,7 @@ def test_open_at_work(
     counter = actor.counter()
     checks.at_work(counter, "in running after a reset")
     device.reopen()
-    checks.goes_on(counter, "after opening the device")
+    checks.continues(counter, "after opening the device")
 
 
 @pytest.mark.rule("v1.close.needs-no-stop")
@@ -96,18 +96,18 @@ def test_running_to_pre_copy(migration: MigrationRegion) -> None:
 
 
 @pytest.mark.rule("v1.transition.running-to-pre-copy")
-def test_resumed_to_pre_copy(journeys: Journeys, migration: MigrationRegion) -> None:
+def test_resumed_to_pre_copy(flows: Flows, migration: MigrationRegion) -> None:
     """Pre-copy can be written to a device that has resumed."""
-    if stayed := journeys.resume(journeys.suspend).whole().stayed:
+    if stayed := flows.resume(flows.suspend).whole().stayed:
         with checks.about(stayed.after):
             checks.broken(f"{stayed.what} once it was resumed", expected=stayed.expected, seen=stayed.seen)
 
 
 @pytest.mark.rule("v1.transition.stop-and-copy-to-stop")
-def test_stop_and_copy_to_stop(journeys: Journeys, migration: MigrationRegion) -> None:
+def test_stop_and_copy_to_stop(flows: Flows, migration: MigrationRegion) -> None:
     """Stop can be written in stop-and-copy, once the state has been read."""
     transition = Transition(STOP_AND_COPY, STOP)
-    made(transition, journeys.change(transition))
+    made(transition, flows.change(transition))
 
 
 @pytest.mark.rule("v1.transition.running-to-resuming")
@@ -126,9 +126,9 @@ def test_saved_to_resuming(fresh: Callable[[], MigrationRegion], device: Device,
 
 
 @pytest.mark.rule("v1.transition.live-migration")
-def test_live_migration(journeys: Journeys, migration: MigrationRegion) -> None:
+def test_live_migration(flows: Flows, migration: MigrationRegion) -> None:
     """Stop-and-copy can be written in pre-copy, and stop once the state has been read."""
-    live = journeys.live()
+    live = flows.live()
     for transition in (Transition(PRE_COPY, STOP_AND_COPY), Transition(STOP_AND_COPY, STOP)):
         if transition not in live.changes:
             raise checks.Unjudged(f"{transition} was not reached: {live.failure}")
@@ -161,7 +161,7 @@ def test_pre_copy_keeps_running(
     checks.at_work(counter, "in running")
     migration.enter(PRE_COPY)
     read_up_to(migration, done, pre_copy_patience)
-    checks.goes_on(counter, f"in pre-copy, {done} read")
+    checks.continues(counter, f"in pre-copy, {done} read")
 
 
 #: How far a user has read a buffer when it leaves the state.

@@ -552,7 +552,7 @@ HELPER struct answer request(struct device *device, unsigned long number, const 
  * A request whose argument cannot be used: at NULL, in unmapped memory, in memory that cannot be
  * written, or with its end in unmapped memory.
  */
-HELPER struct answer request_misplaced(struct device *device, unsigned long number, const char *place,
+HELPER struct answer request_bad_pointer(struct device *device, unsigned long number, const char *place,
 				       const char *digits)
 {
 	struct answer argument = from_hex(digits);

@@ -19,7 +19,7 @@
 #include "vfio_refdriver.h"
 
 #define PASS_PRE_COPY	1
-#define PASS_WHOLE	2
+#define PASS_COMPLETE	2
 #define KIND_FIRST	BIT(2)
 #define KIND_LAST	BIT(3)
 
@@ -88,7 +88,7 @@ bool refd_saving(struct refd_device *refd)
 
 static u8 saving_pass(struct refd_device *refd)
 {
-	return refd->state == REFD_STATE_PRE_COPY ? PASS_PRE_COPY : PASS_WHOLE;
+	return refd->state == REFD_STATE_PRE_COPY ? PASS_PRE_COPY : PASS_COMPLETE;
 }
 
 /* Bytes of the image that fit into one buffer. */
@@ -218,7 +218,7 @@ int refd_apply(struct refd_device *refd, const struct refd_range *buffer)
 		return -EINVAL;
 	memcpy(&trailer, bytes + length, sizeof(trailer));
 	pass = trailer.kind & ~(KIND_FIRST | KIND_LAST);
-	if (pass != PASS_PRE_COPY && pass != PASS_WHOLE)
+	if (pass != PASS_PRE_COPY && pass != PASS_COMPLETE)
 		return -EINVAL;
 	if (!(trailer.kind & KIND_FIRST) && pass != transfer->pass)
 		return -EINVAL;
@@ -241,7 +241,7 @@ int refd_apply(struct refd_device *refd, const struct refd_range *buffer)
 	transfer->crc = crc;
 	transfer->position += length;
 	transfer->number++;
-	transfer->complete = pass == PASS_WHOLE && trailer.kind & KIND_LAST;
+	transfer->complete = pass == PASS_COMPLETE && trailer.kind & KIND_LAST;
 	return 0;
 }
 

@@ -6,8 +6,8 @@ from __future__ import annotations
 from ..device.machine import Machine
 from ..options import Options
 from ..parts import Made
-from .lenient import BAD_DATA
-from .pacing import PRE_COPY, SHARES, Buffers
+from .late_check import BAD_DATA
+from .offer_policy import PRE_COPY, SHARES, Buffers
 from .region import MigrationRegion
 from .section import DataSection
 from .stream import Outgoing

@@ -9,10 +9,10 @@ from ..device import pace
 from ..device.machine import LOAD_FAULT, SAVE_FAULT, Machine
 from ..options import Options
 from ..refusal import Failure, Refusal
-from .pacing import ESTIMATES, Buffers
+from .offer_policy import ESTIMATES, Buffers
 from .section import DataSection
 from .states import DRAWN, ERROR, PRE_COPY, RESUMING, RUNNING, RUNNING_BIT, STATE_BITS, STATES, STOP_AND_COPY
-from .stream import LAYOUTS, PASS_PRE_COPY, PASS_WHOLE, Image, Incoming, Outgoing
+from .stream import LAYOUTS, PASS_COMPLETE, PASS_PRE_COPY, Image, Incoming, Outgoing
 
 #: The value of the register FAULT that leads to the error state.
 _FATAL = 1
@@ -144,11 +144,11 @@ class Migration:
             image = Image(self._machine.memory.content, b"", self._layout)
             return self._buffers.pre_copy(image, PASS_PRE_COPY, self.section.largest_buffer, self._buffers.shares)
         if new == STOP_AND_COPY:
-            image = self._whole_state()
-            return self._buffers.whole(image, PASS_WHOLE, self.section.largest_buffer, self._buffers.shares)
+            image = self._complete_state()
+            return self._buffers.whole(image, PASS_COMPLETE, self.section.largest_buffer, self._buffers.shares)
         return None
 
-    def _whole_state(self) -> Image:
+    def _complete_state(self) -> Image:
         """The whole state, regardless of what pre-copy offered before (kabi v23:142-144)."""
         return Image(self._machine.memory.content, self._machine.save(), self._layout)
 

@@ -13,7 +13,7 @@ from ..options import Options
 from ..refusal import Refusal
 from ..socket import wire
 from .migration import Migration
-from .pacing import Buffers
+from .offer_policy import Buffers
 from .section import DataSection
 
 #: Bytes of all registers.

@@ -24,7 +24,7 @@ from ..device.machine import SAVED_REGISTERS_SIZE
 from ..refusal import Refusal
 
 PASS_PRE_COPY = 1
-PASS_WHOLE = 2
+PASS_COMPLETE = 2
 _PASS = 3
 _FIRST = 4
 _LAST = 8
@@ -70,7 +70,7 @@ class Outgoing:
         self._largest_step = largest - _TRAILER.size
         self._shares = shares
         self._end = image.size
-        #: PASS_PRE_COPY or PASS_WHOLE.
+        #: PASS_PRE_COPY or PASS_COMPLETE.
         self.which = which
         #: How many buffers the user has.
         self.number = 0
@@ -188,10 +188,10 @@ class Incoming:
         which, start, so_far = self._which, self._position, self._checksum
         if kind & _FIRST:
             which, start, so_far = kind & (_PASS | _LAYOUT_2), 0, 0
-        whole = which & _PASS == PASS_WHOLE
+        whole = which & _PASS == PASS_COMPLETE
         image = Image(self._memory, self._registers if whole else b"", layout)
         end = start + length
-        if kind & ~(_FIRST | _LAST) != which or which & _PASS not in (PASS_PRE_COPY, PASS_WHOLE):
+        if kind & ~(_FIRST | _LAST) != which or which & _PASS not in (PASS_PRE_COPY, PASS_COMPLETE):
             raise Refusal(EINVAL)
         if end > image.size or bool(kind & _LAST) != (end == image.size):
             raise Refusal(EINVAL)
@@ -201,7 +201,7 @@ class Incoming:
             raise Refusal(EINVAL)
         self._position, self._checksum = end, so_far
         self.number += 1
-        self.complete = kind == kind | PASS_WHOLE | _LAST
+        self.complete = kind == kind | PASS_COMPLETE | _LAST
 
     def _layout_of(self, kind: int) -> int:
         """The layout of a buffer; EINVAL for an unknown one."""

@@ -229,7 +229,7 @@ class SizeWithoutPayload(ReservedWithoutPayload):
         "v1.state.never-changes-by-itself",
         # A transition may be seen in the course of a whole save.
         "v1.state.reads-what-was-written",
-        "v1.state.write-is-whole",
+        "v1.state.write-is-complete",
         "v1.client.*",
         "qemu.*",
     }
@@ -367,7 +367,7 @@ class OddReadsAnswered(Style):
     """Reads of other widths are answered with the register's bytes."""
 
     breaks = {"v1.width.read-native-only"}
-    unjudged = {"v1.saving.goes-on-after-refusal", "v1.resuming.goes-on-after-refusal"}
+    unjudged = {"v1.saving.continues-after-refusal", "v1.resuming.continues-after-refusal"}
 
     def on_region_read(self, body: bytes) -> bytes:
         offset, region, count = ACCESS.unpack_from(body)

@@ -18,7 +18,7 @@ MOVES = {
     "v1.resuming.*",
     "v1.saving.goes-on-after-*",
     "v1.sessions.*",
-    "v1.stop-and-copy.state-is-whole",
+    "v1.stop-and-copy.state-is-complete",
     "v1.pre-copy.later-changes-carried",
     "v1.client.*",
     "qemu.load.*",
@@ -27,7 +27,7 @@ MOVES = {
 #: Transitions that may be seen in the course of a whole save and load.
 WAYS = {
     "v1.state.reads-what-was-written",
-    "v1.state.write-is-whole",
+    "v1.state.write-is-complete",
     "v1.transition.live-migration",
     "v1.transition.stop-and-copy-to-stop",
     "v1.layout.write-always-works",
@@ -107,7 +107,7 @@ class MappedOnly(Style):
     may = {"v1.layout.write-always-works", "v1.resuming.any-split", "v1.resuming.takes-data"}
     # Pieces that are read and written need read() and write().
     unjudged = {"v1.saving.any-split", "v1.resuming.any-split", "v1.layout.mapped-view-agrees"}
-    judged = {"v1.saving.*", "v1.resuming.data-is-used", "v1.stop-and-copy.state-is-whole", "qemu.load.restores"}
+    judged = {"v1.saving.*", "v1.resuming.data-is-used", "v1.stop-and-copy.state-is-complete", "qemu.load.restores"}
     profile = {"claims.data_section": "mapped-only"}
     needs = "mapped-only"
 
@@ -515,7 +515,7 @@ class AppliesAtOnce(Image):
 class ConsumesLate(Image):
     """A buffer is used when the next data_offset is read, or running is written, and not before."""
 
-    breaks = {"v1.resuming.consumed-when-told"}
+    breaks = {"v1.resuming.consumed-on-return"}
     # Seen only by a client that writes the next data at once at the place that it knows. One that asks for the place of
     # each buffer, as RSM-01 has it, meets nothing wrong.
     may = breaks
@@ -548,7 +548,7 @@ class ConsumesLate(Image):
 class ConsumedByTheNext(Image):
     """A buffer is used when the next data_size is written, or running; by then the next data lies there."""
 
-    breaks = {"v1.resuming.consumed-when-told", "v1.resuming.data-is-used"}
+    breaks = {"v1.resuming.consumed-on-return", "v1.resuming.data-is-used"}
     # The same loss, as each of these puts it.
     may = MOVES
     unjudged = MOVES
@@ -571,9 +571,9 @@ class LastBufferAtTheEnd(Image):
     """A buffer is used when data_size is written, but the last one only when running is."""
 
     # The last one, written over though nobody was told of new data, is lost.
-    breaks = {"v1.resuming.consumed-when-told"}
+    breaks = {"v1.resuming.consumed-on-return"}
     # Of the next buffer, which there is none after the last, nothing is seen: such a judge passes it.
-    may = {"v1.resuming.consumed-when-told"}
+    may = {"v1.resuming.consumed-on-return"}
 
     def take(self, size: int) -> None:
         if self.position + size == PAGES * PAGE + REGISTER_STATE.size:

@@ -301,7 +301,7 @@ class LeavesWithClientOpensInStop(LeavesWithClient):
 
 
 #: What is judged after the device was closed and opened again.
-LEFT_BEFORE = {"v1.sessions.whole-after-two"}
+LEFT_BEFORE = {"v1.sessions.complete-after-two"}
 
 
 class SegfaultsAtClose(Style):
@@ -712,7 +712,7 @@ class HangsInEverySave(Style):
         "v1.state.never-changes-by-itself",
         # A transition may be seen in the course of a whole save.
         "v1.state.reads-what-was-written",
-        "v1.state.write-is-whole",
+        "v1.state.write-is-complete",
     }
     judged = {"v1.state.five-states", "v1.reserved.*", "v1.width.*", "v1.open.running", "v1.undrawn.safe", "v1.close.*"}
     profile = {"limits.call": "500ms"}

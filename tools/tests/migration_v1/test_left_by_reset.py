@@ -18,10 +18,10 @@ RESTORED = {
     "qemu.load.cut-buffer-safe",
     "qemu.paused.migrates",
     "v1.pre-copy.later-changes-carried",
-    "v1.resuming.consumed-when-told",
+    "v1.resuming.consumed-on-return",
     "v1.resuming.data-is-used",
     "v1.resuming.every-buffer-counts",
-    "v1.stop-and-copy.state-is-whole",
+    "v1.stop-and-copy.state-is-complete",
 }
 
 
@@ -50,6 +50,6 @@ def test_nothing_restored_is_seen(judge: Callable[..., dict[str, Verdict]]) -> N
 
     What is special about pre-copy, or about one buffer after the other, cannot be judged then.
     """
-    unjudged = ("v1.pre-copy.later-changes-carried", "v1.resuming.consumed-when-told")
+    unjudged = ("v1.pre-copy.later-changes-carried", "v1.resuming.consumed-on-return")
     expected = dict.fromkeys(RESTORED, Verdict.FAIL) | dict.fromkeys(unjudged, Verdict.NOT_RUN)
     assert judge("--defect=resuming-data-ignored") == expected

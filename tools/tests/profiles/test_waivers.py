@@ -11,6 +11,7 @@ import pytest
 from waiver_texts import SMALL, complaints, written
 
 from vfio_compliance.common import versions
+from vfio_compliance.common.rule_names import RENAMED
 from vfio_compliance.profiles import ProfileError, Waiver, load, waiver_files
 from vfio_compliance.profiles.command import check
 from vfio_compliance.profiles.waiver import TELL_APART
@@ -123,6 +124,15 @@ def test_waivers_of_a_profile_and_of_files_together(tmp_path: Path) -> None:
         f"{tmp_path}/w.yaml:2:18: there is no rule `v1.b`; did you mean `v1.a`?",
         f"{tmp_path}/w.yaml:2:18: `v1.b` is waived already, at {tmp_path}/w.yaml:2:11; {TELL_APART}",
     ]
+
+
+def test_a_former_id_is_understood(tmp_path: Path) -> None:
+    """A run takes it for the present one; `check` says which to write."""
+    former, now = next(iter(RENAMED.items()))
+    profile = load(written(tmp_path, f"{SMALL}waivers: [{{rule: {former}, reason: a}}]\n", "p.yaml"), PROFILE)
+    assert [each.waiver.rule for each in waiver_files.together(profile, [], [now])] == [now]
+    (problem,) = waiver_files.unknown_rules(profile.source, profile.waivers, [now])
+    assert str(problem) == f"{tmp_path}/p.yaml:5:18: `{former}` is called `{now}` now"
 
 
 def test_check_knows_files_of_waivers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -19,7 +19,7 @@ REMEMBERED = {
     "state-changes-by-itself": ["v1.state.never-changes-by-itself", "v1.pending", "v1.reserved"],
     "stop-wears-off": ["v1.state.never-changes-by-itself", "v1.pending", "v1.reserved"],
     "saved-again-stale": ["v1.sessions", "v1.saving"],
-    "left-poisons-next": ["v1.sessions.whole-after-one", "v1.layout"],
+    "left-poisons-next": ["v1.sessions.complete-after-one", "v1.layout"],
     "reset-error-refuses-saving": ["v1.reset", "v1.transition"],
     "open-stands-still": ["v1.open", "v1.transition"],
     "resumed-never-stops": ["v1.sessions", "v1.stop-and-copy"],
@@ -28,7 +28,7 @@ REMEMBERED = {
 }
 
 #: Rules that compare with a migration which goes wrong itself.
-CANNOT_BE_JUDGED = {"saved-again-stale": ["v1.sessions.whole-after-two", "v1.sessions.resumed-device-saves"]}
+CANNOT_BE_JUDGED = {"saved-again-stale": ["v1.sessions.complete-after-two", "v1.sessions.resumed-device-saves"]}
 
 GOOD = {Verdict.PASS, Verdict.NOT_APPLICABLE}
 

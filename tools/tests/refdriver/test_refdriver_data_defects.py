@@ -89,7 +89,7 @@ def outcome(client: Client, buffers: list[bytes]) -> str:
 
 
 def carried(client: Client) -> str:
-    """The plain journey."""
+    """The plain flow."""
     return outcome(client, filled(client, STOP_AND_COPY).save())
 
 

@@ -28,7 +28,7 @@ PAIRS = [(defect, rule) for defect, rules in DEFECTS.items() for rule in rules i
 NOT_SHOWN: dict[tuple[str, str], str] = {
     (
         "resumed-in-part-outlives-user",
-        "v1.sessions.whole-after-one",
+        "v1.sessions.complete-after-one",
     ): "it takes many earlier cases",
 }
 

@@ -362,7 +362,7 @@ def test_an_argument_that_cannot_be_used(rule, tmp_path, sent, there, place):
         *("ioctl", "container", type1.VFIO_IOMMU_DIRTY_PAGES), sent=sent.to_bytes(8, "little"), behind=behind
     )
     made = replace(program(rule, trace, fault_by(Taken(last))), transport="kernel-group")
-    assert f'request_misplaced(device, VFIO_IOMMU_DIRTY_PAGES, "{place}"' in "\n".join(c.body(made))
+    assert f'request_bad_pointer(device, VFIO_IOMMU_DIRTY_PAGES, "{place}"' in "\n".join(c.body(made))
     source = tmp_path / "program.c"
     source.write_text(c.render(made, "A head."))
     subprocess.run(["cc", "-Wall", "-Wextra", "-Werror", "-o", tmp_path / "built", source], check=True)

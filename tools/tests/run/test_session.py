@@ -94,7 +94,7 @@ def test_device_that_announces_no_reset_is_not_asked_for_it(begin: Callable[...,
     """And there is not a word about it before each case."""
     device = PciDevice(PCI)
     opened, told = begin(device)
-    assert opened.plain() is opened.plain() is opened.device
+    assert opened.reset_device() is opened.reset_device() is opened.device
     assert (device.tracer.counts.opens, device.tracer.counts.resets) == (1, 0)
     assert told == [events.Target({})]
 
@@ -103,12 +103,12 @@ def test_device_that_announces_reset_is_asked_for_it(begin: Callable[..., tuple[
     """Where something was done to it, or nothing is known of it yet; it stays open."""
     device = PciDevice(PCI | RESET)
     opened, told = begin(device)
-    opened.plain()
-    opened.plain()
+    opened.reset_device()
+    opened.reset_device()
     assert (device.tracer.counts.opens, device.tracer.counts.resets) == (1, 1)
     device.touched = True
-    opened.plain()
-    opened.plain()
+    opened.reset_device()
+    opened.reset_device()
     assert (device.tracer.counts.opens, device.tracer.counts.resets) == (1, 2)
     assert told == [events.Target({})]
 
@@ -158,10 +158,10 @@ def test_what_outlives_a_reset_is_made_anew_after_a_failure(
     """The device is opened again, once, and is reset then as before any case."""
     device = PciDevice(PCI | RESET)
     opened, _ = begin(device)
-    opened.plain()
+    opened.reset_device()
     opened.failed(interface)
-    opened.plain()
-    opened.plain()
+    opened.reset_device()
+    opened.reset_device()
     assert (device.tracer.counts.opens, device.tracer.counts.resets) == (opens, 2)
 
 
@@ -171,9 +171,9 @@ def test_device_that_reads_otherwise_is_reset(
     """Nothing was done to it, and yet it is not as it was."""
     device = PciDevice(PCI | RESET)
     opened, _ = begin(device)
-    opened.plain()
+    opened.reset_device()
     monkeypatch.setattr(opened.attachments[0], "reads_as_reset", lambda: False)
-    opened.plain()
+    opened.reset_device()
     assert device.tracer.counts.resets == 2
 
 
@@ -183,7 +183,7 @@ def resets_of_a_row(opened: Session, *cases: tuple[str, str]) -> list[int]:
     for rule, mark in cases:
         before = opened.transport.tracer.counts.resets
         opened.judges(rule)
-        opened.plain()
+        opened.reset_device()
         counts.append(opened.transport.tracer.counts.resets - before)
         for name in mark.split():
             setattr(opened.transport, name, True)

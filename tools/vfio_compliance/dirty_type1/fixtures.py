@@ -17,14 +17,14 @@ from ..run.stimulus import Actor
 from ..transport import GuardedBuffer, Misplaced
 from ..uapi.type1 import VFIO_IOMMU_GET_INFO
 from ..uapi.vfio import VFIO_DEVICE_GET_REGION_INFO
-from .growth import CONTAINER, REGION, Growth
+from .argsz_probe import CONTAINER, REGION, ArgszProbe
+from .canary import Canary
 from .guest_memory import GuestMemory
 from .histories import Histories
 from .interface import Dirtying
 from .profile import DirtyClaims
 from .rounds import ROUNDS, Rounds, Tally
 from .scripted_memory import ScriptedMemory
-from .witness import Witness
 
 
 @pytest.fixture(scope="session")
@@ -102,35 +102,35 @@ def information(session: Session, device: Device) -> Container:
 
 
 @pytest.fixture
-def container_growth(information: Container) -> Growth:
+def container_argsz(information: Container) -> ArgszProbe:
     """What the container says of itself, as it grows with argsz."""
-    return Growth(CONTAINER, partial(information.try_request, VFIO_IOMMU_GET_INFO))
+    return ArgszProbe(CONTAINER, partial(information.try_request, VFIO_IOMMU_GET_INFO))
 
 
 @pytest.fixture
-def region_growth(device: Device) -> Growth:
+def region_argsz(device: Device) -> ArgszProbe:
     """What the device says of a region, as it grows with argsz: the first with capabilities, else the first of all."""
     ask = partial(device.try_request, VFIO_DEVICE_GET_REGION_INFO)
-    growths = [Growth(REGION, ask, index.to_bytes(4, "little")) for index in range(device.info()[1])]
-    if not growths:
+    probes = [ArgszProbe(REGION, ask, index.to_bytes(4, "little")) for index in range(device.info()[1])]
+    if not probes:
         raise NotApplicable("the device has no regions")
-    if not growths[0].answers:  # a device may refuse after other requests; right after an open it has to answer
+    if not probes[0].answers:  # a device may refuse after other requests; right after an open it has to answer
         device.reopen()
-    return next((growth for growth in growths if growth.has_capabilities), growths[0])
+    return next((probe for probe in probes if probe.has_capabilities), probes[0])
 
 
 @pytest.fixture
-def witness(session: Session, container: Container, guest: GuestMemory) -> Iterator[Witness]:
+def canary(session: Session, container: Container, guest: GuestMemory) -> Iterator[Canary]:
     """Guest memory that shows what a refused request has changed nevertheless."""
-    witness = Witness(container, guest)
-    yield witness
-    witness.release()
-    if not witness.sure:
+    canary = Canary(container, guest)
+    yield canary
+    canary.release()
+    if not canary.sure:
         session.lost = True  # what is mapped and tracked now is unknown
 
 
 @pytest.fixture
-def misplace(session: Session) -> Iterator[Callable[[str, bytes], int]]:
+def bad_pointer(session: Session) -> Iterator[Callable[[str, bytes], int]]:
     """Puts an argument where it cannot be used, and gives its address.
 
     ``NULL``, ``unmapped``, ``read-only``, or ``cut``: the last of its bytes is not there.

@@ -15,7 +15,7 @@ from ..run.exploring import Exploring
 from ..run.session import Session
 from ..uapi.migration_v1 import DeviceState
 from .actor import MigrationActor
-from .flows import Journeys
+from .flows import Flows
 from .guide import StateGuide
 from .migration import Destination, Migration
 from .players import Players
@@ -44,7 +44,7 @@ def header(v1: Migration, device: Device) -> MigrationRegion:
 @pytest.fixture
 def migration(v1: Migration, device: Device) -> MigrationRegion:
     """The migration region of a device that is RUNNING."""
-    return v1.prepare()
+    return v1.require_running()
 
 
 @pytest.fixture
@@ -66,15 +66,15 @@ def fresh(session: Session, v1: Migration) -> Callable[[], MigrationRegion]:
 
     def bring_back() -> MigrationRegion:
         session.after_reset()
-        return v1.prepare()
+        return v1.require_running()
 
     return bring_back
 
 
 @pytest.fixture(scope="session")
-def way_to(v1: Migration, journeys: Journeys) -> Reach:
+def way_to(v1: Migration, flows: Flows) -> Reach:
     """Brings the device along states; what it must know about the device for this is found out once."""
-    return Reach(v1, journeys)
+    return Reach(v1, flows)
 
 
 @pytest.fixture
@@ -85,15 +85,15 @@ def reach(way_to: Reach, device: Device) -> Reach:
 
 
 @pytest.fixture
-def guide(v1: Migration, journeys: Journeys, reach: Reach) -> StateGuide:
+def guide(v1: Migration, flows: Flows, reach: Reach) -> StateGuide:
     """Takes the device to states in which something else is judged."""
-    return StateGuide(v1, journeys, reach)
+    return StateGuide(v1, flows, reach)
 
 
 @pytest.fixture(scope="session")
-def all_players(v1: Migration, journeys: Journeys, way_to: Reach) -> Players:
+def all_players(v1: Migration, flows: Flows, way_to: Reach) -> Players:
     """Clients that play migration sessions, and the migrations that theirs are compared with."""
-    return Players(v1, journeys, way_to)
+    return Players(v1, flows, way_to)
 
 
 @pytest.fixture
@@ -133,9 +133,9 @@ def opened_in(v1: Migration, migration: MigrationRegion) -> DeviceState:
 
 
 @pytest.fixture(scope="session")
-def pre_copy_patience(journeys: Journeys) -> float:
+def pre_copy_patience(flows: Flows) -> float:
     """Seconds to wait in pre-copy for data, which may come late; 0 unless the profile claims that data comes."""
-    return journeys.patience
+    return flows.patience
 
 
 @pytest.fixture
@@ -145,9 +145,9 @@ def actor(v1: Migration, migration: MigrationRegion) -> MigrationActor:
 
 
 @pytest.fixture(scope="session")
-def journeys(v1: Migration) -> Journeys:
+def flows(v1: Migration) -> Flows:
     """The whole flows of saving and resuming, each made on first use."""
-    return Journeys(v1)
+    return Flows(v1)
 
 
 @pytest.fixture

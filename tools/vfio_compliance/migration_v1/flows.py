@@ -31,10 +31,10 @@ OTHER = 0x6969_9696_3C3C_C3C3
 
 
 @dataclass
-class Journey:
+class Flow:
     """What was seen during a flow of either kind."""
 
-    #: The step at which the journey ended early.
+    #: The step at which the flow ended early.
     failure: DeviceError | None = None
     #: The running numbers of the calls that showed what is judged later, by the name of the field.
     at: dict[str, int] = field(default_factory=dict)
@@ -51,7 +51,7 @@ class Journey:
 
 
 @dataclass
-class Saved(Journey):
+class Saved(Flow):
     """What was seen while a state was saved."""
 
     stream: Stream = field(default_factory=Stream)
@@ -65,14 +65,14 @@ class Saved(Journey):
     drained: dict[DeviceState, DeviceState] = field(default_factory=dict)
 
     def whole(self) -> Stream:
-        """The state, read to its end. Raises Unjudged if the journey did not get that far."""
+        """The state, read to its end. Raises Unjudged if the flow did not get that far."""
         if self.failure:
             raise Unjudged(f"the state could not be saved: {self.failure}")
         return self.stream
 
 
 @dataclass
-class Resumed(Journey):
+class Resumed(Flow):
     """What was seen while a state was restored."""
 
     #: What the device showed before; None if the profile cannot show it.
@@ -87,14 +87,14 @@ class Resumed(Journey):
     stayed: DeviceError | None = None
 
     def whole(self) -> Resumed:
-        """The journey, completed. Raises Unjudged if it was not."""
+        """The flow, completed. Raises Unjudged if it was not."""
         if self.failure:
             raise Unjudged(f"the state could not be given to the device: {self.failure}")
         return self
 
 
-class Journeys:
-    """The journeys of one run. Each starts from a device that was reset, and is made on first use."""
+class Flows:
+    """The flows of one run. Each starts from a device that was reset, and is made on first use."""
 
     def __init__(self, migration: Migration) -> None:
         self._migration = migration
@@ -213,12 +213,12 @@ class Journeys:
         end = time.monotonic() + limits.test / 6
         return lambda total: total >= limits.largest_state or time.monotonic() >= end
 
-    def _resume(self, journey: Callable[[], Saved], times: int = 1) -> Resumed:
-        """Running, resuming, running, with the state that ``journey`` saved: on a second device if there is one.
+    def _resume(self, flow: Callable[[], Saved], times: int = 1) -> Resumed:
+        """Running, resuming, running, with the state that ``flow`` saved: on a second device if there is one.
 
         All of that is done ``times`` times, one after another without a reset.
         """
-        stream = journey().whole()
+        stream = flow().whole()
         resumed = Resumed()
         with self._migration.destination() as (_, migration, actor), self._recorded(migration, resumed):
             for _ in range(times):
@@ -237,8 +237,8 @@ class Journeys:
         return resumed
 
     @contextmanager
-    def _recorded(self, migration: MigrationRegion, journey: Journey) -> Iterator[None]:
-        """Record what the client did, and what the driver refused, which ends the journey."""
+    def _recorded(self, migration: MigrationRegion, flow: Flow) -> Iterator[None]:
+        """Record what the client did, and what the driver refused, which ends the flow."""
         tracer = self._session.transport.tracer
         before = tracer.last
         # Whether read() and write() move the data is tried here, once, whatever is claimed about them.
@@ -247,17 +247,17 @@ class Journeys:
         try:
             yield
         except DeviceError as error:
-            journey.failure = error
+            flow.failure = error
         finally:
             migration.tries_both = False
-        journey.traffic = list(migration.accesses(call for call in tracer.calls if call.serial > before))
-        journey.refused = migration.refused
+        flow.traffic = list(migration.accesses(call for call in tracer.calls if call.serial > before))
+        flow.refused = migration.refused
 
 
-def _change(migration: MigrationRegion, state: DeviceState, journey: Journey) -> None:
+def _change(migration: MigrationRegion, state: DeviceState, flow: Flow) -> None:
     """Change to ``state``, and take note of how that was answered. Raises DeviceError."""
     before = migration.state()
-    change = journey.changes[Transition(before, state)] = migration.change_to(state)
+    change = flow.changes[Transition(before, state)] = migration.change_to(state)
     change.insist(f"writing {name(state)} in {name(before)}", state)
 
 

@@ -23,10 +23,10 @@ class StateGuide(Stage, Guide):
         Raises Unreachable, and Unjudged if no state could be saved.
         """
         if {name(RESUMING), name(RUNNING)} <= {*way}:
-            self.journeys.suspend().whole()  # now, as it resets the device if it has not been made yet
+            self.flows.suspend().whole()  # now, as it resets the device if it has not been made yet
             self.v1.begin()
         else:
-            self.v1.prepare()
+            self.v1.require_running()
 
     def go(self, state: str, *, leaving: bool) -> None:
         """Bring the device to a state. Raises Unreachable, and NotApplicable if no drawn transition leads there."""
@@ -36,7 +36,7 @@ class StateGuide(Stage, Guide):
             self.reach(wanted, leaving=leaving)
         elif before == RESUMING:
             with given():
-                region.load(self.journeys.suspend().whole())
+                region.load(self.flows.suspend().whole())
             region.enter(RUNNING)
         else:
             change = region.change_to(RUNNING)

@@ -102,7 +102,7 @@ class StateKeeper(Keeper):
     def _goes_on(self) -> bool:
         """Whether the device runs; if that cannot be seen, it is believed."""
         try:
-            return self._migration.actor.counter().goes_on()
+            return self._migration.actor.counter().continues()
         except (NotApplicable, Silent):
             return True
 

@@ -111,10 +111,10 @@ class Migration(Attachment):
             raise Unreachable("looking for the migration region", "one", self.missing or "none")
         return self._region
 
-    def prepare(self) -> MigrationRegion:
+    def require_running(self) -> MigrationRegion:
         """The migration region of the device, which is RUNNING now. Raises Unreachable, Broken, Lost, CallTimeout."""
         region = self._configured()
-        self.session.recovery.prepare(self)
+        self.session.recovery.make_usable(self)
         return region
 
     def _configured(self) -> MigrationRegion:
@@ -123,14 +123,17 @@ class Migration(Attachment):
         return region
 
     def begin(self) -> MigrationRegion:
-        """As prepare(), as after a reset or, without one, a new open. Raises Unreachable, Broken, Lost, CallTimeout."""
-        self.session.renewed()
-        return self.prepare()
+        """As require_running(), after a reset or, if the device has none, a new open.
 
-    def go_on(self) -> MigrationRegion:
-        """As begin(), but from case to case of a rule, like plain(): brought back to RUNNING without a reset."""
-        self.session.plain()
-        return self.prepare() if self.session.recovery.resettable else self.begin()
+        Raises Unreachable, Broken, Lost, CallTimeout.
+        """
+        self.session.renewed()
+        return self.require_running()
+
+    def next_case(self) -> MigrationRegion:
+        """As begin(), but from case to case of a rule without a reset: brought back to RUNNING."""
+        self.session.reset_device()
+        return self.require_running() if self.session.recovery.resettable else self.begin()
 
     def rest_in(self, state: DeviceState) -> MigrationRegion:
         """The migration region of the device in ``state``, in which an earlier case of the rule may have left it.
@@ -139,11 +142,11 @@ class Migration(Attachment):
         """
         session = self.session
         with suppress(DeviceError):
-            if session.goes_on and self.region().state() == state:
+            if session.continues and self.region().state() == state:
                 session.left_over = True
                 return self._configured()
-        session.plain()
-        region = self.prepare()
+        session.reset_device()
+        region = self.require_running()
         lasting = session.transport.lasting
         region.enter(state)
         session.transport.lasting = lasting  # it received nothing there
@@ -158,7 +161,7 @@ class Migration(Attachment):
         session = self.session
         with session.second(keep=keep) as device:
             if device is None:
-                yield Destination(session.after_reset(), self.prepare(), self.actor)
+                yield Destination(session.after_reset(), self.require_running(), self.actor)
             else:
                 yield Destination(device, self._region_of(device), MigrationActor(device, session.profile))
 

@@ -12,7 +12,7 @@ from ..device.dma import DMA_SIZE, IOVA
 from ..run.checks import NotApplicable, RuleBroken, Unjudged, given, shows
 from ..uapi.migration_v1 import DeviceState
 from . import progress
-from .flows import PRE_COPY, RESUMING, RUNNING, STOP, STOP_AND_COPY, Journeys, show
+from .flows import PRE_COPY, RESUMING, RUNNING, STOP, STOP_AND_COPY, Flows, show
 from .interruptions import Interrupting
 from .migration import Migration
 from .progress import Progress
@@ -58,16 +58,16 @@ def value(number: int) -> int:
 class Stage:
     """A device, and what is known about how it migrates."""
 
-    def __init__(self, v1: Migration, journeys: Journeys, reach: Reach) -> None:
-        self.v1, self.journeys, self.reach = v1, journeys, reach
+    def __init__(self, v1: Migration, flows: Flows, reach: Reach) -> None:
+        self.v1, self.flows, self.reach = v1, flows, reach
         #: How many values were put into the visible state: none is repeated soon, so that none is taken for another.
         self.values = 0
 
     def buffers(self, state: DeviceState) -> int:
         """How many buffers the device offers in a saving state. Raises Unjudged."""
         if state == STOP_AND_COPY:
-            return len(self.journeys.suspend().whole().buffers)
-        live = self.journeys.live()
+            return len(self.flows.suspend().whole().buffers)
+        live = self.flows.live()
         return sum(buffer.start < live.offered[PRE_COPY] for buffer in live.whole().buffers)
 
 
@@ -83,7 +83,7 @@ class Player:
         """
         self._interruptions = interruptions or {}
         self._stage, self._v1, self._anew = stage, stage.v1, anew
-        self.region = stage.v1.begin() if anew else stage.v1.go_on()
+        self.region = stage.v1.begin() if anew else stage.v1.next_case()
         #: Whether what was done before needs a reset.
         self._lasting = stage.v1.session.transport.lasting
         #: The buffers of the state that is being saved.
@@ -150,17 +150,17 @@ class Player:
     def read(self, far: Progress) -> None:
         """Read the data of a saving state up to ``far``."""
         state, stage = self.region.state(), self._stage
-        patience = stage.journeys.patience if state == PRE_COPY else 0.0
+        patience = stage.flows.patience if state == PRE_COPY else 0.0
         with self._step():
             if far == progress.WHOLE:
-                stage.journeys.read_out(self.region, state, self.stream)
+                stage.flows.read_out(self.region, state, self.stream)
                 self._unread = False
             else:
                 progress.read(self.region, far, stage.buffers(state), self.stream, patience)
 
     def give(self, far: Progress) -> None:
         """Write a state that was saved before, up to ``far``."""
-        saved = self._stage.journeys.suspend()
+        saved = self._stage.flows.suspend()
         with self._step():
             progress.give(self.region, far, saved.whole())
         self._given = far.of(len(saved.stream.buffers))
@@ -203,7 +203,7 @@ class Player:
 
     def _fail_to_take(self) -> None:
         """It may fail at any access up to the end of resuming, so the rest of the state is written."""
-        stream = self._stage.journeys.suspend().whole()
+        stream = self._stage.flows.suspend().whole()
         if self._given >= len(stream.buffers):
             raise NotApplicable("the device offers no such buffer")
         with given():
@@ -303,9 +303,9 @@ class Player:
 
     def _give_another(self) -> None:
         """The whole state of a live migration, which no session has restored. Raises Unjudged if there is none."""
-        journeys = self._stage.journeys
-        live = journeys.live()
-        if journeys.resume(journeys.live).whole().visible != live.visible:
+        flows = self._stage.flows
+        live = flows.live()
+        if flows.resume(flows.live).whole().visible != live.visible:
             raise Unjudged("the state of a live migration does not restore the device, which another rule judges")
         self.region.load(live.whole())
         self._shown, self._brought = live.visible, True

@@ -16,9 +16,9 @@ from ..run.checks import (
     Silent,
     Unjudged,
     broken,
+    continues,
     equal,
     given,
-    goes_on,
     stands_still,
     unless,
 )
@@ -26,7 +26,7 @@ from ..transport import PeerGone, ProtocolViolation
 from ..uapi.migration_v1 import DeviceState
 from . import progress
 from .actor import Hidden, MigrationActor
-from .flows import PRE_COPY, RESUMING, RUNNING, STOP, STOP_AND_COPY, Journeys, Saved
+from .flows import PRE_COPY, RESUMING, RUNNING, STOP, STOP_AND_COPY, Flows, Saved
 from .interruptions import FEW, READ_AGAIN, Buffer, Interrupting, Interruption, Place
 from .migration import Migration
 from .player import Last, Player, Stage
@@ -71,8 +71,8 @@ def _has_ended(actor: MigrationActor, where: str) -> None:
 class Players(Stage):
     """The players of a run, and the migrations that theirs are compared with, each made on first use."""
 
-    def __init__(self, v1: Migration, journeys: Journeys, reach: Reach) -> None:
-        super().__init__(v1, journeys, reach)
+    def __init__(self, v1: Migration, flows: Flows, reach: Reach) -> None:
+        super().__init__(v1, flows, reach)
         shared = v1.session.transport.tracer.shared
         self._compared = shared(lambda sessions, last: _problem(partial(self._play, sessions, last, anew=True)))
         self._worked = shared(lambda: _problem(partial(self._works, NOTHING, anew=True)))
@@ -132,7 +132,7 @@ class Players(Stage):
 
     def judge_resumed(self, *sessions: Session, last: Last, controls: Sequence[Session] = (), when: str) -> None:
         """As judge(), after sessions that resume the device, if pre-copy can be entered after that."""
-        stayed = self.journeys.resume(self.journeys.suspend).stayed
+        stayed = self.flows.resume(self.flows.suspend).stayed
         if stayed and last.live:
             raise Unjudged(f"pre-copy is not entered once the device was resumed, which another rule judges: {stayed}")
         self.judge(*sessions, last=last, controls=controls, when=when)
@@ -165,7 +165,7 @@ class Players(Stage):
     def _works(self, before: Session, *, anew: bool = False) -> None:
         counter, player = self.v1.actor.counter(), self.begin(anew=anew)
         player.play(before)
-        goes_on(counter, f"after this: {before}")
+        continues(counter, f"after this: {before}")
         player.go(STOP)
         with suppress(Hidden):
             stands_still(f"watching {counter.name} in stop", counter.watch())
@@ -179,7 +179,7 @@ class Players(Stage):
     def _writes(self, before: Session, *, anew: bool = False) -> None:
         self.begin(anew=anew).play(before)
         with self.v1.actor.dma() as written:
-            goes_on(written, f"after this: {before}")
+            continues(written, f"after this: {before}")
 
     def judge_in_flight(self, *, moves: bool) -> None:
         """Work that is in flight when the device is stopped ends on the device that continues, as it does undisturbed.
@@ -244,8 +244,8 @@ class Players(Stage):
 
     def _look(self) -> Saved:
         """The whole flows, which must not be made in the middle of another one; returns the state saved at once."""
-        self.journeys.resume(self.journeys.live)
-        return self.journeys.suspend()
+        self.flows.resume(self.flows.live)
+        return self.flows.suspend()
 
     def _play(self, sessions: Sequence[Session], last: Last, *, anew: bool = False) -> None:
         if any(session.resumes for session in sessions):

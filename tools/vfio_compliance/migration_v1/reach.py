@@ -6,7 +6,7 @@ from __future__ import annotations
 from ..device import Unreachable
 from ..transport import CallTimeout
 from ..uapi.migration_v1 import DeviceState
-from .flows import Journeys
+from .flows import Flows
 from .migration import Migration
 
 #: The states in which data is read, and the next state of the probe from each.
@@ -23,8 +23,8 @@ class Reach:
     separate rule, and all other rules are judged on a device whose data is read first.
     """
 
-    def __init__(self, migration: Migration, journeys: Journeys) -> None:
-        self._migration, self._journeys = migration, journeys
+    def __init__(self, migration: Migration, flows: Flows) -> None:
+        self._migration, self._flows = migration, flows
         #: The saving states that cannot be left before their data has been read, once that was tried.
         self._drained: frozenset[DeviceState] | None = None
 
@@ -50,7 +50,7 @@ class Reach:
         for left, state in enumerate(states, 1 - len(states)):
             region.enter(state)
             if self.holds(state) and (left or leaving):
-                self._journeys.drain(region)
+                self._flows.drain(region)
 
     def _lets_go(self, state: DeviceState) -> bool:
         session, region = self._migration.session, self._migration.begin()

@@ -29,6 +29,7 @@ from yaml.events import (
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from vfio_compliance.common.project import at
+from vfio_compliance.common.rule_names import RENAMED
 from vfio_compliance.common.suggest import did_you_mean, similar
 from vfio_compliance.common.words import counted, enumerated
 
@@ -125,6 +126,9 @@ class Source:
         strangers = {dotted: rule for dotted, rule in named.items() if rule not in known}
         problems = []
         for count, (dotted, rule) in enumerate(strangers.items()):
+            if now := RENAMED.get(rule):
+                problems.append(self.problem(dotted, f"`{rule}` is called `{now}` now"))
+                continue
             hint = did_you_mean(similar(rule, words)) if count < MOST_SUGGESTIONS else ""
             problems.append(self.problem(dotted, f"there is no rule {quoted(rule)}{hint}"))
         return problems

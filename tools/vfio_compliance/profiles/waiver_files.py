@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
+from vfio_compliance.common.rule_names import current
 from vfio_compliance.profiles import kernel_warning
 from vfio_compliance.profiles.document import Document, Problem, ProfileError, Source
 from vfio_compliance.profiles.kernel_warning import KERNEL_WARNINGS, KernelWarning
@@ -61,8 +62,11 @@ def together(profile: Profile, files: Iterable[WaiverFile], known: Collection[st
     Raises ProfileError for a waiver of a rule that is not `known`, and for two that match the same failure.
     """
     holders: list[Profile | WaiverFile] = [profile, *files]
-    placed = [(each.source, index, waiver) for each in holders for index, waiver in enumerate(each.waivers)]
-    problems = [problem for each in holders for problem in unknown_rules(each.source, each.waivers, known)]
+    written = [
+        (each.source, [replace(waiver, rule=current(waiver.rule)) for waiver in each.waivers]) for each in holders
+    ]
+    placed = [(source, index, waiver) for source, waivers in written for index, waiver in enumerate(waivers)]
+    problems = [problem for source, waivers in written for problem in unknown_rules(source, waivers, known)]
     for index, earlier in conflicts([waiver for _, _, waiver in placed]):
         source, place, waiver = placed[index]
         first, its_place, _ = placed[earlier]

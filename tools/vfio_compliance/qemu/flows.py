@@ -99,7 +99,7 @@ class Guest:
         """None if the profile does not say how that is seen."""
         if not self.actor.can_watch:
             return None
-        return self.machine.watched(lambda: self.actor.counter().goes_on(), "while the device was watched")
+        return self.machine.watched(lambda: self.actor.counter().continues(), "while the device was watched")
 
 
 @dataclass

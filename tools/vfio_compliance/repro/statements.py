@@ -204,7 +204,7 @@ class Body:
                 name = request_name(step.number)
                 if step.place:
                     where = (quoted(step.place), quoted(step.argument.hex()))
-                    return "request_misplaced", (device, name, *where), name, "info"
+                    return "request_bad_pointer", (device, name, *where), name, "info"
                 return "request", (device, name, quoted(step.argument.hex())), name, "info"
         raise AssertionError(step)
 

@@ -20,6 +20,7 @@ from types import TracebackType
 from typing import Any, NamedTuple, TypeAlias
 
 from ..common.calls import Calls, to_rows
+from ..common.rule_names import renamed_in_json
 from ..common.words import counted
 from . import chain, events, fields
 from .events import Event
@@ -301,7 +302,7 @@ def lines(file: Iterable[bytes], name: str, *, whole: bool = False) -> Iterator[
     has no calls. Raises JournalError, with ``name``, for what is not a journal of this format.
     """
     check = chain.Check()
-    told = closed = False
+    told = closed = renamed = False
     now, calls = 0.0, b""
     rest = b""
     for data in file:
@@ -311,13 +312,16 @@ def lines(file: Iterable[bytes], name: str, *, whole: bool = False) -> Iterator[
         first, records = not check.lines, check.lines
         before = check.whole if data.startswith(_OF_CLOSED) else ""
         if first:
-            _check_format(name, data.decode("utf-8", "replace"))
+            text = data.decode("utf-8", "replace")
+            _check_format(name, text)
+            renamed = renamed_in_json(text) != text  # it has all rules
         wrong = check.take(data)
         if data.startswith(_OF_CALLS) and not wrong:
             closed, calls = False, data
             yield Recorded(now, None)
             continue
-        found = parse(data.decode("utf-8", "replace"))
+        text = data.decode("utf-8", "replace")
+        found = parse(renamed_in_json(text) if renamed else text)
         if calls and isinstance(found, Recorded) and isinstance(found.event, events.End):
             found = _with_calls(found.time, found.event, calls, whole)
         calls = b""

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from ..common.rule_names import current
 from ..common.suggest import did_you_mean, similar
 
 #: The most names in a hint.
@@ -93,7 +94,11 @@ class Catalogue:
         return iter(self.rules.values())
 
     def matching(self, pattern: str) -> list[Rule]:
-        """Rules whose id or clause is ``pattern``, or starts with it at a word boundary (``v1.reset``, ``DS``)."""
+        """Rules whose id or clause is ``pattern``, or starts with it at a word boundary (``v1.reset``, ``DS``).
+
+        A former id names its rule, too.
+        """
+        pattern = current(pattern)
         return [
             rule
             for rule in self

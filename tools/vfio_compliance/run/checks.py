@@ -187,9 +187,9 @@ def flawless(failure: DeviceError | None) -> None:
 # -- a device at work -----------------------------------------------------------------------------------------------
 
 
-def goes_on(activity: Activity, when: str = "") -> None:
+def continues(activity: Activity, when: str = "") -> None:
     """The device is seen to run ``when``."""
-    if not activity.goes_on():
+    if not activity.continues():
         did = f"watching {activity.name} for {activity.within:g} s {when}".rstrip()
         raise RuleBroken(did, "a change", "none", compared=Compared(CHANGE))
 
@@ -205,7 +205,7 @@ def stands_still(what: str, watched: tuple[int, int]) -> None:
 
 def at_work(activity: Activity, when: str) -> None:
     """The device is seen to run ``when`` it is simply running. Raises Unjudged: there is nothing to compare."""
-    if not activity.goes_on():
+    if not activity.continues():
         raise Unjudged(f"{activity.name} does not change {when} either")
 
 

@@ -33,7 +33,7 @@ class Recovery:
         #: Why the device could not be brought to running the last time, and how many times in a row.
         self._stuck, self._failures = "", 0
 
-    def prepare(self, attachment: Attachment) -> None:
+    def make_usable(self, attachment: Attachment) -> None:
         """Make the device ready for use by an interface. Raises Unreachable, Broken, Lost, CallTimeout."""
         if self._failures < _MOST_FAILURES:
             self._stuck = self._bring_back(attachment, self._as_it_is)

@@ -167,7 +167,7 @@ class Session(OpenDevice):
 
     # -- what tests get -------------------------------------------------------------------------------------------
 
-    def plain(self) -> Device:
+    def reset_device(self) -> Device:
         """The device, open, as after a reset: it is reset, or whatever replaces a reset is done, if necessary.
 
         From one case of a rule to the next, a device on which only the migration was touched needs no reset.
@@ -177,16 +177,16 @@ class Session(OpenDevice):
         if self.spoilt:
             self.spoilt = False
             self.recovery.reopen()
-        goes_on = self.goes_on
+        continues = self.continues
         if not self.is_as_reset():
-            if goes_on and self._is_brought_back():
+            if continues and self._is_brought_back():
                 self.left_over = True
             else:
                 self._reset(self.recovery.reset)
         return self.device
 
     @property
-    def goes_on(self) -> bool:
+    def continues(self) -> bool:
         """Whether an earlier case of the same rule has left the device so that this one can continue from there."""
         return self._within_rule and not (self.in_doubt or self.out_of_reach or self.spoilt or self.transport.lasting)
 
@@ -209,9 +209,9 @@ class Session(OpenDevice):
             reset()
 
     def after_reset(self) -> Device:
-        """As plain(), but always reset: what depends on the reset is judged, or something failed."""
+        """As reset_device(), but always reset: what depends on the reset is judged, or something failed."""
         self.in_doubt = True
-        return self.plain()
+        return self.reset_device()
 
     def is_as_reset(self) -> bool:
         """Whether nothing was done to the device since it was opened or reset, and it reads accordingly.

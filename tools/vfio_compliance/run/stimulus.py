@@ -41,7 +41,7 @@ class Activity:
     #: Gives the device time between two looks.
     pause: Callable[[float], None]
 
-    def goes_on(self) -> bool:
+    def continues(self) -> bool:
         """Whether a change shows up in time; returns as soon as it does."""
         first, now = self.watch()
         return now != first

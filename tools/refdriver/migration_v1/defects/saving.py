@@ -9,7 +9,7 @@ from ...overlays import defect, part_of
 from ...refusal import Refusal
 from ..region import MigrationRegion
 from ..states import PRE_COPY, STATES, STOP, STOP_AND_COPY
-from ..stream import PASS_WHOLE, Image, Incoming, Outgoing
+from ..stream import PASS_COMPLETE, Image, Incoming, Outgoing
 
 _PAGE = 4096
 
@@ -94,18 +94,18 @@ class Snapshot(MigrationRegion):
 
 @defect("pre-copy-snapshot-only", "the stream after a pre-copy holds the state as it was when pre-copy was entered")
 class SnapshotOnly(Snapshot):
-    def _whole_state(self) -> Image:
-        return Image(*self._snapshot) if self.state == PRE_COPY else super()._whole_state()
+    def _complete_state(self) -> Image:
+        return Image(*self._snapshot) if self.state == PRE_COPY else super()._complete_state()
 
 
 @defect(
     "pre-copy-registers-stale", "the stream after a pre-copy holds the registers as they were when pre-copy was entered"
 )
 class RegistersStale(Snapshot):
-    def _whole_state(self) -> Image:
+    def _complete_state(self) -> Image:
         if self.state == PRE_COPY:
             return Image(self._machine.memory.content, self._snapshot[1])
-        return super()._whole_state()
+        return super()._complete_state()
 
 
 @defect(
@@ -118,10 +118,10 @@ class DropsLateChange(Snapshot):
             part = slice(outgoing.position, outgoing.position + outgoing.length)
             self._snapshot[0][part] = self._machine.memory.content[part]
 
-    def _whole_state(self) -> Image:
+    def _complete_state(self) -> Image:
         offered = self._outgoing
         if self.state != PRE_COPY or offered is None:
-            return super()._whole_state()
+            return super()._complete_state()
         memory = memoryview(bytearray(self._machine.memory.content))
         late = slice(len(memory) // 2, offered.position + offered.length)
         memory[late] = self._snapshot[0][late]
@@ -180,11 +180,11 @@ class PendingReadChangesBuffer(AskedAgain):
     "after a second read of pending_bytes in pre-copy, the state sent is that on entering pre-copy",
 )
 class PendingReadForgetsChanges(Snapshot):
-    def _whole_state(self) -> Image:
+    def _complete_state(self) -> Image:
         offered = self._outgoing
         if self.state == PRE_COPY and isinstance(offered, AskedAgain) and offered.asked_again:
             return Image(*self._snapshot)
-        return super()._whole_state()
+        return super()._complete_state()
 
 
 part_of("pending-read-forgets-changes")(AskedAgain)
@@ -204,7 +204,7 @@ class PendingReturns(Outgoing):
 
     def pending(self) -> int:
         pending = super().pending()
-        if self.which == PASS_WHOLE and at_last(self) and not self._has_paused:
+        if self.which == PASS_COMPLETE and at_last(self) and not self._has_paused:
             self._has_paused = True
             return 0
         return pending
@@ -216,7 +216,7 @@ class PendingReturnsLater(Outgoing):
 
     def pending(self) -> int:
         pending = super().pending()
-        if self.which == PASS_WHOLE and not self.left():
+        if self.which == PASS_COMPLETE and not self.left():
             self._zeros += 1
             return int(self._zeros > 2)
         return pending

@@ -16,10 +16,10 @@ from .history import History
 class Piecewise(MigrationRegion):
     """Does not send again the data that it wrongly considers sent."""
 
-    def _whole_state(self) -> Image:
+    def _complete_state(self) -> Image:
         offered = self._outgoing
         if self.state != PRE_COPY or offered is None:
-            return super()._whole_state()
+            return super()._complete_state()
         memory = bytearray(self._machine.memory.content)
         for part, content in self._lost(offered):
             memory[part] = content[: part.stop - part.start]
@@ -91,8 +91,8 @@ class CancelledKept(MigrationRegion):
         super()._force(state)
         self._kept = None
 
-    def _whole_state(self) -> Image:
-        whole = super()._whole_state()
+    def _complete_state(self) -> Image:
+        whole = super()._complete_state()
         return whole if self._kept is None else Image(memoryview(self._kept), self._machine.save())
 
 
@@ -120,9 +120,9 @@ class CancelledCounts(MigrationRegion):
         super()._force(state)
         self._sent = {}
 
-    def _whole_state(self) -> Image:
+    def _complete_state(self) -> Image:
         if self.state == PRE_COPY:
-            return super()._whole_state()
+            return super()._complete_state()
         memory = bytearray(self._machine.memory.content)
         for start, sent in self._sent.items():
             part = slice(start, start + len(sent))
@@ -252,7 +252,7 @@ class SavedAgainStale(MigrationRegion):
         super()._force(state)
         self._first = None
 
-    def _whole_state(self) -> Image:
+    def _complete_state(self) -> Image:
         if self._first is None:
             self._first = bytes(self._machine.memory.content), self._machine.save()
         return Image(memoryview(self._first[0]), self._first[1])
@@ -306,8 +306,8 @@ class ResumedSavesStale(MigrationRegion):
         super()._force(state)
         self._before = None
 
-    def _whole_state(self) -> Image:
-        whole = super()._whole_state()
+    def _complete_state(self) -> Image:
+        whole = super()._complete_state()
         return whole if self._before is None else Image(memoryview(self._before), self._machine.save())
 
 

@@ -202,11 +202,11 @@ class Parser:
                 return
             time = began[0]
             text = began[1][len(name) + 1 :] + line.text[found.end() :]
-        if (going_on := _UNFINISHED.search(text, max(len(text) - 60, 0))) is not None:
-            text = text[: going_on.start()]
-            if going_on[1]:
-                yield Syscall(Kind.MOVED, line.number, pid, time, name, value=int(going_on[1][:10]))
-                pid = int(going_on[1][:10])
+        if (resumed := _UNFINISHED.search(text, max(len(text) - 60, 0))) is not None:
+            text = text[: resumed.start()]
+            if resumed[1]:
+                yield Syscall(Kind.MOVED, line.number, pid, time, name, value=int(resumed[1][:10]))
+                pid = int(resumed[1][:10])
             self._keep(pid, time, name + b"(" + text)
             yield Syscall(Kind.BEGAN, line.number, pid, time, name, text)
             return

@@ -120,7 +120,7 @@ class Explorer:
         """Walk for ``seconds``, past findings, until there are ``most``; return the findings, in order.
 
         It is shortened as far as ``shortening`` seconds in total allow. Raises CallTimeout if the device hung, and what
-        Session.prepare() raises where it cannot be had, and nothing was found that may be the reason.
+        Migration.require_running() raises where it cannot be had, and nothing was found that may be the reason.
         """
         self._end = time.monotonic() + seconds
         self._shortening = shortening
@@ -186,12 +186,12 @@ class Explorer:
         return step
 
     def _new_walk(self) -> Walk:
-        """Raises what Session.prepare() raises."""
+        """Raises what Migration.require_running() raises."""
         self._end_walk()
         self.tally.walks += 1
         self._session.transport.tracer.forget()  # of many walks only the last one can be of interest
-        self._session.plain()
-        self._walk = walk = Walk(self._session.device, self._migration.prepare(), self._migration.actor)
+        self._session.reset_device()
+        self._walk = walk = Walk(self._session.device, self._migration.require_running(), self._migration.actor)
         walk.parts = [part for each in self._session.attachments if (part := each.part(walk))]
         walk.second = self._migration.destination if self._session.second_name else None
         return walk

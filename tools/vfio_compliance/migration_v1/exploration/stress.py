@@ -34,7 +34,7 @@ class Stress:
         self._next_sign = 0.0
 
     def explore(self) -> list[RuleBroken]:
-        """One thread takes any steps in any order. Raises CallTimeout, and what Session.prepare() raises."""
+        """One thread takes any steps in any order. Raises CallTimeout, and what Migration.require_running() raises."""
         explorer = Explorer(self._migration, self._seed, self._sign_of_life)
         try:
             findings = explorer.explore(self._seconds * _ALONE, self._shortening, MOST_FINDINGS)

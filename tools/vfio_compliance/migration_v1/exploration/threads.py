@@ -101,7 +101,7 @@ class Threads:
     ``tell`` is called before each round with the number of rounds.
 
     Each verb gives the number of rounds. Raises Strayed for what must not be, TransportError, and what
-    Session.prepare() raises.
+    Migration.require_running() raises.
     """
 
     def __init__(self, migration: Migration, seed: int, tell: Callable[[int], None]) -> None:
@@ -171,10 +171,10 @@ class Threads:
         rounds = 0
         while not rounds or time.monotonic() < end:
             self._session.transport.tracer.forget()
-            self._session.plain()
+            self._session.reset_device()
             self._tell(rounds)
             rounds += 1
-            yield self._migration.prepare()
+            yield self._migration.require_running()
 
 
 def _look(walk: Walk, migration: MigrationRegion, into: list[Read]) -> None:

@@ -358,7 +358,7 @@ HELPER struct answer request(struct device *device, unsigned long number, const 
  * A request whose argument is in memory that cannot be used: at NULL, at an unmapped address, in
  * read-only memory, or with an inaccessible end.
  */
-HELPER struct answer request_misplaced(struct device *device, unsigned long number, const char *place,
+HELPER struct answer request_bad_pointer(struct device *device, unsigned long number, const char *place,
 				       const char *digits)
 {
 	struct answer argument = from_hex(digits);

@@ -234,7 +234,7 @@ def request(device, number, argument):
     return answer
 
 
-def request_misplaced(device, number, place, argument):
+def request_bad_pointer(device, number, place, argument):
     """A request whose argument is in memory that cannot be used: at NULL, at an unmapped address, in read-only memory,
     or with an inaccessible end."""
     data = bytes.fromhex(argument)

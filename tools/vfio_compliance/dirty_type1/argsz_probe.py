@@ -39,7 +39,7 @@ CONTAINER = Shape("the container's information", least=16, fixed=24, cap_offset=
 REGION = Shape("a region's information", least=32, fixed=32, cap_offset=12, caps=RegionFlags.CAPS)
 
 
-class Growth:
+class ArgszProbe:
     """One such structure of an open device. ``ask`` issues the request; bytes 8 to 11 of its argument are ``key``."""
 
     def __init__(self, shape: Shape, ask: Callable[[bytearray | int], Outcome], key: bytes = b"") -> None:
@@ -92,7 +92,7 @@ class Growth:
             succeeded(what, self._ask(memory.address))
             self._right(what, bytes(memory.view), argsz)
 
-    def judge_misplaced(self, where: str, put: Callable[[str, bytes], int]) -> None:
+    def judge_bad_pointer(self, where: str, put: Callable[[str, bytes], int]) -> None:
         """A structure that cannot be read or written is refused. Raises RuleBroken."""
         argument = bytes(self.argument(self.needed, self.needed))
         declined(f"{self._asking(self.needed)}, at an address that is {where}", self._ask(put(where, argument)))

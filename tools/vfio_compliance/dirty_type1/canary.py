@@ -18,7 +18,7 @@ _PAGES, _WRITTEN = 4, 1
 _BITMAP = 8
 
 
-class Witness:
+class Canary:
     """One mapping with tracking on or off; if on, with a written page to report, if the device can write one."""
 
     def __init__(self, container: Container, guest: GuestMemory) -> None:

@@ -9,7 +9,7 @@ from ..refusal import Failure, Refusal
 from .stream import Incoming
 
 
-class _Lenient(Incoming):
+class _LateCheck(Incoming):
     #: Whether a buffer was damaged or out of order.
     bad = False
 
@@ -21,7 +21,7 @@ class _Lenient(Incoming):
             self.bad = True
 
 
-class Dropping(_Lenient):
+class Dropping(_LateCheck):
     """An incomplete state is ignored: the registers keep their previous values."""
 
     def registers(self) -> bytes | None:
@@ -32,7 +32,7 @@ class Dropping(_Lenient):
             return None
 
 
-class Failing(_Lenient):
+class Failing(_LateCheck):
     """An incomplete state puts the device into the error state, which only a reset leaves."""
 
     def registers(self) -> bytes | None:

@@ -62,7 +62,7 @@ def everywhere(whats: tuple[Interruption, ...]) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("each", found.values(), ids=found)
 
 
-@pytest.mark.rule("v1.saving.goes-on-after-repetition")
+@pytest.mark.rule("v1.saving.continues-after-repetition")
 @pytest.mark.stimulus
 @repeated(READ_AGAIN)
 def test_saving_goes_on_after_repetition(players: Players, what: Interruption, place: Place, times: int) -> None:
@@ -70,7 +70,7 @@ def test_saving_goes_on_after_repetition(players: Players, what: Interruption, p
     players.judge_interrupted([what], times, STOP_AND_COPY, [place])
 
 
-@pytest.mark.rule("v1.saving.goes-on-after-repetition")
+@pytest.mark.rule("v1.saving.continues-after-repetition")
 @pytest.mark.stimulus
 @pytest.mark.deep
 @everywhere(READ_AGAIN)
@@ -79,7 +79,7 @@ def test_saving_goes_on_after_repetitions(players: Players, each: Sequence[Inter
     players.judge_interrupted(each, MANY, STOP_AND_COPY, PLACES.values())
 
 
-@pytest.mark.rule("v1.saving.goes-on-after-repetition")
+@pytest.mark.rule("v1.saving.continues-after-repetition")
 @pytest.mark.stimulus
 @pytest.mark.parametrize("what", READ_AGAIN, ids=str)
 def test_pre_copy_goes_on_after_repetition(players: Players, what: Interruption) -> None:
@@ -87,7 +87,7 @@ def test_pre_copy_goes_on_after_repetition(players: Players, what: Interruption)
     players.judge_interrupted([what], 2, PRE_COPY, [PLACES["first"]], last=Last.LIVE)
 
 
-@pytest.mark.rule("v1.saving.goes-on-after-refusal")
+@pytest.mark.rule("v1.saving.continues-after-refusal")
 @pytest.mark.stimulus
 @refused(REFUSED_SAVING, 2)
 def test_saving_goes_on_after_refusal(players: Players, what: Interruption, place: Place, times: int) -> None:
@@ -95,7 +95,7 @@ def test_saving_goes_on_after_refusal(players: Players, what: Interruption, plac
     players.judge_interrupted([what], times, STOP_AND_COPY, [place])
 
 
-@pytest.mark.rule("v1.saving.goes-on-after-refusal")
+@pytest.mark.rule("v1.saving.continues-after-refusal")
 @pytest.mark.stimulus
 @pytest.mark.deep
 @everywhere(REFUSED_SAVING)
@@ -104,7 +104,7 @@ def test_saving_goes_on_after_refusals(players: Players, each: Sequence[Interrup
     players.judge_interrupted(each, MANY, STOP_AND_COPY, PLACES.values())
 
 
-@pytest.mark.rule("v1.resuming.goes-on-after-repetition")
+@pytest.mark.rule("v1.resuming.continues-after-repetition")
 @pytest.mark.stimulus
 @repeated(WRITTEN_AGAIN)
 def test_resuming_goes_on_after_repetition(players: Players, what: Interruption, place: Place, times: int) -> None:
@@ -112,7 +112,7 @@ def test_resuming_goes_on_after_repetition(players: Players, what: Interruption,
     players.judge_interrupted([what], times, RESUMING, [place])
 
 
-@pytest.mark.rule("v1.resuming.goes-on-after-repetition")
+@pytest.mark.rule("v1.resuming.continues-after-repetition")
 @pytest.mark.stimulus
 @pytest.mark.deep
 @everywhere(WRITTEN_AGAIN)
@@ -121,7 +121,7 @@ def test_resuming_goes_on_after_repetitions(players: Players, each: Sequence[Int
     players.judge_interrupted(each, MANY, RESUMING, PLACES.values())
 
 
-@pytest.mark.rule("v1.resuming.goes-on-after-refusal")
+@pytest.mark.rule("v1.resuming.continues-after-refusal")
 @pytest.mark.stimulus
 @refused(REFUSED_RESUMING, 1)
 def test_resuming_goes_on_after_refusal(players: Players, what: Interruption, place: Place, times: int) -> None:
@@ -129,7 +129,7 @@ def test_resuming_goes_on_after_refusal(players: Players, what: Interruption, pl
     players.judge_interrupted([what], times, RESUMING, [place])
 
 
-@pytest.mark.rule("v1.resuming.goes-on-after-refusal")
+@pytest.mark.rule("v1.resuming.continues-after-refusal")
 @pytest.mark.stimulus
 @pytest.mark.deep
 @everywhere(REFUSED_RESUMING)

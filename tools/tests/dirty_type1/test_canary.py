@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from vfio_compliance.device import Container, DeviceError
-from vfio_compliance.dirty_type1.witness import Witness
+from vfio_compliance.dirty_type1.canary import Canary
 from vfio_compliance.run.checks import NotApplicable, RuleBroken, broken
 from vfio_compliance.transport import GuardedBuffer, Outcome, libc
 
@@ -78,23 +78,23 @@ def guest() -> Guest:
 
 
 @pytest.fixture
-def witness(guest: Guest) -> Iterator[Witness]:
-    """A witness of it."""
+def canary(guest: Guest) -> Iterator[Canary]:
+    """A canary of it."""
     both: Any = guest
-    witness = Witness(both, both)
-    yield witness
-    witness.release()
+    canary = Canary(both, both)
+    yield canary
+    canary.release()
 
 
 @pytest.mark.parametrize("tracking", [True, False])
 @pytest.mark.parametrize("can_write", [True, False])
-def test_nothing_happened(guest: Guest, witness: Witness, tracking: bool, can_write: bool) -> None:
+def test_nothing_happened(guest: Guest, canary: Canary, tracking: bool, can_write: bool) -> None:
     """All as it was, with a device that can write a page and one that cannot."""
     guest.can_write = can_write
-    witness.begin(tracking=tracking)
-    assert not witness.sure
-    witness.unchanged("nothing")
-    assert witness.sure
+    canary.begin(tracking=tracking)
+    assert not canary.sure
+    canary.unchanged("nothing")
+    assert canary.sure
 
 
 @pytest.mark.parametrize(
@@ -108,25 +108,23 @@ def test_nothing_happened(guest: Guest, witness: Witness, tracking: bool, can_wr
     ],
     ids=str,
 )
-def test_a_change_is_seen(
-    guest: Guest, witness: Witness, tracking: bool, change: Mapping[str, bool], words: str
-) -> None:
+def test_a_change_is_seen(guest: Guest, canary: Canary, tracking: bool, change: Mapping[str, bool], words: str) -> None:
     """Each thing that a refused request may have changed; then nobody knows what else has."""
-    witness.begin(tracking=tracking)
+    canary.begin(tracking=tracking)
     vars(guest).update(change)
     with pytest.raises(RuleBroken, match=words):
-        witness.unchanged("something")
-    assert not witness.sure
+        canary.unchanged("something")
+    assert not canary.sure
 
 
-def test_the_mapping_may_have_to_be_gone(guest: Guest, witness: Witness) -> None:
+def test_the_mapping_may_have_to_be_gone(guest: Guest, canary: Canary) -> None:
     """Then it is known not to be there, and nobody unmaps it once more."""
-    witness.begin(tracking=False)
+    canary.begin(tracking=False)
     with pytest.raises(RuleBroken, match="it is unmapped"):
-        witness.gone("something")
+        canary.gone("something")
     guest.mapped = False
-    witness.gone("something")
-    assert witness.sure
+    canary.gone("something")
+    assert canary.sure
 
 
 def bitmap_of(argument: bytes) -> int:
@@ -135,23 +133,23 @@ def bitmap_of(argument: bytes) -> int:
 
 
 @pytest.mark.parametrize("request_name", ["dirty_request", "unmap_request"])
-def test_the_bitmap_is_looked_at(guest: Guest, witness: Witness, request_name: str) -> None:
+def test_the_bitmap_is_looked_at(guest: Guest, canary: Canary, request_name: str) -> None:
     """A refused request has not written there; one that succeeded has the written page there."""
     flags = 4 if request_name == "dirty_request" else 1
-    argument = getattr(witness, request_name)(flags, 48)
+    argument = getattr(canary, request_name)(flags, 48)
     assert argument[:8] == bytes([48, 0, 0, 0, flags, 0, 0, 0])
-    witness.begin(tracking=True)
+    canary.begin(tracking=True)
     with pytest.raises(RuleBroken, match="bit 1 set"):
-        witness.settles(tracking=True, after="something", got=True)
+        canary.settles(tracking=True, after="something", got=True)
     assert libc.store(bitmap_of(argument), b"\2")
-    witness.settles(tracking=True, after="something", got=True)
-    assert witness.sure
+    canary.settles(tracking=True, after="something", got=True)
+    assert canary.sure
     with pytest.raises(RuleBroken, match="zeros as before"):
-        witness.unchanged("something")
+        canary.unchanged("something")
 
 
 @pytest.mark.parametrize("flags", [0, 1, 2, 8])
-def test_without_a_bitmap_there_are_ones(witness: Witness, flags: int) -> None:
+def test_without_a_bitmap_there_are_ones(canary: Canary, flags: int) -> None:
     """What no request needs is not zero, so that who looks at it is seen."""
-    assert witness.dirty_request(flags, 8)[8:] == b"\xff" * 40
-    assert witness.unmap_request(flags & ~1, 24)[24:] == b"\xff" * 24
+    assert canary.dirty_request(flags, 8)[8:] == b"\xff" * 40
+    assert canary.unmap_request(flags & ~1, 24)[24:] == b"\xff" * 24

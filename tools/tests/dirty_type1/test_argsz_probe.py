@@ -9,7 +9,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from vfio_compliance.dirty_type1.growth import CONTAINER, REGION, Growth, Shape
+from vfio_compliance.dirty_type1.argsz_probe import CONTAINER, REGION, ArgszProbe, Shape
 from vfio_compliance.run.checks import RuleBroken
 from vfio_compliance.transport import GuardedBuffer, Outcome, libc
 from vfio_compliance.transport.base import failure, success
@@ -82,11 +82,11 @@ SIZES = (0, 3, 15, 16, 18, 20, 24, 31, 32, 40, WHOLE - 1, WHOLE, WHOLE + 1, 4096
 @pytest.mark.parametrize("argsz", SIZES)
 def test_a_good_answer_is_right(shape: Shape, whole: int, argsz: int) -> None:
     """Whatever the room, before an inaccessible page too."""
-    growth = Growth(shape, Kernel(shape, whole=whole or shape.fixed))
-    growth.judge(argsz)
+    probe = ArgszProbe(shape, Kernel(shape, whole=whole or shape.fixed))
+    probe.judge(argsz)
     if shape.least <= argsz <= 4096:
-        growth.judge_guarded(argsz)
-    assert growth.needed == (whole or shape.fixed)
+        probe.judge_guarded(argsz)
+    assert probe.needed == (whole or shape.fixed)
 
 
 @pytest.mark.parametrize("shape", [CONTAINER, REGION], ids=["container", "region"])
@@ -106,13 +106,13 @@ def test_a_good_answer_is_right(shape: Shape, whole: int, argsz: int) -> None:
 def test_a_wrong_answer_is_caught(shape: Shape, broken: str, argsz: int, words: str) -> None:
     """By its first fault, in words."""
     with pytest.raises(RuleBroken, match=words):
-        Growth(shape, Kernel(shape, broken)).judge(argsz)
+        ArgszProbe(shape, Kernel(shape, broken)).judge(argsz)
 
 
 def test_past_argsz_is_a_fault_before_the_guard() -> None:
     """Who writes past argsz runs into the page behind it, and fails."""
     with pytest.raises(RuleBroken, match="inaccessible page"):
-        Growth(CONTAINER, Kernel(CONTAINER, "past argsz")).judge_guarded(32)
+        ArgszProbe(CONTAINER, Kernel(CONTAINER, "past argsz")).judge_guarded(32)
 
 
 def put_nowhere(where: str, argument: bytes) -> int:
@@ -121,8 +121,8 @@ def put_nowhere(where: str, argument: bytes) -> int:
 
 def test_a_bad_address_is_refused() -> None:
     """And who takes it is caught."""
-    Growth(CONTAINER, Kernel(CONTAINER)).judge_misplaced("NULL", put_nowhere)
+    ArgszProbe(CONTAINER, Kernel(CONTAINER)).judge_bad_pointer("NULL", put_nowhere)
     with pytest.raises(RuleBroken, match="an address that is NULL"):
-        Growth(CONTAINER, lambda argument: Kernel(CONTAINER)(argument) if argument else success(0)).judge_misplaced(
-            "NULL", put_nowhere
-        )
+        ArgszProbe(
+            CONTAINER, lambda argument: Kernel(CONTAINER)(argument) if argument else success(0)
+        ).judge_bad_pointer("NULL", put_nowhere)
