@@ -8,7 +8,7 @@ import pytest
 from vfio_compliance.common.words import counted
 from vfio_compliance.dirty_type1.pages import BOUNDARIES
 from vfio_compliance.dirty_type1.scripted_memory import ScriptedMemory
-from vfio_compliance.run.checks import declined, told
+from vfio_compliance.run.checks import declined, in_words
 from vfio_compliance.run.stimulus import Actor
 from vfio_compliance.uapi.type1 import bitmap_bytes
 
@@ -131,7 +131,7 @@ def test_huge_memory(guest: ScriptedMemory, observe: Callable[[str, str], None],
     """A buffer of 2^63 bytes or more, which no machine has, is accepted or refused; tracking works afterwards."""
     guest.dirty_last(count)
     outcome = guest.try_get(0, count, room=(1 << 63) + bitmaps * bitmap_bytes(count))
-    observe("a bitmap into 2^63 bytes", "taken" if outcome.ok else f"refused with {told(outcome)}")
+    observe("a bitmap into 2^63 bytes", "taken" if outcome.ok else f"refused with {in_words(outcome)}")
     guest.make_dirty(count - 1)
     guest.get(0, count).complete()
 

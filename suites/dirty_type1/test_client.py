@@ -39,7 +39,7 @@ def unmap(guest: ScriptedMemory, count: int) -> None:
     with checks.given():
         guest.map(0, count)
         guest.start()
-        guest.unmap_telling(0)
+        guest.unmap_with_bitmap(0)
 
 
 @pytest.mark.rule("dirty.client.describes-bitmap")

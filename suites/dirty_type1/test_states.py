@@ -231,7 +231,7 @@ def test_unmapping(travel: Course, state: str) -> None:
 def test_unmapping_reports(travel: Course, way: tuple[str, ...]) -> None:
     """Pages that were written in running are reported by the bitmap of an unmapping after the way."""
     before = ("map 0 70", "start", "dirty 5", "dirty 69", *way)
-    travel.judge(*before, "unmap-telling 0", "map 0 70", without=(*before, "get 0 70", "unmap 0", "map 0 70"))
+    travel.judge(*before, "unmap-bitmap 0", "map 0 70", without=(*before, "get 0 70", "unmap 0", "map 0 70"))
 
 
 @pytest.mark.rule("dirty.reset.tracking-continues")

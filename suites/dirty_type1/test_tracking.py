@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from vfio_compliance.dirty_type1.scripted_memory import ScriptedMemory
-from vfio_compliance.run.checks import declined, given, told
+from vfio_compliance.run.checks import declined, given, in_words
 
 
 @pytest.mark.rule("dirty.tracking.reports-from-start")
@@ -80,7 +80,7 @@ def test_start_again(guest: ScriptedMemory, observe: Callable[[str, str], None])
     guest.map(0, 70)
     guest.start()
     guest.make_dirty(5)
-    observe("dirty pages: START again", told(guest.tracker.try_start()))
+    observe("dirty pages: START again", in_words(guest.tracker.try_start()))
     guest.make_dirty(69)
     guest.get(0, 70).complete()
 
@@ -106,7 +106,7 @@ def test_stop_at_first(guest: ScriptedMemory, observe: Callable[[str, str], None
 
 def judge_stop(guest: ScriptedMemory, observe: Callable[[str, str], None], moment: str) -> None:
     """STOP while nothing is tracked does no harm."""
-    observe(f"dirty pages: {moment}", told(guest.tracker.try_stop()))
+    observe(f"dirty pages: {moment}", in_words(guest.tracker.try_stop()))
     guest.start(judged=True)
     guest.make_dirty(69)
     guest.get(0, 70).complete()
@@ -158,7 +158,7 @@ def judge_range(
     guest.make_dirty(69)
     with given():  # an answer that is too long, or no answer
         outcome = guest.try_get(first, count, further=further, longer=longer)
-    observe(f"dirty bitmap: {range_}", told(outcome))
+    observe(f"dirty bitmap: {range_}", in_words(outcome))
     guest.make_dirty(12)
     for answer in guest.get_all():
         answer.correct()

@@ -34,7 +34,7 @@ def test_reports_then_unmaps(guest: ScriptedMemory, how: str, count: int) -> Non
     guest.start()
     for page in dict.fromkeys((0, count - 1)):
         getattr(guest, how)(page, 1)
-    guest.unmap_telling(0).complete()
+    guest.unmap_with_bitmap(0).complete()
     guest.map(0, count, judged=True)  # there is room for another mapping
     guest.get(0, count).bounded()
 
@@ -46,7 +46,7 @@ def test_reports_then_unmaps(guest: ScriptedMemory, how: str, count: int) -> Non
 def test_enough_memory(guest: ScriptedMemory, slack: int, count: int) -> None:
     """A buffer that is large enough for the bitmap is accepted."""
     guest.dirty_last(count)
-    guest.unmap_telling(0, slack=slack).complete()
+    guest.unmap_with_bitmap(0, slack=slack).complete()
 
 
 @pytest.mark.rule("dirty.unmap.buffer-size")
@@ -58,8 +58,8 @@ def test_too_little_memory(guest: ScriptedMemory, room: Callable[[int], int], co
     guest.dirty_last(count)
     size = room(bitmap_bytes(count))
     what = f"unmapping {counted(count, 'page')} with {counted(size, 'byte')} for the bitmap"
-    judge_refusal(guest, what, guest.try_unmap_telling(0, room=size))
-    guest.unmap_telling(0).complete()
+    judge_refusal(guest, what, guest.try_unmap_with_bitmap(0, room=size))
+    guest.unmap_with_bitmap(0).complete()
 
 
 @pytest.mark.rule("dirty.unmap.bit-per-page")
@@ -76,7 +76,7 @@ def test_bit_per_page(guest: ScriptedMemory, position: int, first: int) -> None:
     guest.map(first, 130)
     guest.start()
     guest.make_dirty(first + position)
-    guest.unmap_telling(first).correct()
+    guest.unmap_with_bitmap(first).correct()
 
 
 @pytest.mark.rule("dirty.unmap.page-size")
@@ -88,8 +88,8 @@ def test_page_size(guest: ScriptedMemory, size: str) -> None:
     wrong = {"0": 0, "3": 3, "a half": guest.page // 2, "twice": 2 * guest.page, "2^63": 1 << 63}[size]
     if wrong and wrong & guest.page_sizes == wrong:
         raise NotApplicable(f"pages of {counted(wrong, 'byte')} are supported")
-    judge_refusal(guest, f"unmapping with a bitmap of {wrong}-byte pages", guest.try_unmap_telling(0, page=wrong))
-    guest.unmap_telling(0).complete()
+    judge_refusal(guest, f"unmapping with a bitmap of {wrong}-byte pages", guest.try_unmap_with_bitmap(0, page=wrong))
+    guest.unmap_with_bitmap(0).complete()
 
 
 @pytest.mark.rule("dirty.unmap.written-is-set")
@@ -100,7 +100,7 @@ def test_page_size(guest: ScriptedMemory, size: str) -> None:
 def test_written_is_set(guest: ScriptedMemory, writes: str) -> None:
     """Every page that the device has written since the page was last reported has its bit set."""
     guest.play(f"map 0 130; start; {writes}")
-    guest.unmap_telling(0).complete()
+    guest.unmap_with_bitmap(0).complete()
 
 
 @pytest.mark.rule("dirty.unmap.range-only")
@@ -110,7 +110,7 @@ def test_written_is_set(guest: ScriptedMemory, writes: str) -> None:
 def test_range_only(guest: ScriptedMemory, slack: int, first: int) -> None:
     """The bitmap is that of the unmapped range; what is recorded for other mappings is kept."""
     guest.play("map 0 64; map 64 66; map 130 1; map 200 9; start; dirty 63; dirty 64; dirty 129; dirty 130; dirty 200")
-    guest.unmap_telling(first, slack=slack).correct()
+    guest.unmap_with_bitmap(first, slack=slack).correct()
     guest.nothing_lost()
 
 
@@ -119,7 +119,7 @@ def test_range_only(guest: ScriptedMemory, slack: int, first: int) -> None:
 def test_range_only_pinned(guest: ScriptedMemory, first: int) -> None:
     """If pages are pinned across the border of two mappings, those of the other mapping are still reported."""
     guest.play("map 0 64; map 64 66; start; pin 62 4")
-    guest.unmap_telling(first).correct()
+    guest.unmap_with_bitmap(first).correct()
     guest.nothing_lost()
 
 
@@ -156,7 +156,7 @@ def test_refused_for_its_memory_keeps(guest: ScriptedMemory) -> None:
 def judge_keeping(guest: ScriptedMemory, wrong: str, request_: Wrong) -> None:
     """The unmapping is refused; afterwards everything is still mapped and recorded."""
     guest.play("map 0 70; start; dirty 5; dirty 69")
-    judge_refusal(guest, f"unmapping with {wrong}", guest.try_unmap_telling(0, **request_))
+    judge_refusal(guest, f"unmapping with {wrong}", guest.try_unmap_with_bitmap(0, **request_))
     guest.get(0, 70).complete()
     guest.make_dirty(6)
-    guest.unmap_telling(0).complete()
+    guest.unmap_with_bitmap(0).complete()

@@ -41,9 +41,9 @@ def fail(migration: MigrationRegion, value: DeviceState) -> Outcome:
         return migration.try_write(DEVICE_STATE, value)
 
 
-def fail_as_told(migration: MigrationRegion, tell: Callable[[], None]) -> tuple[DeviceState, Outcome]:
+def provoked(migration: MigrationRegion, provoke: Callable[[], None]) -> tuple[DeviceState, Outcome]:
     """Make the device fail at a documented transition, or at running; return what was written, and the answer."""
-    tell()
+    provoke()
     value = next(iter(drawn_from(migration.state())), RUNNING)
     outcome = fail(migration, value)
     if outcome.ok and migration.state() == value:
@@ -68,16 +68,16 @@ def test_failure_has_errno(migration: MigrationRegion, state: DeviceState, value
 def test_fault_has_errno(migration: MigrationRegion, actor: MigrationActor, state: DeviceState) -> None:
     """A write that a fault prevented from taking effect was answered with an error."""
     migration.enter(state)
-    judge_errno(migration, *fail_as_told(migration, actor.provoke_error), f"in {name(state)}")
+    judge_errno(migration, *provoked(migration, actor.provoke_error), f"in {name(state)}")
 
 
 @pytest.mark.rule("v1.state.failure-has-errno")
 @pytest.mark.stimulus
 @every_state
-def test_told_refusal_has_errno(migration: MigrationRegion, actor: MigrationActor, state: DeviceState) -> None:
+def test_provoked_refusal_has_errno(migration: MigrationRegion, actor: MigrationActor, state: DeviceState) -> None:
     """A write that the device was made to refuse, and that did not take effect, was answered with an error."""
     migration.enter(state)
-    judge_errno(migration, *fail_as_told(migration, actor.provoke_refusal), f"in {name(state)}")
+    judge_errno(migration, *provoked(migration, actor.provoke_refusal), f"in {name(state)}")
 
 
 def judge_errno(migration: MigrationRegion, asked: DeviceState, outcome: Outcome, where: str) -> None:
@@ -101,16 +101,16 @@ def test_failure_keeps_state(migration: MigrationRegion, state: DeviceState, val
 def test_fault_keeps_state(migration: MigrationRegion, actor: MigrationActor, state: DeviceState) -> None:
     """After a write that failed because of a fault, the state is the one before, or error."""
     migration.enter(state)
-    judge_kept(migration, state, *fail_as_told(migration, actor.provoke_error))
+    judge_kept(migration, state, *provoked(migration, actor.provoke_error))
 
 
 @pytest.mark.rule("v1.state.failure-keeps-state")
 @pytest.mark.stimulus
 @every_state
-def test_told_refusal_keeps_state(migration: MigrationRegion, actor: MigrationActor, state: DeviceState) -> None:
+def test_provoked_refusal_keeps_state(migration: MigrationRegion, actor: MigrationActor, state: DeviceState) -> None:
     """After a write that the device was made to refuse, the state is the one before, or error."""
     migration.enter(state)
-    judge_kept(migration, state, *fail_as_told(migration, actor.provoke_refusal))
+    judge_kept(migration, state, *provoked(migration, actor.provoke_refusal))
 
 
 def judge_kept(migration: MigrationRegion, state: DeviceState, asked: DeviceState, outcome: Outcome) -> None:
@@ -123,10 +123,10 @@ def judge_kept(migration: MigrationRegion, state: DeviceState, asked: DeviceStat
 @pytest.mark.rule("v1.state.refusal-as-claimed")
 @pytest.mark.stimulus
 @every_state
-def test_refusal_as_told(migration: MigrationRegion, actor: MigrationActor, state: DeviceState) -> None:
+def test_refusal_as_claimed(migration: MigrationRegion, actor: MigrationActor, state: DeviceState) -> None:
     """After a write that the profile makes the device refuse, with no internal error, the state is the one before."""
     migration.enter(state)
-    value, outcome = fail_as_told(migration, actor.provoke_refusal)
+    value, outcome = provoked(migration, actor.provoke_refusal)
     if outcome.ok:
         raise checks.Unjudged(f"the device accepted {name(value)}; another rule judges that")
     if migration.state() not in (state, ERROR):
@@ -191,18 +191,18 @@ def test_failure_reported_as_error_only(migration: MigrationRegion, state: Devic
 def test_fault_reported_as_error_only(migration: MigrationRegion, actor: MigrationActor, state: DeviceState) -> None:
     """After a write that failed because of a fault, no invalid value is read."""
     migration.enter(state)
-    judge_report(migration, state, *fail_as_told(migration, actor.provoke_error))
+    judge_report(migration, state, *provoked(migration, actor.provoke_error))
 
 
 @pytest.mark.rule("v1.state.failure-reported-as-error-only")
 @pytest.mark.stimulus
 @every_state
-def test_told_refusal_reported_as_error_only(
+def test_provoked_refusal_reported_as_error_only(
     migration: MigrationRegion, actor: MigrationActor, state: DeviceState
 ) -> None:
     """After a write that the device was made to refuse, no invalid value is read."""
     migration.enter(state)
-    judge_report(migration, state, *fail_as_told(migration, actor.provoke_refusal))
+    judge_report(migration, state, *provoked(migration, actor.provoke_refusal))
 
 
 def judge_report(migration: MigrationRegion, state: DeviceState, asked: DeviceState, outcome: Outcome) -> None:
@@ -266,11 +266,11 @@ def test_usable_amid_data_after_refusal(
 @pytest.mark.rule("v1.state.usable-after-refusal")
 @pytest.mark.stimulus
 @pytest.mark.parametrize("state", [RUNNING, *MOVES], ids=name)
-def test_usable_after_told_refusal(
+def test_usable_after_provoked_refusal(
     fresh: Callable[[], MigrationRegion], migration: MigrationRegion, actor: MigrationActor, state: DeviceState
 ) -> None:
     """After the device was made to refuse a transition twice, it is made, or data is moved if that must come first."""
-    judge_usable(fresh, migration, state, telling(actor))
+    judge_usable(fresh, migration, state, provoking(actor))
 
 
 @pytest.mark.rule("v1.state.usable-after-refusal")
@@ -293,7 +293,7 @@ def writing(value: DeviceState) -> Failing:
     return failing
 
 
-def telling(actor: MigrationActor) -> Failing:
+def provoking(actor: MigrationActor) -> Failing:
     """A write that the device is made to refuse, and does refuse."""
     return lambda migration, state: refuse(migration, actor)
 

@@ -138,7 +138,7 @@ def test_every_buffer_counts(flows: Flows, saved: Saved, several: Stream) -> Non
 
 @pytest.mark.rule("v1.resuming.consumed-on-return")
 @pytest.mark.stimulus
-def test_consumed_when_told(resumed: Resumed, saved: Saved, several: Stream) -> None:
+def test_consumed_on_return(resumed: Resumed, saved: Saved, several: Stream) -> None:
     """Each buffer was announced and followed at once by the next one in its place, and all of them are restored."""
     if resumed.taken:
         checks.flawless(resumed.failed_at(DATA_SIZE.name))

@@ -177,7 +177,7 @@ HELPER char *text(void)
 	return texts[turn++ % 8];
 }
 
-HELPER const char *told(struct answer answer)
+HELPER const char *described(struct answer answer)
 {
 	char *line = text();
 
@@ -193,7 +193,7 @@ HELPER struct answer no_error(struct answer answer, const char *what)
 {
 	if (answer.value >= 0)
 		return answer;
-	printf("%s: %s, as is expected\nthe fault does not show\n", what, told(answer));
+	printf("%s: %s, as is expected\nthe fault does not show\n", what, described(answer));
 	exit(0);
 }
 
@@ -204,7 +204,7 @@ HELPER struct answer must(struct answer answer, const char *what)
 		return answer;
 	if (an_error_is_right)
 		return no_error(answer, what);
-	printf("could not tell: %s: %s\n", what, told(answer));
+	printf("could not tell: %s: %s\n", what, described(answer));
 	exit(2);
 }
 
@@ -213,7 +213,7 @@ HELPER struct answer taken(struct answer answer, const char *what)
 {
 	if (answer.failed)
 		snprintf(otherwise, sizeof(otherwise), "%s was refused (%s), and was not when this was recorded", what,
-			 told(answer));
+			 described(answer));
 	return answer;
 }
 
@@ -674,17 +674,17 @@ HELPER const char *bits(struct answer answer)
 	}
 	snprintf(line, 256, "bits set: %s (%zu in all)", first, found);
 	if (!found)
-		snprintf(line, 256, "%s, no bit set", told(answer));
+		snprintf(line, 256, "%s, no bit set", described(answer));
 	return line;
 }
 
-HELPER const char *told_data(struct answer answer)
+HELPER const char *described_data(struct answer answer)
 {
 	char *line = text();
 	size_t at;
 
 	if (!answer.size)
-		return told(answer);
+		return described(answer);
 	for (at = 0; at < answer.size && at < 32; at++)
 		snprintf(line + 2 * at, 3, "%02x", answer.data[at]);
 	return line;
@@ -707,7 +707,7 @@ HELPER const char *difference(struct answer answer, struct answer other, size_t 
 		snprintf(line, 256, "byte %zu is 0x%x, and was 0x%x", at, answer.data[at], other.data[start + at]);
 		return line;
 	}
-	return told(answer);
+	return described(answer);
 }
 
 HELPER int same(struct answer answer, struct answer other)

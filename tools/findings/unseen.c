@@ -45,14 +45,14 @@ static void announced_only(const char *sysfs)
 	};
 	struct target target;
 	unsigned int i;
-	int code, told;
+	int code, announces;
 
 	for (i = 0; i < 2; i++) {
 		model = kinds[i].model;
 		target = target_open(sysfs);
-		told = announced(target.container);
+		announces = announced(target.container);
 		code = track(target.container, VFIO_IOMMU_DIRTY_PAGES_FLAG_START);
-		check(told == !code, "%s: tracking is %sannounced, START: %s", kinds[i].name, told ? "" : "not ",
+		check(announces == !code, "%s: tracking is %sannounced, START: %s", kinds[i].name, announces ? "" : "not ",
 		      code ? strerror(code) : "success");
 		target_close(&target);
 	}

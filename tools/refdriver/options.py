@@ -162,11 +162,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Add each option to a command line."""
     for each in fields(Options):
         kind: Choice | Number = each.metadata[_KEY]
-        told = kind.help if "(default" in kind.help else f"{kind.help} (default: %(default)s)"
+        text = kind.help if "(default" in kind.help else f"{kind.help} (default: %(default)s)"
         if isinstance(kind, Choice):
-            parser.add_argument(_spelt(each), choices=kind.values, default=each.default, help=told)
+            parser.add_argument(_spelt(each), choices=kind.values, default=each.default, help=text)
         else:
-            parser.add_argument(_spelt(each), type=int, default=each.default, metavar=kind.unit, help=told)
+            parser.add_argument(_spelt(each), type=int, default=each.default, metavar=kind.unit, help=text)
 
 
 def from_arguments(chosen: argparse.Namespace) -> Options:

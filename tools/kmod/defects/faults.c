@@ -15,14 +15,14 @@ ssize_t defect_refusal_silent(struct refd_device *refd, u32 value)
 {
 	ssize_t ret = under(refusal_silent)(refd, value);
 
-	return past(refd)->user.told ? (ssize_t)sizeof(u32) : ret;
+	return past(refd)->user.commanded ? (ssize_t)sizeof(u32) : ret;
 }
 
 ssize_t defect_refusal_moves_state(struct refd_device *refd, u32 value)
 {
 	ssize_t ret = under(refusal_moves_state)(refd, value);
 
-	if (past(refd)->user.told)
+	if (past(refd)->user.commanded)
 		refd->ops->enter(refd, value & REFD_STATE_MASK);
 	return ret;
 }
@@ -31,18 +31,18 @@ ssize_t defect_refusal_becomes_error(struct refd_device *refd, u32 value)
 {
 	ssize_t ret = under(refusal_becomes_error)(refd, value);
 
-	if (past(refd)->user.told)
+	if (past(refd)->user.commanded)
 		refd->ops->enter(refd, ERROR);
 	return ret;
 }
 
-READS(refusal_sets_error_bits, REFD_FIELD_STATE, past(refd)->user.told, refd->state | ERROR)
+READS(refusal_sets_error_bits, REFD_FIELD_STATE, past(refd)->user.commanded, refd->state | ERROR)
 
 ssize_t defect_refusal_latches(struct refd_device *refd, u32 value)
 {
 	ssize_t ret = under(refusal_latches)(refd, value);
 
-	past(refd)->user.latched |= past(refd)->user.told;
+	past(refd)->user.latched |= past(refd)->user.commanded;
 	return ret;
 }
 
@@ -50,7 +50,7 @@ ssize_t defect_refusal_freezes(struct refd_device *refd, u32 value)
 {
 	ssize_t ret = under(refusal_freezes)(refd, value);
 
-	if (past(refd)->user.told && refd->state & REFD_STATE_BIT_RUNNING) {
+	if (past(refd)->user.commanded && refd->state & REFD_STATE_BIT_RUNNING) {
 		past(refd)->state.stuck = true;
 		refd_settle(refd);
 	}
@@ -61,7 +61,7 @@ ssize_t defect_refusal_ends_dma(struct refd_device *refd, u32 value)
 {
 	ssize_t ret = under(refusal_ends_dma)(refd, value);
 
-	if (past(refd)->user.told)
+	if (past(refd)->user.commanded)
 		refd_set_register(refd, REFD_REG_CONTROL, 0);
 	return ret;
 }
@@ -70,7 +70,7 @@ ssize_t defect_refusal_wakes(struct refd_device *refd, u32 value)
 {
 	ssize_t ret = under(refusal_wakes)(refd, value);
 
-	if (past(refd)->user.told && !(refd->state & REFD_STATE_BIT_RUNNING)) {
+	if (past(refd)->user.commanded && !(refd->state & REFD_STATE_BIT_RUNNING)) {
 		past(refd)->state.restless = true;
 		refd_settle(refd);
 	}

@@ -170,7 +170,7 @@ static void note_start(struct refd_device *refd, u32 before)
 
 	user->refusals = 0;
 	user->refused = 0;
-	user->told = false;
+	user->commanded = false;
 	user->unread = false;
 	user->latched = false;
 	user->resumed = false;
@@ -226,10 +226,10 @@ ssize_t past_store(struct refd_device *refd, enum refd_field field, u64 value)
 ssize_t past_write_state(struct refd_device *refd, u32 value)
 {
 	struct refd_past_user *user = &past(refd)->user;
-	bool told = refd->fault == REFD_FAULT_KEEP;
+	bool commanded = refd->fault == REFD_FAULT_KEEP;
 	ssize_t ret = under_past(write_state)(refd, value);
 
-	user->told = told;
+	user->commanded = commanded;
 	user->refusals += ret < 0;
 	user->refused = ret < 0 ? user->refused + 1 : 0;
 	past(refd)->state.refused |= ret < 0;

@@ -47,7 +47,7 @@ struct refd_past_user {
 	__le64 registers[REFD_REG_COUNT];
 	/* In a row */
 	u32 refused;		/* writes that were refused */
-	bool told;		/* the last one, because FAULT said so */
+	bool commanded;		/* the last one, because FAULT said so */
 };
 
 /* Since the present state was entered */

@@ -36,7 +36,7 @@ class Container:
         }
 
     def _get_info(self, body: bytes, fds: tuple[int, ...]) -> Answer:
-        return Answer(self._information.tell(body))
+        return Answer(self._information.answer(body))
 
     def _dma_map(self, body: bytes, fds: tuple[int, ...]) -> Answer:
         argsz, flags, offset, address, size = fields(wire.MAP, body)

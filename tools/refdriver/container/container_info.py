@@ -43,7 +43,7 @@ class Information:
         #: The padding between the fields of the migration capability.
         self._padding = 0x5A5A5A5A if options.capabilities == "odd" else 0
 
-    def tell(self, argument: bytes) -> bytes:
+    def answer(self, argument: bytes) -> bytes:
         """The caller's structure after the call, up to the last byte written.
 
         ``argument`` is the structure as the caller filled it. Refused with EINVAL: an argsz below 16, and a
@@ -52,9 +52,9 @@ class Information:
         (argsz,) = fields(_ARGSZ, argument)
         if len(argument) > _MOST_ARGUMENT:
             raise Refusal(EINVAL)
-        return self._tell(int(argsz))
+        return self._answer(int(argsz))
 
-    def _tell(self, argsz: int) -> bytes:
+    def _answer(self, argsz: int) -> bytes:
         check_argsz(argsz, LEAST)
         first, links = self._arrange(INFO.size, self._capabilities())
         return self._fit(argsz, first, links)

@@ -25,7 +25,7 @@ def test_a_script_makes_sense(name: str) -> None:
             first, count = numbers
             assert all(first + count <= other or other + size <= first for other, size in mapped.items())
             mapped[first] = count
-        elif verb in ("unmap", "unmap-telling"):
+        elif verb in ("unmap", "unmap-bitmap"):
             assert tracking or verb == "unmap"
             del mapped[numbers[0]]
         elif verb == "unmap-small":
@@ -43,7 +43,7 @@ def test_a_script_makes_sense(name: str) -> None:
             for other, size in mapped.items():
                 assert not other < first < other + size
                 assert not other < first + count < other + size
-        judged += verb in ("get", "unmap-telling")
+        judged += verb in ("get", "unmap-bitmap")
     assert judged
 
 
@@ -93,7 +93,7 @@ def test_generated_scripts_are_the_same_in_every_run() -> None:
     assert grammar.drawn("drawn 1", 5) == grammar.drawn("drawn 1", 5) != grammar.drawn("drawn 1", 6)
 
 
-@pytest.mark.parametrize("verb", ["ask", "unmap", "unmap-telling"])
+@pytest.mark.parametrize("verb", ["ask", "unmap", "unmap-bitmap"])
 @pytest.mark.parametrize("layout", grammar.LAYOUTS)
 def test_each_kind_of_range_is_tried(count: Callable[..., None], layout: str, verb: str) -> None:
     """Every layout meets every operation on a range and every kind of range that it has, in the set of each run."""

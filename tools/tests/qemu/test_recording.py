@@ -52,8 +52,8 @@ def test_real_migration(folder: Callable[..., Path], way: str, by: str) -> None:
     assert {"TR-04a", "RSM-06"} <= target.kept.keys()
     assert ("RSM-07" in target.kept) == (way == "trapped" and by == STRACE)
     assert not any([source.broken, target.broken, source.damage, target.damage])
-    assert source.not_told
-    assert all(reasons for each in (source, target) for reasons in each.not_told.values())
+    assert source.undecided
+    assert all(reasons for each in (source, target) for reasons in each.undecided.values())
     text = shown([source, target], folder(way))
     assert f"QEMU as a client, by {by}" in text
     assert "BROKEN" not in text

@@ -83,7 +83,7 @@ def begin(monkeypatch: pytest.MonkeyPatch, project: Path) -> Callable[..., tuple
         monkeypatch.setattr("vfio_compliance.run.opened.way_to", lambda profile, where, defects, beside=None: transport)
         opened = session.Session(profiles.load(project / "profiles/qemu-edu.yaml", PROFILE), [], INTERFACES)
         told: list[Event] = []
-        opened.tell = told.append
+        opened.emit = told.append
         opened.start()
         return opened, told
 

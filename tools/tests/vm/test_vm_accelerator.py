@@ -18,7 +18,7 @@ from vfio_compliance.cli.vm import orders
 from vfio_compliance.vm import boot, host, kernels, life, outcome
 from vfio_compliance.vm.accelerator import Accelerator
 from vfio_compliance.vm.console import Console
-from vfio_compliance.vm.guest.telling import MARK
+from vfio_compliance.vm.guest.reporting import MARK
 from vfio_compliance.vm.guests import Guests
 from vfio_compliance.vm.life import Life
 from vfio_compliance.vm.shared_page import SharedPage

@@ -7,7 +7,7 @@ import pytest
 
 from vfio_compliance.results.kernel_log import taint_letters
 from vfio_compliance.vm.console import Console, foreign_taint, plain
-from vfio_compliance.vm.last_words import panic_reason, quoted, told
+from vfio_compliance.vm.last_words import panic_reason, quoted, shown
 
 
 def test_taint_of_an_outside_module_is_expected_and_no_other() -> None:
@@ -102,7 +102,7 @@ def test_a_panic_is_no_text_that_a_program_logged() -> None:
 
 def test_what_a_journal_tells_is_short() -> None:
     """The complaints and the places; the whole of it is in the console."""
-    assert told([*OOPS, *PANIC], str) == [
+    assert shown([*OOPS, *PANIC], str) == [
         "BUG: kernel NULL pointer dereference, address: 0000000000000008",
         "Oops: Oops: 0002 [#1] PREEMPT SMP NOPTI",
         "  in driver_write+0x1f/0x40 [driver]",

@@ -24,7 +24,7 @@ from vfio_compliance.results.summary import Summary
 from vfio_compliance.results.verdict import Verdict
 from vfio_compliance.vm import boot, guests, kernels, outcome
 from vfio_compliance.vm.accelerator import Accelerator
-from vfio_compliance.vm.guest.telling import MARK
+from vfio_compliance.vm.guest.reporting import MARK
 
 DONE, UNDER_WAY, LEFT = "one[done]", "one[under way]", "one[left]"
 OOPS = "[   70.1] BUG: kernel NULL pointer dereference, address: 0000000000000008"

@@ -17,7 +17,7 @@ from vfio_compliance.vm import boot
 from vfio_compliance.vm.console import Console
 from vfio_compliance.vm.guest import programs, root
 from vfio_compliance.vm.guest.modules import Loader, Own
-from vfio_compliance.vm.guest.telling import MARK
+from vfio_compliance.vm.guest.reporting import MARK
 from vfio_compliance.vm.life import Life
 
 

@@ -21,7 +21,7 @@ from .make import ABOUT, FORMAT, LARGEST_TEXT, SUMS, VERSION
 from .packing import Member, Wrong, members
 
 #: How many of the faults in a journal are reported.
-_MOST_TOLD: Final = 10
+_MOST_REPORTED: Final = 10
 
 _SUM: Final = re.compile(r"([0-9a-f]{64})  (\S+)", re.ASCII)
 
@@ -90,10 +90,10 @@ class Contents:
 
     def _read_journal(self, pieces: Iterator[bytes]) -> None:
         """Raises Wrong."""
-        told = 0
+        reported = 0
 
         def noted() -> Iterator[journals.Line]:
-            nonlocal told
+            nonlocal reported
             for number, line in enumerate(journals.lines(watched(), journal.NAME, whole=True), 1):
                 if isinstance(line, journals.Recorded):
                     if isinstance(line.event, Environment):
@@ -101,8 +101,8 @@ class Contents:
                 elif isinstance(line, journals.Cut):
                     self.open = True
                     self._say("journal", line.why)
-                elif told < _MOST_TOLD:
-                    told += 1
+                elif reported < _MOST_REPORTED:
+                    reported += 1
                     self._say("journal", f"line {number}: {line.why}")
                 yield line
 

@@ -47,16 +47,16 @@ def verify(path: Path, signers: Path | None = None, errata: tuple[Erratum, ...] 
 def _rules(contents: Contents, errata: tuple[Erratum, ...]) -> Iterator[Finding]:
     """The known errors of the rule set that judged."""
     facts = contents.environment.facts if contents.environment else {}
-    told = facts.get("rule set", "")
-    if not re.fullmatch("[0-9]{1,6}", told, re.ASCII):
+    version = facts.get("rule set", "")
+    if not re.fullmatch("[0-9]{1,6}", version, re.ASCII):
         if contents.environment:
             yield Finding("rule set", "the bundle does not say which version", True)
         return
-    found = known_errors(int(told), errata)
+    found = known_errors(int(version), errata)
     if contents.summary:
         judged = contents.summary.verdicts
         found = [each for each in found if each.rule in judged]
     if not found:
-        yield Finding("rule set", f"version {told}, without errors that this program knows of")
+        yield Finding("rule set", f"version {version}, without errors that this program knows of")
     for each in found:
-        yield Finding("rule set", f"version {told} has a known error: {each.rule}: {each.wrong} {each.means}", True)
+        yield Finding("rule set", f"version {version} has a known error: {each.rule}: {each.wrong} {each.means}", True)

@@ -47,12 +47,12 @@ def _about(rule: Rule, known: Catalogue, tests: list[Test]) -> dict[str, str]:
         + ("; judged only by run --stress" if rule.on_request else ""),
         "source": rule.source,
         "stands on": ", ".join(rule.stands_on) or "no other rule",
-        **_told(tests),
+        **_described(tests),
         "defects": ", ".join(rule.defects) or f"no defect can prove it: {rule.unprovable}",
     }
 
 
-def _told(tests: list[Test]) -> dict[str, str]:
+def _described(tests: list[Test]) -> dict[str, str]:
     """Where the tests of a rule are, and their docstrings."""
     if not tests:
         return {"test": "none"}

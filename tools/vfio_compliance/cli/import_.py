@@ -92,8 +92,8 @@ def carry_out(arguments: argparse.Namespace) -> int:
     except TraceError as error:
         raise Complaint(str(error)) from None
     columns = width()
-    told = ", ".join(counted(imported.counts[verb], noun) for verb, noun in _NOUNS.items() if imported.counts[verb])
-    print("\n".join(wrap("", f"{trace}: {told or 'nothing was done to a VFIO device'}", columns)))
+    counts = ", ".join(counted(imported.counts[verb], noun) for verb, noun in _NOUNS.items() if imported.counts[verb])
+    print("\n".join(wrap("", f"{trace}: {counts or 'nothing was done to a VFIO device'}", columns)))
     for note in imported.notes:
         print("\n".join(wrap("note  ", printable(note), columns)))
     return EXIT_OK

@@ -60,7 +60,7 @@ def carry_out(arguments: argparse.Namespace) -> int:
         raise Complaint(str(error)) from None
     except (Broken, TransportError) as error:
         raise Complaint(f"{error.message}; {error.remedy}") from None
-    return _tell(played, steps, calls, migration)
+    return _report(played, steps, calls, migration)
 
 
 def _recorded(trace: Path, only: str | None) -> tuple[list[Call], int]:
@@ -112,7 +112,7 @@ def _played(
     return Player(transports, registers, {migration: found[0].index}).play(steps), steps
 
 
-def _tell(played: Played, steps: list[Step], calls: list[Call], migration: int) -> int:
+def _report(played: Played, steps: list[Step], calls: list[Call], migration: int) -> int:
     """Print the result; the exit code."""
     from ..interfaces import JUDGED
     from ..results.calls import describe

@@ -46,7 +46,7 @@ def add(commands: Commands) -> None:
 def carry_out(arguments: argparse.Namespace) -> int:
     """Restore the state; the exit code is as in --help."""
     profile = loaded(arguments.profile)
-    return overseen(profile, "not restored", lambda calls: _restore(profile, arguments.file, calls)).told()
+    return overseen(profile, "not restored", lambda calls: _restore(profile, arguments.file, calls)).report()
 
 
 def _restore(profile: Profile, path: Path, calls: Inflight | None) -> Outcome:

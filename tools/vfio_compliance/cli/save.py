@@ -56,7 +56,7 @@ def carry_out(arguments: argparse.Namespace) -> int:
         pass
     except StateError as error:
         raise Complaint(f"not saved: {error}") from None
-    return outcome.told()
+    return outcome.report()
 
 
 class _Unsaved(Exception):

@@ -23,7 +23,7 @@ class Outcome(NamedTuple):
     code: int
     lines: list[str]
 
-    def told(self) -> int:
+    def report(self) -> int:
         """Print it; the exit code. Raises Complaint for what the user can fix."""
         if self.code == EXIT_BROKEN:
             raise Complaint("\n".join(self.lines))

@@ -132,6 +132,6 @@ def _of_call(call: Call) -> _Key | None:
         return ("reset", call.value, call.errno)
     if call.verb in ("open", "close") and target == "device":
         return (call.verb,)
-    if call.verb == "ioctl" and target == "container" and (told := by_ioctl(call.number, call.sent)):
-        return (told[0], told[1].flags, call.value)
+    if call.verb == "ioctl" and target == "container" and (found := by_ioctl(call.number, call.sent)):
+        return (found[0], found[1].flags, call.value)
     return None

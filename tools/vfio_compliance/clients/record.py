@@ -64,8 +64,8 @@ class Recording:
 
     def memory(self, moment: Moment, command: int, asked: bytes, code: int) -> None:
         """A call that the kernel's container would take."""
-        if told := by_message(command, asked):
-            verb, call = told
+        if found := by_message(command, asked):
+            verb, call = found
             took = moment.took_ns // 1000
             self._writer.called(verb, self._seconds(moment.began_ns), took, call, -1 if code else 0, code)
 

@@ -75,8 +75,8 @@ def _offences(result: Result, width: int) -> Iterator[str]:
         for index, entry in enumerate(found.around):
             label = "" if index else "accesses"
             mark = ">" if entry.number == offence.access else " "
-            told = _told(entry, known)
-            yield from wrap(f"   {label:10}{mark}{entry.number:>6}  ", told, width)
+            text = _described(entry, known)
+            yield from wrap(f"   {label:10}{mark}{entry.number:>6}  ", text, width)
     for clause, count in result.broken.items():
         shown = sum(found.offence.clause == clause for found in result.found)
         if count > shown:
@@ -84,7 +84,7 @@ def _offences(result: Result, width: int) -> Iterator[str]:
             yield f"{clause} was broken {counted(count - shown, 'time')} more"
 
 
-def _told(entry: Entry, known: Mapping[int, Sequence[Register]]) -> str:
+def _described(entry: Entry, known: Mapping[int, Sequence[Register]]) -> str:
     """An access in words, without what the trace does not know about it."""
     call = entry.call
     if call is None:
@@ -109,9 +109,9 @@ def _end(result: Result, width: int) -> Iterator[str]:
     for clause in CLAUSES:
         for reason, times in result.unclear[clause].items():
             unclear[reason].append(f"{clause} ({counted(times, 'time')})")
-    for reason, told_of in unclear.items():
+    for reason, clauses in unclear.items():
         yield ""
-        yield from _labelled("unclear", f"{', '.join(told_of)}: {reason}", width)
+        yield from _labelled("unclear", f"{', '.join(clauses)}: {reason}", width)
     for remark, times in result.remarks.items():
         yield ""
         yield from _labelled("note", f"{remark} ({counted(times, 'time')})", width)
@@ -119,16 +119,16 @@ def _end(result: Result, width: int) -> Iterator[str]:
         yield ""
         yield from _labelled("note", note, width)
     if result.provoked:
-        told = ", ".join(f"{clause} {counted(count, 'time')}" for clause, count in sorted(result.provoked.items()))
+        provoked = ", ".join(f"{clause} {counted(count, 'time')}" for clause, count in sorted(result.provoked.items()))
         yield ""
-        yield from _labelled("note", f"broken on purpose, by cases that provoke the driver: {told}", width)
+        yield from _labelled("note", f"broken on purpose, by cases that provoke the driver: {provoked}", width)
     if result.damage:
         yield ""
         yield from _labelled("damaged", result.damage, width)
     exercised = sum(bool(result.kept[clause] or result.broken[clause]) for clause in CLAUSES)
     yield ""
-    clauses = counted(len(CLAUSES), "clause")
-    yield f"{counted(result.accesses, 'access')}, {exercised} of {clauses} put to the test"
+    known = counted(len(CLAUSES), "clause")
+    yield f"{counted(result.accesses, 'access')}, {exercised} of {known} put to the test"
     yield _CONCLUSION[result.exit_code]
 
 

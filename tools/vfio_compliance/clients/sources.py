@@ -163,8 +163,8 @@ def _entries(reader: Reader, source: Source, device: int | None) -> Iterator[Ent
     if gaps > _GAPS_TOLD:
         source.notes.append(f"{counted(gaps, 'gap')} in all")
     if others:
-        told = ", ".join(map(str, sorted(others)))
-        source.notes.append(f"device {device or 0} was judged; the trace has others (choose one with --device): {told}")
+        rest = ", ".join(map(str, sorted(others)))
+        source.notes.append(f"device {device or 0} was judged; the trace has others (choose one with --device): {rest}")
     if source.migration is None:
         raise TraceError(f"{reader.path}: no record says which region is the migration region; name it with --region")
 

@@ -33,7 +33,7 @@ class Container:
     # -- information ------------------------------------------------------------------------------------------------
 
     @property
-    def tells(self) -> bool:
+    def has_info(self) -> bool:
         """Whether information can be asked for: False if the transport carries no such request."""
         return self._transport.kernel or self.try_info(FIXED)[0].errno != errno.ENOTTY
 
@@ -97,7 +97,7 @@ class Container:
 
         Raises DeviceError as info() does.
         """
-        migration = self.info().migration if self.tells else None
+        migration = self.info().migration if self.has_info else None
         most = self._transport.largest_bitmap
         return min(most, (migration.max_dirty_bitmap_size if migration else 0) or most)
 

@@ -51,7 +51,7 @@ class Device:
         self._info: _Info | None = None
         self._regions: list[Region] | None = None
         self._refusal: DeviceError | None = None
-        self.interrupts = Interrupts(transport, lambda: self._told().irqs)
+        self.interrupts = Interrupts(transport, lambda: self._known_info().irqs)
 
     def open(self) -> None:
         """Open the device and read its information. Raises TransportError, but not if the information is refused."""
@@ -90,8 +90,8 @@ class Device:
 
     def info(self) -> tuple[DeviceFlags, int]:
         """Flags, and how many region indexes there are. Raises DeviceError."""
-        told = self._told()
-        return told.flags, told.regions
+        info = self._known_info()
+        return info.flags, info.regions
 
     @property
     def announces_reset(self) -> bool:
@@ -103,7 +103,7 @@ class Device:
         """Every region index in order. Raises DeviceError for an answer that cannot be used."""
         if self._regions is None:
             self._raise_refusal()
-            self._regions = self._regions_of(self._told().regions)
+            self._regions = self._regions_of(self._known_info().regions)
         return self._regions
 
     def regions_now(self) -> list[Region]:
@@ -127,7 +127,7 @@ class Device:
             again.after = refusal.after
             raise again from refusal
 
-    def _told(self) -> _Info:
+    def _known_info(self) -> _Info:
         if self._info is None:
             self._raise_refusal()
             self._info = self._info_now()

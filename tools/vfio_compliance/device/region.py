@@ -106,7 +106,7 @@ class Region:
             outcome, data = self.try_read(offset + done, length - done)
             if outcome.value <= 0:
                 did = self._did("reading", offset + done, length - done)
-                raise DeviceError(did, "bytes", tell(outcome), outcome.errno if outcome.value < 0 else None)
+                raise DeviceError(did, "bytes", described(outcome), outcome.errno if outcome.value < 0 else None)
             pieces.append(data)
             done += len(data)
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
@@ -118,7 +118,7 @@ class Region:
             outcome = self.try_write(offset + done, data[done:] if done else data)
             if outcome.value <= 0:
                 did = self._did("writing", offset + done, len(data) - done)
-                raise DeviceError(did, "bytes taken", tell(outcome), outcome.errno if outcome.value < 0 else None)
+                raise DeviceError(did, "bytes taken", described(outcome), outcome.errno if outcome.value < 0 else None)
             done += outcome.value
 
     def read(self, offset: int, width: int) -> int:
@@ -192,6 +192,6 @@ class Region:
         return f"{verb} {counted(length, 'byte')} at 0x{offset:x} of region {self.index}"
 
 
-def tell(outcome: Outcome) -> str:
+def described(outcome: Outcome) -> str:
     """The answer to a read or write, in words."""
     return errno_name(outcome.errno) if outcome.value < 0 else counted(outcome.value, "byte")

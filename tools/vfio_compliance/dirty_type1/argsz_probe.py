@@ -128,13 +128,13 @@ class ArgszProbe:
     def _right(self, what: str, answer: bytes, argsz: int) -> None:
         """``answer`` is the whole, or as much of the fixed part as fits."""
         whole, shape = self._whole, self.shape
-        told = _number(answer, 0)
+        written = _number(answer, 0)
         if argsz >= len(whole):
             equal(
                 f"comparing what came with another answer, after {what}", answer[4 : len(whole)], whole[4:], bytes.hex
             )
-            if told not in (argsz, len(whole)):
-                broken(f"reading argsz after {what}", expected=f"{argsz} or {len(whole)}", seen=f"{told}")
+            if written not in (argsz, len(whole)):
+                broken(f"reading argsz after {what}", expected=f"{argsz} or {len(whole)}", seen=f"{written}")
             return
         fixed = min(argsz, shape.fixed)
         link = slice(shape.cap_offset, shape.cap_offset + 4)
@@ -146,7 +146,7 @@ class ArgszProbe:
                 bytes.hex,
             )
         if len(whole) > shape.fixed:
-            equal(f"reading argsz after {what}", told, len(whole))
+            equal(f"reading argsz after {what}", written, len(whole))
             if argsz >= link.stop:
                 equal(
                     f"reading cap_offset after {what}, where there is no room for capabilities",

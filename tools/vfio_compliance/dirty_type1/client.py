@@ -62,7 +62,7 @@ class DirtyJudge(ClientJudge):
 
     def _dirty(self, access: Access, call: ContainerCall) -> None:
         if call.argsz is None:
-            self._ledger.untold(NO_ARGUMENTS, "DRT-12", "DRT-06", "DRT-08")
+            self._ledger.undecided(NO_ARGUMENTS, "DRT-12", "DRT-06", "DRT-08")
             self._tracking.discard(access.container)
             return
         if call.argsz < _HEAD:
@@ -80,7 +80,7 @@ class DirtyJudge(ClientJudge):
 
     def _unmap(self, access: Access, call: ContainerCall) -> None:
         if call.flags is None and call.argsz is None:
-            self._ledger.untold(NO_ARGUMENTS, "UNM-02", "UNM-03")
+            self._ledger.undecided(NO_ARGUMENTS, "UNM-02", "UNM-03")
         elif call.flags == DmaUnmapFlags.GET_DIRTY_BITMAP:
             self._asks_for_bitmap(access, call, "unmapping with the bitmap", "UNM-02", "UNM-03")
         elif call.flags is not None and access.value >= 0 and access.container in self._tracking:
@@ -89,7 +89,7 @@ class DirtyJudge(ClientJudge):
     def _asks_for_bitmap(self, access: Access, call: ContainerCall, what: str, reach: str, memory: str) -> None:
         ledger, least = self._ledger, _WHOLE[access.message]
         if call.argsz is None:
-            ledger.untold(NO_ARGUMENTS, reach, memory)
+            ledger.undecided(NO_ARGUMENTS, reach, memory)
             return
         if call.argsz < least:
             ledger.offend(
@@ -101,7 +101,7 @@ class DirtyJudge(ClientJudge):
         ledger.keep(reach)
         bitmap = call.bitmap or Bitmap()
         if call.size is None or bitmap.pgsize is None or bitmap.size is None:
-            ledger.untold(NO_BITMAP, memory)
+            ledger.undecided(NO_BITMAP, memory)
             return
         if not call.size or not bitmap.pgsize:
             return  # a range of no pages, or pages of size 0, need no bitmap
@@ -118,4 +118,4 @@ class DirtyJudge(ClientJudge):
         else:
             ledger.keep(memory)
             if bitmap.zero is None and not access.message:
-                ledger.untold(NOT_CLEARED, memory)
+                ledger.undecided(NOT_CLEARED, memory)

@@ -4,7 +4,7 @@
 A step is a verb and its numbers, in pages, or a place. No step is left out, and one that fails is judged:
 
     map, pin FIRST COUNT; dirty FIRST [COUNT]; start; stop-tracking
-    unmap, unmap-telling FIRST   a mapping; the latter with its bitmap, which must be correct
+    unmap, unmap-bitmap FIRST    a mapping; the latter with its bitmap, which must be correct
     get FIRST COUNT              a bitmap, which must be correct
     get-clean FIRST COUNT        the same, and no clean page is set in it
     get-nothing FIRST COUNT      no bitmap is returned, as nothing is tracked
@@ -125,7 +125,7 @@ def _kept(guest: GuestMemory, first: int) -> None:
 _VERBS: Final[Mapping[str, Callable[..., None]]] = {
     "map": partial(GuestMemory.map, judged=True),
     "unmap": partial(GuestMemory.unmap, judged=True),
-    "unmap-telling": lambda guest, first: guest.unmap_telling(first).correct(),
+    "unmap-bitmap": lambda guest, first: guest.unmap_with_bitmap(first).correct(),
     "mapped": GuestMemory.still_mapped,
     "kept": _kept,
     "start": partial(GuestMemory.start, judged=True),

@@ -8,7 +8,7 @@ from typing import ClassVar, Final, NoReturn
 
 from ..device import DeviceError
 from ..run.checks import NotApplicable, RuleBroken, Unjudged
-from ..run.exploring import Line, Part, Strayed, Verbs, Walked, told
+from ..run.exploring import Line, Part, Strayed, Verbs, Walked, described
 from ..run.session import Session
 from ..transport import TransportError
 from .guest_memory import Answer, GuestMemory
@@ -88,7 +88,7 @@ class MemoryPart(Part):
             self._settle()
             pages = Pages.run(*_PLACES[place])
             self._reported(
-                f"unmap {_named(pages)} with the bitmap", lambda: self._guest.unmap_telling(pages.runs[0][0])
+                f"unmap {_named(pages)} with the bitmap", lambda: self._guest.unmap_with_bitmap(pages.runs[0][0])
             )
             self._let_go(pages)
             self._look_anew(place, look)
@@ -109,7 +109,7 @@ class MemoryPart(Part):
         """START; again if tracking is on, which may be accepted or refused."""
         self._settle()
         if self._guest.history.tracking:
-            self._add("start tracking again", _ANY, told(self._guest.tracker.try_start(), "success"))
+            self._add("start tracking again", _ANY, described(self._guest.tracker.try_start(), "success"))
         else:
             self._asked("start tracking", lambda: self._guest.start(judged=True))
         for _ in range(look):
@@ -121,7 +121,7 @@ class MemoryPart(Part):
         if self._guest.history.tracking:
             self._asked("stop tracking", self._guest.stop)
         else:
-            self._add("stop tracking again", _ANY, told(self._guest.tracker.try_stop(), "success"))
+            self._add("stop tracking again", _ANY, described(self._guest.tracker.try_stop(), "success"))
         if look:
             self.start_tracking(look)
 
@@ -136,7 +136,7 @@ class MemoryPart(Part):
                 f"fetch the bitmap of {_named(pages)}",
                 outcome.ok,
                 "an error: nothing is tracked",
-                told(outcome, "success"),
+                described(outcome, "success"),
             )
         if not self._is_mapped(place):
             return None

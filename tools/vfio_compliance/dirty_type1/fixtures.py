@@ -95,7 +95,7 @@ def container(session: Session, tracker: DirtyTracker) -> Container:
 @pytest.fixture
 def information(session: Session, device: Device) -> Container:
     """A container that can be asked what it offers."""
-    if not session.container.tells:
+    if not session.container.has_info:
         agreed = "no container can be asked: the page size was agreed on when the transport connected"
         raise NotApplicable(session.transport.no_tracking or agreed)
     return session.container

@@ -192,7 +192,7 @@ def _promises(verb: str, kind: str) -> bool:
 # -- what is done -----------------------------------------------------------------------------------------------------
 
 _GETTING: Final = ("ask", "get-small", "get-wrong-page")
-_UNMAPPING: Final = ("unmap", "unmap-telling", "unmap-small", "unmap-wrong-page")
+_UNMAPPING: Final = ("unmap", "unmap-bitmap", "unmap-small", "unmap-wrong-page")
 _GET_FAILING: Final = ("get-readonly", "get-short")
 _UNMAP_FAILING: Final = ("unmap-readonly", "unmap-short")
 
@@ -227,7 +227,7 @@ def _ranged(layout: Layout, chance: random.Random, verb: str, kind: str) -> Iter
     yield from _writes(layout, chance, first, count)
     short = f" {chance.randint(1, min(-(-count // 64), 3))}" if verb.endswith("-short") else ""
     yield f"{verb} {first} {count}{short}"
-    if chance.random() < (0.6 if verb in ("unmap", "unmap-telling") else 0.25):  # otherwise the next query shows it
+    if chance.random() < (0.6 if verb in ("unmap", "unmap-bitmap") else 0.25):  # otherwise the next query shows it
         yield "check"
 
 
@@ -245,7 +245,7 @@ def _episodes(layout: Layout, chance: random.Random) -> Parts:
         [*pinned, f"unpin {page} {length}", "check"],
         [*pinned, "stop", "start", "check", f"unpin {page} {length}", "check"],
         [*pinned, f"unmap {neighbour[0]} {neighbour[1]}", "check", f"unpin {page} {length}", "check", *again],
-        [*pinned, f"unmap-telling {first} {count}", *again, "check"],
+        [*pinned, f"unmap-bitmap {first} {count}", *again, "check"],
         [f"pin {page} {length}", f"unpin {page} {length}", "check"],
         [*pinned, f"dirty {end - 1}", f"pin-nothing {end - 1} 2", f"dirty {other}", "check", f"unpin {page} {length}"],
         *([f"cross {border}", "check"] for border in (*layout.borders[:2], *layout.edges)),
@@ -274,8 +274,8 @@ def _unmapped(layout: Layout, chance: random.Random) -> Parts:
     return _parts(layout, chance, ("unmap",), promised=False)
 
 
-def _unmapped_telling(layout: Layout, chance: random.Random) -> Parts:
-    return _parts(layout, chance, ("unmap-telling",), promised=False)
+def _unmapped_with_bitmap(layout: Layout, chance: random.Random) -> Parts:
+    return _parts(layout, chance, ("unmap-bitmap",), promised=False)
 
 
 def _refused(layout: Layout, chance: random.Random) -> Parts:
@@ -317,7 +317,7 @@ _PROMISED_DEEDS: Final = {"pages tracked": _episodes, "whole mappings": _whole}
 _OPEN_DEEDS: Final = {
     "bitmaps of any range": _asked,
     "any range unmapped": _unmapped,
-    "any range unmapped with its bitmap": _unmapped_telling,
+    "any range unmapped with its bitmap": _unmapped_with_bitmap,
     "refused for any range": _refused,
 }
 _FAILING_DEEDS: Final = {"failing half-way": _failing}

@@ -15,7 +15,7 @@ from ..common.moment import latest_call
 from ..common.words import counted
 from ..device import Container, DeviceError, DirtyTracker, DmaMap
 from ..results.failure import CLEAR, SET, Compared
-from ..run.checks import NotApplicable, Unjudged, about, broken, given, told
+from ..run.checks import NotApplicable, Unjudged, about, broken, given, in_words
 from ..run.stimulus import Actor
 from ..transport import GuardedBuffer, Outcome, SetupError, Transport
 from ..uapi.type1 import bitmap_bytes
@@ -77,8 +77,8 @@ class Answer:
         self.missing, self.extra = missing.shifted(first) - served, extra.shifted(first)
         # What was not written is compared as if it had to be clear.
         clean -= served
-        told = compare(bitmap, Pages(), (self.may - clean).shifted(-first)).extra
-        self.false_dirty = told.shifted(first) & clean
+        reported = compare(bitmap, Pages(), (self.may - clean).shifted(-first)).extra
+        self.false_dirty = reported.shifted(first) & clean
 
     def complete(self) -> None:
         """Each page that was written or is pinned is reported."""
@@ -208,7 +208,7 @@ class GuestMemory:
         readonly ones.
         """
         size = count * self.page
-        self._tell(f"map {self.at(Pages.run(first, count))}{' for reading alone' * readonly}")
+        self._note(f"map {self.at(Pages.run(first, count))}{' for reading alone' * readonly}")
         if size >= _LARGE and self.transport.kernel and self._scope != "written":
             raise NotApplicable(
                 f"{counted(size, 'byte')} are not mapped where all that is mapped may have to be locked"
@@ -241,17 +241,17 @@ class GuestMemory:
         with nullcontext() if judged else given():
             self._unmapped(first, self._mappings[first].try_unmap())
 
-    def unmap_telling(self, first: int, *, slack: int = 0) -> Answer:
+    def unmap_with_bitmap(self, first: int, *, slack: int = 0) -> Answer:
         """Unmap the same with its dirty bitmap, in memory with ``slack`` bytes more than it needs."""
         count = self._mappings[first].size // self.page
         with GuardedBuffer(self._room(count, slack)) as into:
             outcome = self._mappings[first].try_unmap(into, self.page)
             expected = self.history.expected(first, count)
             served = self.take_served(first, count)
-            self._unmapped(first, outcome, telling=True)
+            self._unmapped(first, outcome, with_bitmap=True)
             return self._compared(into, first, expected, served)
 
-    def try_unmap_telling(
+    def try_unmap_with_bitmap(
         self, first: int, *, page: int | None = None, room: int | None = None, readonly: bool = False
     ) -> Outcome:
         """Request the same in a way that may be wrong; return the answer. If it succeeds, the pages are unmapped."""
@@ -262,7 +262,7 @@ class GuestMemory:
                 into.readonly()
             outcome = mapping.try_unmap(into, self.page if page is None else page, room=room)
         wrong = self._wrong(page, room, readonly=readonly)
-        self._tell(f"unmap {self.at(Pages.run(first, count))} with the bitmap{wrong}, {_answered(outcome)}")
+        self._note(f"unmap {self.at(Pages.run(first, count))} with the bitmap{wrong}, {_answered(outcome)}")
         if outcome.ok:
             self.take_served(first, count)
             self.history.unmap(Pages.run(first, count))
@@ -356,7 +356,7 @@ class GuestMemory:
             if head == pattern or tail == pattern:
                 missed = f"the device did not write all {counted(length, 'byte')} at 0x{self.iova(first) + at:x}"
                 raise NotApplicable(missed) if self.iova(first) >= _FAR else Unjudged(missed)
-        self._tell(f"let the device write {self.at(pages)}")
+        self._note(f"let the device write {self.at(pages)}")
         self.history.wrote(pages)
 
     def write_in(self, first: int, count: int) -> None:
@@ -383,12 +383,12 @@ class GuestMemory:
                 address, length = actor.wrote()
                 at = address - iova
                 if not (at >= 0 and 0 < length <= size - at):
-                    told = f"{counted(length, 'byte')} at 0x{address:x}"
-                    raise Unjudged(f"the device reports that it wrote {told}, outside the memory that it was given")
+                    wrote = f"{counted(length, 'byte')} at 0x{address:x}"
+                    raise Unjudged(f"the device reports that it wrote {wrote}, outside the memory that it was given")
                 if memory[at : at + length] == pattern[at : at + length]:
                     raise Unjudged(f"the device did not write the {counted(length, 'byte')} at 0x{address:x}")
             written = Pages.run(start + at // self.page, (at + length - 1) // self.page - at // self.page + 1)
-            self._tell(f"let the device write {self.at(written)}, where it chooses")
+            self._note(f"let the device write {self.at(written)}, where it chooses")
             self.history.wrote(written)
 
     def pin(self, first: int, count: int) -> None:
@@ -397,7 +397,7 @@ class GuestMemory:
             raise NotApplicable("the profile claims that every mapped page is reported, pinned or not")
         for start, pages in self._pinned_at_once(first, count):
             self.actor.pin(self.iova(start), pages * self.page)
-        self._tell(f"let the driver pin {self.at(Pages.run(first, count))}")
+        self._note(f"let the driver pin {self.at(Pages.run(first, count))}")
         self.history.pin(Pages.run(first, count))
 
     def _pinned_at_once(self, first: int, count: int) -> Iterator[tuple[int, int]]:
@@ -410,25 +410,25 @@ class GuestMemory:
         """Make the driver unpin the same pages."""
         for start, pages in self._pinned_at_once(first, count):
             self.actor.unpin(self.iova(start), pages * self.page)
-        self._tell(f"let the driver unpin {self.at(Pages.run(first, count))}")
+        self._note(f"let the driver unpin {self.at(Pages.run(first, count))}")
         self.history.unpin(Pages.run(first, count))
 
     def device_streams(self, page: int) -> None:
         """The device writes the page repeatedly from now on."""
-        self._tell(f"let the device write {self.at(Pages.of(page))} again and again")
+        self._note(f"let the device write {self.at(Pages.of(page))} again and again")
 
     def device_wrote(self, page: int) -> None:
         """The page has changed: the device has written it, and the next bitmap must report it."""
-        self._tell(f"see {self.at(Pages.of(page))} changed")
+        self._note(f"see {self.at(Pages.of(page))} changed")
         self.history.wrote(Pages.of(page))
 
     def device_went(self, state: str) -> None:
         """The device went to a state."""
-        self._tell(f"go to {state}")
+        self._note(f"go to {state}")
 
     def device_reset(self) -> None:
         """The device was reset: it may have written what it had pinned, which need not be pinned now."""
-        self._tell("reset the device")
+        self._note("reset the device")
         self.history.unpin(self.history.pinned)
 
     # -- tracking -------------------------------------------------------------------------------------------------
@@ -500,17 +500,17 @@ class GuestMemory:
                 room=needed if room is None else room,
             )
         wrong = self._wrong(page, room, readonly=readonly, short=short, further=further, longer=longer)
-        self._tell(f"{self._fetch(first, count)}{wrong}, {_answered(outcome)}")
+        self._note(f"{self._fetch(first, count)}{wrong}, {_answered(outcome)}")
         if outcome.ok:
             self._not_hidden(first, count, 0 if readonly else 8 * (needed - short))
             self.history.reported(first, count)
             self.take_served(first, count)
         return outcome
 
-    def _not_hidden(self, first: int, count: int, told: int) -> None:
-        """No page that must be reported comes after the first ``told`` ones, as only their bits could be written."""
-        if hidden := self.history.expected(first + told, max(0, count - told)).must:
-            what = f"{self.path()}, of which only the bits of the first {counted(told, 'page')} could be written"
+    def _not_hidden(self, first: int, count: int, known: int) -> None:
+        """No page that must be reported comes after the first ``known`` ones, as only their bits could be written."""
+        if hidden := self.history.expected(first + known, max(0, count - known)).must:
+            what = f"{self.path()}, of which only the bits of the first {counted(known, 'page')} could be written"
             broken(what, expected=f"an error, for the bits of {self.at(hidden)} could not be written", seen="success")
 
     # -- without a history ----------------------------------------------------------------------------------------
@@ -523,7 +523,7 @@ class GuestMemory:
             if not outcome.ok and not alone:
                 return self._reported_apart(Pages.run(first, count) & self.history.mapped)
             if not outcome.ok:
-                raise DeviceError(self._fetch(first, count), "success", told(outcome), outcome.errno)
+                raise DeviceError(self._fetch(first, count), "success", in_words(outcome), outcome.errno)
             return set_bits(into.view).shifted(first) | self.take_served(first, count)
 
     def _reported_apart(self, pages: Pages) -> Pages:
@@ -543,7 +543,7 @@ class GuestMemory:
             outcome = mapping.try_unmap(into, self.page)
             if not outcome.ok:
                 what = f"unmap {self.at(Pages.run(first, count))} with the bitmap"
-                raise DeviceError(what, "success", told(outcome), outcome.errno)
+                raise DeviceError(what, "success", in_words(outcome), outcome.errno)
             served = self.take_served(first, count)
             self.history.unmap(Pages.run(first, count))
             yield set_bits(into.view).shifted(first) | served, mapping.view
@@ -608,20 +608,20 @@ class GuestMemory:
         shown = self._done[-_TOLD:]
         return "; ".join(["..."] * (len(self._done) > len(shown)) + shown)
 
-    def _unmapped(self, first: int, outcome: Outcome, *, telling: bool = False) -> None:
+    def _unmapped(self, first: int, outcome: Outcome, *, with_bitmap: bool = False) -> None:
         count = self._mappings[first].size // self.page
         pages = Pages.run(first, count)
-        self._asked(f"unmap {self.at(pages)}" + " with the bitmap" * telling, outcome)
+        self._asked(f"unmap {self.at(pages)}" + " with the bitmap" * with_bitmap, outcome)
         self.take_served(first, count)
         self.history.unmap(pages)
         self._mappings.pop(first).__exit__(None, None, None)
 
     def _asked(self, what: str, outcome: Outcome) -> None:
-        self._tell(what)
+        self._note(what)
         if not outcome.ok:
-            raise DeviceError(self.path(), "success", told(outcome), outcome.errno)
+            raise DeviceError(self.path(), "success", in_words(outcome), outcome.errno)
 
-    def _tell(self, step: str) -> None:
+    def _note(self, step: str) -> None:
         self._done.append(step)
 
     def _fetch(self, first: int, count: int) -> str:
@@ -651,4 +651,4 @@ class GuestMemory:
 
 
 def _answered(outcome: Outcome) -> str:
-    return "which succeeded" if outcome.ok else f"which was refused with {told(outcome)}"
+    return "which succeeded" if outcome.ok else f"which was refused with {in_words(outcome)}"

@@ -43,7 +43,7 @@ class Histories:
         self._session = dirtying.session
         self._seed = seed
         self._left = _ALL
-        #: What was judged, as judge() is told it, and whether of a call that fails, where a script has shown it broken.
+        #: What a script has shown to be broken: what judge() was given, and whether of a call that fails.
         self._shown: set[tuple[Check, bool | None, bool]] = set()
         #: Where page 0 of the guest was the last time.
         self.base = 0
@@ -71,40 +71,40 @@ class Histories:
             if name in SCRIPTS:
                 raise error
             matter = (check, left_open, name in grammar.FAILING)
-            told = self._told_of(name, alone, error, left_open, taken=bool(taken), shown=matter in self._shown)
-            if isinstance(told, RuleBroken):
+            blamed = self._blamed(name, alone, error, left_open, taken=bool(taken), shown=matter in self._shown)
+            if isinstance(blamed, RuleBroken):
                 self._shown.add(matter)
-            raise told
+            raise blamed
         if isinstance(ended, NotApplicable):
             raise ended
         if ended is not None:
             raise Unjudged(f"the script did not come to its end: {ended}")
 
-    def _told_of(
+    def _blamed(
         self, name: str, check: Check, error: RuleBroken, left_open: bool | None, *, taken: bool, shown: bool
     ) -> Exception:
         """What to raise for what is wrong; the time for this is limited in a run.
 
-        Without any left it is told as it is, unless a shorter script has to show whose matter it is: where one that
+        Without any left it is blamed as it is, unless a shorter script has to show whose matter it is: where one that
         takes a range that is left open (``taken``) goes wrong, and the same was not ``shown`` by another one.
         """
         if self._left <= 0 and left_open and not taken:
             return _of_another(error)
         if self._left <= 0 and (left_open is None or not taken or shown):
-            return self.told(name, error, self.script(name).split("; "))
+            return self.blamed(name, error, self.script(name).split("; "))
         began = time.monotonic()
         try:
             return _Shortening(self, name, check, error, min(_ONE, self._left)).shortened(left_open)
         finally:
             self._left -= time.monotonic() - began
 
-    def told(self, name: str, error: RuleBroken, steps: Sequence[str]) -> RuleBroken:
+    def blamed(self, name: str, error: RuleBroken, steps: Sequence[str]) -> RuleBroken:
         """What is wrong, with the steps that showed it."""
         path = "\n".join([f"pages of the guest count from IOVA 0x{self.base:x}:", *steps])
         options, compared = self.options(name), compared_by(error)
-        told = RuleBroken(error.what, error.expected, error.seen, path=path, options=options, compared=compared)
-        told.after = error.after
-        return told
+        blamed = RuleBroken(error.what, error.expected, error.seen, path=path, options=options, compared=compared)
+        blamed.after = error.after
+        return blamed
 
     def script(self, name: str) -> str:
         """The script of this name."""
@@ -208,7 +208,7 @@ class _Shortening:
         lines = [*self._script]
         if not again:
             lines.append("(this did not go wrong a second time: what came before it matters)")
-        return self._histories.told(self._name, error, lines)
+        return self._histories.blamed(self._name, error, lines)
 
     def _try(self, steps: list[str]) -> bool:
         """Whether the steps fail, while there is time to see. Raises _OutOfTime."""

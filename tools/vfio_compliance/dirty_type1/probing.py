@@ -25,6 +25,6 @@ def probe(container: Container) -> Seen | None:
         wanted = f"a smallest one from {_SMALLEST} to {counted(_LARGEST, 'byte')}"
         raise DeviceError(what, wanted, f"{pages[0]}, of {sizes:#x}")
     says = [f"Page sizes of dirty bitmaps: {enumerated(counted(page, 'byte') for page in pages)}."]
-    if container.tells:
+    if container.has_info:
         says.append(f"A bitmap has at most {counted(container.largest_bitmap(), 'byte')}.")
     return Seen({"page_size": str(pages[0])}, says)

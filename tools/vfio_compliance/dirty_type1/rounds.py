@@ -71,10 +71,10 @@ class _Log:
     def of(self, page: int, iova: int) -> str:
         """When ``page``, which is at ``iova``, was written and reported."""
         lines = [line for line in sorted(self.lines) if page in line[3]]
-        told = [f"{what} {since:.2f}-{until:.2f} ms" for since, until, what, _ in lines]
+        parts = [f"{what} {since:.2f}-{until:.2f} ms" for since, until, what, _ in lines]
         if not any(what.startswith("reported") for _, _, what, _ in lines):
-            told.append("never reported")
-        return f"the page at 0x{iova:x} ({', '.join(told)})"
+            parts.append("never reported")
+        return f"the page at 0x{iova:x} ({', '.join(parts)})"
 
 
 class Rounds:
@@ -262,13 +262,13 @@ class Rounds:
         if bytes(memory) == copy:
             return
         differ = self._differing(memory, copy)
-        told = "; ".join(log.of(start + index, self._guest.iova(start + index)) for index in differ[:4])
+        parts = "; ".join(log.of(start + index, self._guest.iova(start + index)) for index in differ[:4])
         if self._stream:
             self._look(start, differ[0])
         broken(
             f"{self._name} of --seed {self._seed}: copying memory that the device writes by its bitmaps",
             expected="every written page reported after its last write, so that the copy is the memory",
-            seen=f"{counted(len(differ), 'page')} not so: {told}",
+            seen=f"{counted(len(differ), 'page')} not so: {parts}",
             compared=self._compared(start, differ[0], log),
         )
 

@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager, suppress
 from ..common.words import counted
 from ..device import Unreachable
 from ..device.dma import UNMAP, UNMAP_REPORTING, unmap_request
-from ..run.checks import NotApplicable, told
+from ..run.checks import NotApplicable, in_words
 from ..run.stimulus import Actor
 from ..transport import GuardedBuffer, Outcome, Overlong, Target, Transport
 from ..uapi.type1 import VFIO_IOMMU_UNMAP_DMA, DmaUnmapFlags, bitmap_bytes
@@ -119,7 +119,7 @@ class ScriptedMemory(GuestMemory):
         written = Pages.of(*(each for each, view in ends.items() if view != pattern))
         for view in ends.values():
             view.release()
-        self._tell(f"let the device write over the border at 0x{self.iova(page):x}, {self.at(written)} written")
+        self._note(f"let the device write over the border at 0x{self.iova(page):x}, {self.at(written)} written")
         self.history.wrote(written)
         self.history.stain(pages - written)
 
@@ -147,7 +147,7 @@ class ScriptedMemory(GuestMemory):
         pages = Pages.run(first, count)
         if not self.actor.can_pin or not pages - self.history.mapped or pages & self.history.pinned:
             return
-        self._tell(f"let the driver pin {self.at(pages)}, which are not all mapped")
+        self._note(f"let the driver pin {self.at(pages)}, which are not all mapped")
         with suppress(Unreachable):
             self.actor.pin(self.iova(first), count * self.page)
             self.history.doubt(pages)
@@ -159,14 +159,14 @@ class ScriptedMemory(GuestMemory):
         if self._visitor is None:
             raise NotApplicable("each server has a container of its own")
         with self._visitor() as other:
-            self._tell("let another device come")
+            self._note("let another device come")
             if self._writable(Pages.of(page)) and not self._everything:
                 self.write(page, by=other)
                 if other.can_pin:
                     other.pin(self.iova(page), self.page)
                     other.unpin(self.iova(page), self.page)
-                    self._tell(f"let it pin and unpin {self.at(Pages.of(page))}")
-        self._tell("let it go")
+                    self._note(f"let it pin and unpin {self.at(Pages.of(page))}")
+        self._note("let it go")
 
     # -- tracking -------------------------------------------------------------------------------------------------
 
@@ -177,7 +177,7 @@ class ScriptedMemory(GuestMemory):
     def _start_again(self) -> None:
         if self.history.tracking:
             outcome = self.tracker.try_start()  # any answer: the specification leaves that open
-            self._tell(f"start tracking again, {_answered(outcome)}")
+            self._note(f"start tracking again, {_answered(outcome)}")
 
     def _stop(self) -> None:
         if self.history.tracking:
@@ -208,10 +208,10 @@ class ScriptedMemory(GuestMemory):
             outcome, behind = self._behind(needed, into, fetch)
             expected = self.history.expected(first, count)
             if behind:
-                self._tell(what)
+                self._note(what)
                 return [self._compared(into, first, _bounds(expected), Pages(), behind)]
             if not outcome.ok and not promised:
-                self._tell(f"{what}, {_answered(outcome)}")
+                self._note(f"{what}, {_answered(outcome)}")
                 return []
             self._asked(what, outcome)
             self.history.reported(first, count)
@@ -254,7 +254,7 @@ class ScriptedMemory(GuestMemory):
     # -- any request ----------------------------------------------------------------------------------------------
 
     def _request(self, request: str, wrong: str, first: int, count: int = 0, words: int = 0) -> Iterator[Answer]:
-        """``get`` or ``unmap``, with the bitmap ("telling") or without, or with one that is wrong."""
+        """``get`` or ``unmap``, with the bitmap ("bitmap"), without, or with one that is wrong."""
         if wrong in ("readonly", "short") and not self.transport.takes_pointers:
             raise NotApplicable("bad pointers cannot be expressed here")
         if wrong == "wrong-page" and 2 * self.page & self.page_sizes:
@@ -278,8 +278,8 @@ class ScriptedMemory(GuestMemory):
         span = Pages.run(first, count)
         exact = first in self._mappings and first not in self._cut and self._mappings[first].size == count * self.page
         self._leave_open(not exact)
-        if exact and wrong == "telling":
-            return self.unmap_telling(first)
+        if exact and wrong == "bitmap":
+            return self.unmap_with_bitmap(first)
         if exact and not wrong:
             self.unmap(first)
             return None
@@ -297,17 +297,17 @@ class ScriptedMemory(GuestMemory):
                 size = int.from_bytes(argument[16:24], "little") // self.page
                 return outcome
 
-            if wrong == "telling":
+            if wrong == "bitmap":
                 outcome, behind = self._behind(needed, memory, ask)
             else:
                 outcome, behind = ask(memory), ""
-            how = f" with the bitmap{f', {wrong}' * (wrong != 'telling')}" if wrong else ""
-            self._tell(f"unmap {self.at(span)}{how}, {_answered(outcome)}")
+            how = f" with the bitmap{f', {wrong}' * (wrong != 'bitmap')}" if wrong else ""
+            self._note(f"unmap {self.at(span)}{how}, {_answered(outcome)}")
             if behind:
                 return self._compared(memory, first, _bounds(self.history.expected(first, count)), Pages(), behind)
             if not outcome.ok:
                 return None
-            return self._gone(span, size, memory if wrong == "telling" else None)
+            return self._gone(span, size, memory if wrong == "bitmap" else None)
 
     def _unmap_argument(self, first: int, count: int, wrong: str, into: GuardedBuffer, needed: int) -> bytearray:
         if not wrong:
@@ -363,4 +363,4 @@ def _bounds(expected: Expected) -> Expected:
 
 
 def _answered(outcome: Outcome) -> str:
-    return "which succeeded" if outcome.ok else f"which was refused with {told(outcome)}"
+    return "which succeeded" if outcome.ok else f"which was refused with {in_words(outcome)}"

@@ -15,7 +15,7 @@ A script is a line of steps, each a verb and its numbers, in pages:
     get-readonly                 the same into memory that cannot be written
     get-short FIRST COUNT WORDS  the same into memory whose last words cannot be written: fails half-way
     unmap FIRST [COUNT]          of a mapping; with a count of any range, which may be refused where it is not one
-    unmap-telling                the same with the bitmap, which is judged
+    unmap-bitmap                 the same with the bitmap, which is judged
     unmap-small, unmap-wrong-page, unmap-readonly, unmap-short    as of a bitmap
 
 ``write`` is one by the device; ``dirty`` sees to it that the pages have to be reported, which may take none.
@@ -60,14 +60,14 @@ SCRIPTS: Final = {
     "started twice": "map 0 70; start; dirty 5; start-again; dirty 6; get 0 70",
     "mapped while tracking": "map 0 8; start; map 70 70; dirty 3; dirty 139; get 0 140; map 8 8; dirty 15; get 0 140",
     "unmapped with its bitmap": (
-        "map 0 64; map 64 70; start; dirty 3; dirty 70; unmap-telling 0; get 64 70; map 0 64; get 0 134"
+        "map 0 64; map 64 70; start; dirty 3; dirty 70; unmap-bitmap 0; get 64 70; map 0 64; get 0 134"
     ),
-    "unmapped after it was asked": "map 0 70; start; dirty 3; get 0 70; dirty 69; unmap-telling 0",
+    "unmapped after it was asked": "map 0 70; start; dirty 3; get 0 70; dirty 69; unmap-bitmap 0",
     "unmapped beside what is dirty": (
-        "map 0 10; map 10 20; map 40 70; start; dirty 12; dirty 45; unmap 0; get 10 20; dirty 11; unmap-telling 10; "
+        "map 0 10; map 10 20; map 40 70; start; dirty 12; dirty 45; unmap 0; get 10 20; dirty 11; unmap-bitmap 10; "
         "get 40 70"
     ),
-    "unmapping refused": "map 0 70; start; dirty 69; unmap-small 0; get 0 70; dirty 1; unmap-small 0; unmap-telling 0",
+    "unmapping refused": "map 0 70; start; dirty 69; unmap-small 0; get 0 70; dirty 1; unmap-small 0; unmap-bitmap 0",
     "mapped anew at the same place": "map 0 70; start; dirty 3; unmap 0; map 0 70; get 0 70; dirty 4; get 0 70",
     "written before tracking": "map 0 70; dirty 3; start; dirty 4; get 0 70; get 0 70",
     "pinned before tracking": "map 0 8; pin 2 2; start; get 0 8; get 0 8; unpin 2 2; get 0 8; get 0 8",

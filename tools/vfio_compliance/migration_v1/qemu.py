@@ -18,7 +18,7 @@ from ..device.device import Device
 from ..device.dirty import DirtyTracker
 from ..device.dma import DMA_SIZE, IOVA, DmaMap
 from ..device.errors import DeviceError, errno_name
-from ..device.region import Area, tell
+from ..device.region import Area, described
 from ..transport import Outcome
 from ..uapi.migration_v1 import (
     DATA_OFFSET,
@@ -110,7 +110,7 @@ class Qemu:
         writing = f"writing {name(after)} in {name(before)}"
         if outcome.value != DEVICE_STATE.width:
             end = ", on which QEMU aborts" if state_is_error(now) else ""
-            raise DeviceError(writing, "4 bytes taken", f"{tell(outcome)}, then {name(now)}{end}")
+            raise DeviceError(writing, "4 bytes taken", f"{described(outcome)}, then {name(now)}{end}")
         if (now ^ after) & VFIO_DEVICE_STATE_MASK:
             raise DeviceError(f"reading device_state after {writing}", name(after), name(now))
 

@@ -59,6 +59,6 @@ class Reach:
             region.enter(_NEXT[state])
         except (Unreachable, CallTimeout) as error:
             session.lost |= isinstance(error, CallTimeout)
-            session.tell_trouble(error)
+            session.report_trouble(error)
             return False
         return True

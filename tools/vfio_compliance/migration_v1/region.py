@@ -12,7 +12,7 @@ from typing import NamedTuple, TypeAlias
 from ..common.moment import latest_call
 from ..common.words import counted
 from ..device.errors import DeviceError, StepFailed, Unreachable, given
-from ..device.region import Area, Region, tell
+from ..device.region import Area, Region, described
 from ..device.stream import PIECE, Stream
 from ..run.client import Access, access_verb
 from ..transport import Call, Outcome
@@ -80,7 +80,7 @@ class Change(NamedTuple):
     def insist(self, what: str, state: int) -> None:
         """Raises DeviceError unless the write was accepted in full and led to ``state``."""
         if self.outcome.value != DEVICE_STATE.width or self.now != state:
-            wanted, seen = f"4 bytes taken, then {name(state)}", f"{tell(self.outcome)}, then {name(self.now)}"
+            wanted, seen = f"4 bytes taken, then {name(state)}", f"{described(self.outcome)}, then {name(self.now)}"
             raise DeviceError(what, wanted, seen, _errno(self.outcome))
 
     def __str__(self) -> str:
@@ -123,7 +123,7 @@ class MigrationRegion:
         outcome, data = self.try_read(register)
         if outcome.value != register.width:
             what, wanted = f"reading {register.name}", counted(register.width, "byte")
-            raise DeviceError(what, wanted, tell(outcome), _errno(outcome))
+            raise DeviceError(what, wanted, described(outcome), _errno(outcome))
         return int.from_bytes(data, "little")
 
     def glance(self, register: Register) -> int | None:
@@ -139,7 +139,7 @@ class MigrationRegion:
         outcome = self.try_write(register, value)
         if outcome.value != register.width:
             taken = f"{counted(register.width, 'byte')} taken"
-            raise DeviceError(f"writing 0x{value:x} to {register.name}", taken, tell(outcome), _errno(outcome))
+            raise DeviceError(f"writing 0x{value:x} to {register.name}", taken, described(outcome), _errno(outcome))
 
     # -- device_state ---------------------------------------------------------------------------------------------
 
@@ -312,7 +312,7 @@ class MigrationRegion:
         outcome = self.try_write(DATA_SIZE, size)
         if outcome.value != DATA_SIZE.width:
             what, taken = f"writing {size} to data_size", "8 bytes taken"
-            raise StepFailed("data_size", what, taken, tell(outcome), _errno(outcome))
+            raise StepFailed("data_size", what, taken, described(outcome), _errno(outcome))
 
     def _meet(self, moment: Moment, area: Area, beginning: bytes = b"") -> None:
         if self.between:

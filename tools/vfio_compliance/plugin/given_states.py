@@ -31,15 +31,15 @@ def announced(states: list[StateFile]) -> list[events.State]:
 
 def give_states(opened: Session, states: list[StateFile]) -> None:
     """Restore each of them on the device; the journal has the results, none of which counts against the run."""
-    opened.tell_deaths()
-    tell = opened.tell
-    opened.tell = lambda event: tell(_aside(event))
+    opened.report_deaths()
+    emit = opened.emit
+    opened.emit = lambda event: emit(_aside(event))
     try:
         for state in states:
             _give(opened, state)
-        opened.tell_deaths()
+        opened.report_deaths()
     finally:
-        opened.tell = tell
+        opened.emit = emit
 
 
 def _aside(event: events.Event) -> events.Event:
@@ -55,17 +55,17 @@ def _give(opened: Session, state: StateFile) -> None:
     of = _whose(state)
     opened.transport.tracer.begin(_NAME.format(state.path.name))
     opened.transport.tracer.enter(BODY)
-    opened.tell(events.State(of, events.UNDER_WAY, "the run ended while it was being restored"))
+    opened.emit(events.State(of, events.UNDER_WAY, "the run ended while it was being restored"))
     try:
         restored = give(opened, state)
     except NotReached as error:
         opened.lost |= error.hang
-        opened.tell(events.State(of, "no: a call did not return" if error.hang else events.NOT_TRIED, str(error)))
+        opened.emit(events.State(of, "no: a call did not return" if error.hang else events.NOT_TRIED, str(error)))
     except (DeviceError, StateError) as error:
-        opened.tell(events.State(of, events.NOT_TRIED, str(error)))
+        opened.emit(events.State(of, events.NOT_TRIED, str(error)))
     else:
         given = restored.given
-        opened.tell(events.State(of, given.answer, given.seen, tuple(restored.differs)))
+        opened.emit(events.State(of, given.answer, given.seen, tuple(restored.differs)))
     finally:
         state.close()
 

@@ -37,7 +37,7 @@ from ..sections import PROFILE
 from ..states.archive import StateError
 from ..transport import CallTimeout, TransportError
 from .given_states import give_states, kept_states
-from .journal import begin_journal, end_journal, record, tell, tell_opening
+from .journal import begin_journal, emit, end_journal, record, record_opening
 from .options import SHORTENING, data_store, plan_of, stress_seconds
 from .options import pytest_addoption as pytest_addoption
 from .selection import arrange, plan_cases, rule_of, select
@@ -100,7 +100,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[CUT] = Counter(config.stash[HANDOVER].cut if handover else {})
     if config.option.seed is None:
         config.option.seed = random.randrange(1 << 32)
-    session.tell = partial(tell, config)
+    session.emit = partial(emit, config)
     config.stash[MARKS] = KernelMarks(profile)
     tracer = session.transport.tracer
     count_calls(lambda: tracer.last)
@@ -152,13 +152,13 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
     try:
         opened.start(handover.way if handover else 0)
     except CallTimeout as error:
-        opened.tell(events.Hang(error.message, error.remedy, None))
+        opened.emit(events.Hang(error.message, error.remedy, None))
         return True
     except (Broken, TransportError) as error:
         _stop(session, error.message, error.remedy)
         return True
     finally:
-        tell_opening(opened)
+        record_opening(opened)
     session.config.stash[BEGAN] = time.monotonic() - (handover.seconds if handover else 0.0)
     return None
 
@@ -166,7 +166,7 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
 def _stop(session: pytest.Session, message: str, remedy: str) -> None:
     """Report why the remaining cases will not be run."""
     if not session.shouldstop:
-        session.config.stash[SESSION].tell(events.Broken(message, remedy, None))
+        session.config.stash[SESSION].emit(events.Broken(message, remedy, None))
         session.shouldstop = f"{message} ({remedy})"
 
 
@@ -185,11 +185,11 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     if BEGAN in config.stash and not session.shouldstop and exitstatus in _ENDED:
         give_states(opened, config.stash[STATES])
     opened.finish()
-    opened.tell_deaths()
+    opened.report_deaths()
     if (store := config.stash[DATA]) and store.complaint:
         opened.note(store.complaint)
     counts = opened.transport.tracer.counts
-    opened.tell(
+    opened.emit(
         events.Finish(
             calls=sum(counts.verbs.values()),
             opens=counts.opens,
@@ -211,7 +211,7 @@ def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> 
     if opened is None:
         return None
     item.config.stash[MARKS].begin(item.nodeid)
-    tell(item.config, events.Start(item.nodeid, str(rule_of(item))))
+    emit(item.config, events.Start(item.nodeid, str(rule_of(item))))
     opened.transport.tracer.begin(item.nodeid)
     opened.judges(str(rule_of(item)))
     tries = item.stash[TRIES] = Tries()
@@ -225,9 +225,9 @@ def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> 
         if isinstance(item, pytest.Function):
             item._initrequest()
         reports.append(_run(item, opened, nextitem))
-    if told := reports[tries.counts]:
+    if last := reports[tries.counts]:
         item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
-        for report in told:
+        for report in last:
             item.ihook.pytest_runtest_logreport(report=report)
         item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
     return True
@@ -349,7 +349,7 @@ def pytest_runtest_makereport(
 def _over(item: pytest.Item, opened: Session, when: str, error: BaseException | None, seconds: float) -> None:
     """A phase of a case is over: judge it, and after the last one the case."""
     if isinstance(error, Lost):
-        opened.tell(events.Lost(error.message))
+        opened.emit(events.Lost(error.message))
         item.config.stash[LOST] = True
         item.session.shouldstop = error.message
         return
@@ -369,7 +369,7 @@ def _over(item: pytest.Item, opened: Session, when: str, error: BaseException | 
     tries.device_blamed |= isinstance(error, (RuleBroken, DeviceError, Unjudged))
     if when != "teardown" or _is_to_run_again(item, opened, tries):
         return
-    opened.tell_deaths(item.nodeid)
+    opened.report_deaths(item.nodeid)
     if LOST not in item.config.stash:  # else the next test process runs the case again
         verdict = record(item, opened, seconds)
         item.config.stash[CUT][str(rule_of(item))] += verdict is Verdict.HANG

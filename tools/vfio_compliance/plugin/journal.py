@@ -125,7 +125,7 @@ def _run(config: pytest.Config, planned: list[pytest.Item]) -> events.Run:
     )
 
 
-def tell(config: pytest.Config, event: events.Event) -> None:
+def emit(config: pytest.Config, event: events.Event) -> None:
     """Put an event into the journal. A run without a journal is not worth continuing."""
     if JOURNAL in config.stash:
         try:
@@ -150,7 +150,7 @@ def record(item: pytest.Item, opened: Session, seconds: float) -> Verdict:
     # A phase that passed does not outweigh one that was not applicable.
     if verdict is Verdict.PASS and any(phase.verdict is Verdict.NOT_APPLICABLE for phase in phases):
         verdict = Verdict.NOT_APPLICABLE
-    told = next(phase for phase in phases if phase.verdict is verdict)
+    decisive = next(phase for phase in phases if phase.verdict is verdict)
     tracer = opened.transport.tracer
     observed: dict[str, str] = item.stash.get(OBSERVATIONS, {})
     counted = (tracer.counts.passes, tracer.counts.call_ns, tracer.counts.reset_ns)
@@ -160,14 +160,14 @@ def record(item: pytest.Item, opened: Session, seconds: float) -> Verdict:
     calls, spans = item.stash[TRIES].take(tracer)
     if MEASURING not in item.config.stash:
         item.config.stash[MEASURING] = Measuring(opened.used_regions)
-    opened.tell(
+    opened.emit(
         events.End(
             case=item.nodeid,
             rule=str(rule_of(item)),
             verdict=verdict,
             seconds=round(seconds, 6),
-            failure=told.failure,
-            failed_call=told.call,
+            failure=decisive.failure,
+            failed_call=decisive.call,
             observed=observed,
             stands_on=tuple(span for span in spans if span.case != item.nodeid),
             calls=calls,
@@ -182,6 +182,6 @@ def record(item: pytest.Item, opened: Session, seconds: float) -> Verdict:
     return verdict
 
 
-def tell_opening(opened: Session) -> None:
+def record_opening(opened: Session) -> None:
     """Put the calls that opened the device into the journal."""
-    opened.tell(events.Opening(tuple(opened.transport.tracer.take())))
+    opened.emit(events.Opening(tuple(opened.transport.tracer.take())))

@@ -44,7 +44,7 @@ class Conduct:
     kept: dict[str, int] = field(default_factory=dict)
     broken: dict[str, int] = field(default_factory=dict)
     #: Why a clause could not be judged, for each such clause.
-    not_told: dict[str, list[str]] = field(default_factory=dict)
+    undecided: dict[str, list[str]] = field(default_factory=dict)
     #: The first offences, a sentence each.
     offences: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -89,7 +89,7 @@ def _judged(trace: Path, source: Path | None) -> Result:
 def _fill(conduct: Conduct, result: Result) -> None:
     conduct.kept = {clause: times for clause, times in result.kept.items() if times}
     conduct.broken = {clause: times for clause, times in result.broken.items() if times}
-    conduct.not_told = {clause: [*reasons] for clause, reasons in result.unclear.items() if reasons}
+    conduct.undecided = {clause: [*reasons] for clause, reasons in result.unclear.items() if reasons}
     conduct.offences = [
         f"{found.offence.clause} at access {found.offence.access}: "
         f"expected {found.offence.expected}, seen {found.offence.seen}"

@@ -26,9 +26,9 @@ class Monitor:
         """Read the greeting and switch to command mode. Raises QemuError."""
         greeting = self._receive("its greeting", time.monotonic() + self._patience)
         try:
-            told = greeting["QMP"]["version"]
-            numbers = [int(told["qemu"][part]) for part in ("major", "minor", "micro")]
-            package = str(told.get("package", ""))
+            version = greeting["QMP"]["version"]
+            numbers = [int(version["qemu"][part]) for part in ("major", "minor", "micro")]
+            package = str(version.get("package", ""))
         except (KeyError, TypeError, ValueError, AttributeError):
             raise Untried(f"QMP began without a greeting: {quoted(json.dumps(greeting))}") from None
         self.version = ".".join(map(str, numbers)) + (f" ({package})" if package else "")

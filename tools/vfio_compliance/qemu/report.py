@@ -43,8 +43,8 @@ def line(answer: Answer, width: int) -> str:
         lines += wrap("      ", answer.why, width)
     if answer.state and answer.state not in SEEN:
         lines += wrap("      ", f"the device's state was {answer.state}", width)
-    if told := _numbers(answer):
-        lines += wrap("      ", told, width)
+    if numbers := _numbers(answer):
+        lines += wrap("      ", numbers, width)
     return "\n".join(lines)
 
 
@@ -88,13 +88,13 @@ def _conduct(all_of_them: Sequence[Conduct], folder: Path, width: int) -> Iterat
     """The conduct of all QEMUs as clients; the offences and damage of each."""
     kept = {clause for each in all_of_them for clause in each.kept}
     broken = {clause for each in all_of_them for clause in each.broken}
-    not_told = {clause for each in all_of_them for clause in each.not_told}
-    in_part = kept & not_told
+    undecided = {clause for each in all_of_them for clause in each.undecided}
+    in_part = kept & undecided
     rows = {
         "kept": kept - in_part - broken,
         "BROKEN": broken,
         "in part": in_part - broken,
-        "unclear": not_told - in_part - broken,
+        "unclear": undecided - in_part - broken,
     }
     yield f"QEMU as a client, by {all_of_them[0].by}"
     for label, clauses in rows.items():

@@ -191,11 +191,11 @@ class Buffers:
         begun: _Taken | None = None
         refused = 0
         while not refused and (found := self._given(at)) is not None:
-            taken, told = found
+            taken, size = found
             if begun and (taken.save, taken.buffer) != (begun.save, begun.buffer + number):
                 break
-            begun, number, at = begun or taken, number + 1, self._steps.index(told) + 1
-            refused = told.id if told.id in self._refused else 0
+            begun, number, at = begun or taken, number + 1, self._steps.index(size) + 1
+            refused = size.id if size.id in self._refused else 0
         if begun is None or not isinstance(first, Read):
             return None
         self._at = at
@@ -233,13 +233,13 @@ class Buffers:
                 return None
             mine.add(step.id)
             taken, done, at = now, done + step.length, at + 1
-        told = steps[at] if at < len(steps) else None
-        if taken is None or not isinstance(told, Write) or done != self._sizes[taken.save][taken.buffer]:
+        size = steps[at] if at < len(steps) else None
+        if taken is None or not isinstance(size, Write) or done != self._sizes[taken.save][taken.buffer]:
             return None
-        deciding = told.id in self._refused
-        if self._register(at, deciding) != _SIZE or not (told.whole or deciding) or self._users[place.id] - mine:
+        deciding = size.id in self._refused
+        if self._register(at, deciding) != _SIZE or not (size.whole or deciding) or self._users[place.id] - mine:
             return None
-        return (taken, told) if told.data == (done.to_bytes(8, "little"),) else None
+        return (taken, size) if size.data == (done.to_bytes(8, "little"),) else None
 
     # -- names ------------------------------------------------------------------------------------------------------
 

@@ -59,34 +59,34 @@ class Checks:
     def _check(self, look: Simple, what: str, expected: str) -> Check:
         match look:
             case Refused(step):
-                return Check(f"{self._called[step]}.failed", what, expected, f"told({self._called[step]})")
+                return Check(f"{self._called[step]}.failed", what, expected, f"described({self._called[step]})")
             case Taken(step):
-                return Check(f"{self._called[step]}.value >= 0", what, expected, f"told({self._called[step]})")
+                return Check(f"{self._called[step]}.value >= 0", what, expected, f"described({self._called[step]})")
             case Gone(step):
-                return Check(f"gone({self._called[step]})", what, expected, f"told({self._called[step]})")
+                return Check(f"gone({self._called[step]})", what, expected, f"described({self._called[step]})")
             case Wrong(place, allowed):
                 number = self._of(place)
                 if isinstance(self._names.steps[place.step], Read) and not place.name and what:
                     what, expected = f"{self._place(place)}, {what}", hex(allowed[0])
                 words = " AND ".join(f"{number} != {self._value(place, value)}" for value in allowed)
-                return Check(self._came(place, words), what, expected, self._tell(place, number))
+                return Check(self._came(place, words), what, expected, self._described(place, number))
             case AsSeen(place, value):
                 number = self._of(place)
                 words = f"{number} == {self._value(place, value)}"
-                return Check(self._came(place, words), what, expected, self._tell(place, number))
+                return Check(self._came(place, words), what, expected, self._described(place, number))
             case Unlike(step, other, start, buffer):
                 if step == other:
                     name = self._called[step]
-                    return Check(f"NOT same({name}_first, {name})", what, expected, f"told_data({name})")
+                    return Check(f"NOT same({name}_first, {name})", what, expected, f"described_data({name})")
                 first = self._names.buffer_of(other, buffer)
                 call = f"differ({self._called[step]}, {first}, {start})"
                 return Check(call, what, expected, f"difference({self._called[step]}, {first}, {start})")
             case Like(step, _):
                 name = self._called[step]
-                return Check(f"same({name}_first, {name})", what, expected, f"told_data({name})")
+                return Check(f"same({name}_first, {name})", what, expected, f"described_data({name})")
             case SameData(step, data):
                 name = self._called[step]
-                return Check(f"is_hex({name}, {quoted(data.hex())})", what, expected, f"told_data({name})")
+                return Check(f"is_hex({name}, {quoted(data.hex())})", what, expected, f"described_data({name})")
             case Bits(step, to_be_set, to_be_clear):
                 name = self._called[step]
                 wrong = [
@@ -117,7 +117,7 @@ class Checks:
         words = register.values.get(value) if register else None
         return constant(words) if words else shown(value)
 
-    def _tell(self, place: Place, number: str) -> str:
+    def _described(self, place: Place, number: str) -> str:
         register = self._names.register_named(place)
         return f"{register.name}_name({number})" if register and register.values else f"hexadecimal({number})"
 

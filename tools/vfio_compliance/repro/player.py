@@ -179,13 +179,13 @@ class Player:
     def _differ(self, step: Step, now: Answer) -> tuple[str, str] | None:
         was = step.was
         if was.ok != now.ok or (not was.ok and was.errno != now.errno):
-            return _told(was), _told(now)
+            return _described(was), _described(now)
         if not was.ok:
             return None
         if isinstance(step, (Read, Write)):
             return self._moved(step, now)
-        told = isinstance(step, (Dirty, Unmap)) and step.memory and (was.data or was.digest)
-        return (_bits(was), _bits(now)) if told and (was.bits, was.first) != (now.bits, now.first) else None
+        has_bitmap = isinstance(step, (Dirty, Unmap)) and step.memory and (was.data or was.digest)
+        return (_bits(was), _bits(now)) if has_bitmap and (was.bits, was.first) != (now.bits, now.first) else None
 
     def _moved(self, step: Read | Write, now: Answer) -> tuple[str, str] | None:
         symbolic = isinstance(step, Read) and step.length.of
@@ -215,7 +215,7 @@ def _with_bits(outcome: Outcome, bitmap: bytes) -> Answer:
     return Answer(outcome.value, outcome.errno, bitmap, bits=number.bit_count(), first=first)
 
 
-def _told(answer: Answer) -> str:
+def _described(answer: Answer) -> str:
     if answer.ok:
         return "success"
     return errno.errorcode.get(answer.errno, f"errno {answer.errno}") if answer.errno else "an error without an errno"

@@ -302,7 +302,7 @@ def lines(file: Iterable[bytes], name: str, *, whole: bool = False) -> Iterator[
     has no calls. Raises JournalError, with ``name``, for what is not a journal of this format.
     """
     check = chain.Check()
-    told = closed = renamed = False
+    reported = closed = renamed = False
     now, calls = 0.0, b""
     rest = b""
     for data in file:
@@ -330,9 +330,9 @@ def lines(file: Iterable[bytes], name: str, *, whole: bool = False) -> Iterator[
         if wrong:
             found = Damaged(wrong)
         closed = not isinstance(found, Recorded) or isinstance(found.event, events.Closed)
-        if not told and isinstance(found, Recorded) and isinstance(found.event, events.Closed):
+        if not reported and isinstance(found, Recorded) and isinstance(found.event, events.Closed):
             found = _checked(found, before, records)
-        told = told or isinstance(found, Damaged)
+        reported = reported or isinstance(found, Damaged)
         now = found.time if isinstance(found, Recorded) else now
         yield found
     if not check.lines:

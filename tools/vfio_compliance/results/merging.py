@@ -49,10 +49,10 @@ class MergedRun:
     @property
     def driver(self) -> str:
         """The driver in words, as far as known."""
-        told = [self.facts.get(name, "") for name in ("driver", "driver version")]
+        parts = [self.facts.get(name, "") for name in ("driver", "driver version")]
         for name in ("driver srcversion", "broken on purpose"):
-            told += [f"{name.removeprefix('driver ')} {self.facts[name]}"] if name in self.facts else []
-        return ", ".join(filter(None, told)) or "unknown"
+            parts += [f"{name.removeprefix('driver ')} {self.facts[name]}"] if name in self.facts else []
+        return ", ".join(filter(None, parts)) or "unknown"
 
 
 def merged(place: str, summary: Summary) -> MergedRun:

@@ -13,7 +13,7 @@ from ..common.words import counted, enumerated
 from ..device.errors import DeviceError, errno_name
 from ..device.errors import Unreachable as Unreachable
 from ..device.errors import given as given
-from ..device.region import tell
+from ..device.region import described
 from ..results.failure import CHANGE, EQUAL, ERROR, ONE_OF, REST, SUCCESS, Compared
 from ..transport import Outcome, PeerGone, ProtocolViolation
 
@@ -212,7 +212,7 @@ def at_work(activity: Activity, when: str) -> None:
 # -- answers --------------------------------------------------------------------------------------------------------
 
 
-def told(outcome: Outcome) -> str:
+def in_words(outcome: Outcome) -> str:
     """The answer to a request, in words."""
     return errno_name(outcome.errno) if outcome.value < 0 else "success"
 
@@ -220,13 +220,13 @@ def told(outcome: Outcome) -> str:
 def accepted(what: str, outcome: Outcome, length: int) -> None:
     """A read or write of ``length`` bytes was carried out in full."""
     if outcome.value != length:
-        raise RuleBroken(what, counted(length, "byte"), tell(outcome), compared=_failed(outcome))
+        raise RuleBroken(what, counted(length, "byte"), described(outcome), compared=_failed(outcome))
 
 
 def refused(what: str, outcome: Outcome) -> None:
     """A read or write failed."""
     if outcome.value >= 0:
-        raise RuleBroken(what, "an error", tell(outcome), compared=Compared(ERROR))
+        raise RuleBroken(what, "an error", described(outcome), compared=Compared(ERROR))
 
 
 def refused_with_errno(what: str, outcome: Outcome) -> None:

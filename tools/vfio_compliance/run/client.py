@@ -81,7 +81,7 @@ class Access(NamedTuple):
     number: int = 0
     #: For a call of the container.
     called: ContainerCall | None = None
-    #: Tells containers apart.
+    #: Distinguishes containers.
     container: int = 0
     #: The call went to a server by message: argsz counts the structures of vfio-user, and no memory is passed.
     message: bool = False
@@ -92,13 +92,13 @@ class Access(NamedTuple):
         return self.value == self.length if self.verb in ("read", "write") else self.value >= 0
 
     @property
-    def told(self) -> bool:
+    def known(self) -> bool:
         """Whether all bytes to write, or all that were read, are in ``data``."""
         return len(self.data) >= (self.length if self.verb == "write" else self.value)
 
     @property
     def content(self) -> int:
-        """The number that was written to a register, or read from it; valid only if ``told``."""
+        """The number that was written to a register, or read from it; valid only if ``known``."""
         return int.from_bytes(self.data[:8], "little")
 
     def moved_digest(self) -> bytes:

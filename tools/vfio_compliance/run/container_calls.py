@@ -53,8 +53,8 @@ def of_container(call: Call, number: int) -> Access | None:
     """What a traced call means to a judge of clients; None if it is not one of the container."""
     if call.verb != "ioctl" or not call.length or call.target.removeprefix(SECOND) != "container":
         return None
-    told = by_ioctl(call.number, call.sent)
-    return Access(told[0], value=call.value, number=number, called=told[1]) if told else None
+    found = by_ioctl(call.number, call.sent)
+    return Access(found[0], value=call.value, number=number, called=found[1]) if found else None
 
 
 def by_ioctl(request: int, argument: bytes) -> tuple[Verb, ContainerCall] | None:

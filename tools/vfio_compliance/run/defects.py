@@ -14,9 +14,9 @@ from .errors import Broken
 class DefectSwitch:
     """Breaks the reference module on purpose. A server gets its defects when it is started."""
 
-    def __init__(self, profile: Profile, defects: Sequence[str], tell: Callable[[Event], None]) -> None:
-        """``tell`` puts an event into the journal."""
-        self._defects, self._tell = defects, tell
+    def __init__(self, profile: Profile, defects: Sequence[str], emit: Callable[[Event], None]) -> None:
+        """``emit`` puts an event into the journal."""
+        self._defects, self._emit = defects, emit
         device = profile.device
         known = isinstance(device, KernelGroupDevice) and device.defects
         self._parameter = Path(known.parameter) if known else None
@@ -30,7 +30,7 @@ class DefectSwitch:
         try:
             before = parameter.read_text().strip()
             # Recorded first: the watcher of this process restores it if this process cannot.
-            self._tell(Changed(str(parameter), before))
+            self._emit(Changed(str(parameter), before))
             self._before = before
             parameter.write_text(",".join(self._defects))
         except OSError as error:
@@ -43,4 +43,4 @@ class DefectSwitch:
         """Restore the earlier value. Raises OSError."""
         if self._parameter is not None and self._before is not None:
             self._parameter.write_text(f"{self._before}\n")  # an empty write would change nothing
-            self._tell(Restored(str(self._parameter)))
+            self._emit(Restored(str(self._parameter)))

@@ -23,13 +23,13 @@ def program_facts(profile: Profile) -> dict[str, str]:
         return {}
     path = shutil.which(_filled(device.command[0]))
     # As written in the profile: the socket's path differs each time.
-    told = {"command": " ".join(device.command)}
+    facts = {"command": " ".join(device.command)}
     if path is None:
-        return told
+        return facts
     try:
-        return told | {"program": os.path.realpath(path), "program sha256": file_digest(path)}
+        return facts | {"program": os.path.realpath(path), "program sha256": file_digest(path)}
     except OSError:
-        return told
+        return facts
 
 
 def code_digest(profile: Profile) -> str:

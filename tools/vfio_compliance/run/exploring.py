@@ -43,7 +43,7 @@ class Strayed(Exception):
         self.lines = [*before, line]
 
 
-def told(outcome: Outcome, answer: str = "") -> str:
+def described(outcome: Outcome, answer: str = "") -> str:
     """The answer of a call, in a few words; ``answer`` is the text for one that was carried out in full."""
     if not outcome.ok:
         return errno_name(outcome.errno).partition(" ")[0]

@@ -44,7 +44,7 @@ class Ledger:
         self.broken[clause] += 1
         self.found.append(Offence(clause, self.number if at is None else at, expected, seen))
 
-    def untold(self, why: str, *clauses: str) -> None:
+    def undecided(self, why: str, *clauses: str) -> None:
         """The clauses applied, but the trace does not show whether they were kept."""
         for clause in clauses:
             self.unclear[clause][why] += 1

@@ -25,7 +25,7 @@ class OpenDevice:
         """
         self.profile = profile
         #: Puts an event into the journal, once there is one.
-        self.tell: Callable[[events.Event], None] = lambda event: None
+        self.emit: Callable[[events.Event], None] = lambda event: None
         #: The regions, as the newly opened device describes them; empty if it could not be asked.
         self.described: list[Region] = []
         #: The device must be opened again: a call on it did not end normally.
@@ -71,14 +71,14 @@ class OpenDevice:
             if self._way < first and self._way < len(ways) - 1:
                 continue
             if len(ways) > 1:
-                self.tell(events.Way(self._way, len(ways)))
+                self.emit(events.Way(self._way, len(ways)))
             try:
                 way()
                 return
             except (Broken, TransportError) as error:
                 if self._way == len(ways) - 1:
                     raise
-                self.tell_trouble(error)
+                self.report_trouble(error)
                 self.note(f"the device cannot be opened: {error.message}")
 
     def _ways(self) -> list[Callable[[], None]]:
@@ -126,7 +126,7 @@ class OpenDevice:
 
     def note(self, text: str) -> None:
         """Put ``text`` into the journal."""
-        self.tell(events.Note(text))
+        self.emit(events.Note(text))
 
     def note_once(self, text: str) -> None:
         """Put ``text`` into the journal unless it is already there."""
@@ -134,10 +134,10 @@ class OpenDevice:
             self._noted.add(text)
             self.note(text)
 
-    def tell_deaths(self, case: str | None = None) -> None:
+    def report_deaths(self, case: str | None = None) -> None:
         """Put unexpected ends of servers into the journal; ``case`` is the test that was running."""
         for death in self._take_deaths():
-            self.tell(events.Death(*death, case))
+            self.emit(events.Death(*death, case))
 
     def _take_deaths(self) -> list[Death]:
         """The deaths since this was last called; remarks become notes."""
@@ -146,11 +146,11 @@ class OpenDevice:
             self.note_once(remark)
         return [death for transport in transports for death in transport.take_deaths()]
 
-    def tell_trouble(self, error: Exception) -> None:
+    def report_trouble(self, error: Exception) -> None:
         """Put into the journal what ``error``, met on the way to a test, says about the device: a hang, a dead server.
 
         It is not a verdict on the test, but the run must not ignore it.
         """
-        self.tell_deaths()
+        self.report_deaths()
         if isinstance(error, CallTimeout):
-            self.tell(events.Unanswered(error.message, error.remedy))
+            self.emit(events.Unanswered(error.message, error.remedy))

@@ -69,7 +69,7 @@ class Recovery:
             except DeviceError as error:
                 problem = str(error)
             except (Broken, TransportError) as error:
-                opened.tell_trouble(error)
+                opened.report_trouble(error)
                 opened.lost, problem, remedy = True, error.message, error.remedy
             if not problem:
                 return ""

@@ -85,7 +85,7 @@ class SecondDevice:
         try:
             return not self._unready(self._kept)
         except TransportError as error:
-            self._opened.tell_trouble(error)
+            self._opened.report_trouble(error)
             self._kept.transport.shutdown()
             return False
 
@@ -114,7 +114,7 @@ class SecondDevice:
                 problem, remedy = error.message, error.remedy.replace("device.", "device.second.")
             if not problem:
                 for met in errors:
-                    opened.tell_trouble(met)
+                    opened.report_trouble(met)
                 return device
             opened.note(f"the second device did not reach running: {problem}")
         if not device.transport.is_open:
@@ -132,7 +132,7 @@ class SecondDevice:
             try:
                 device.try_reset()
             except (CallTimeout, PeerGone) as error:
-                opened.tell_trouble(error)
+                opened.report_trouble(error)
                 self._recovery.reset_failed(error)
                 device.transport.shutdown()
                 device.open()

@@ -37,7 +37,7 @@ class Session(OpenDevice):
 
         super().__init__(profile, defects, find)
         self.recovery = Recovery(self)
-        self._switch = DefectSwitch(profile, defects, lambda event: self.tell(event))
+        self._switch = DefectSwitch(profile, defects, lambda event: self.emit(event))
         self.attachments = [interface.attach(self) for interface in interfaces]
         #: The device must be reset before the next case, whatever was done to it.
         self.in_doubt = True
@@ -107,7 +107,7 @@ class Session(OpenDevice):
         identity = self.transport.identity()
         for attachment in self.attachments:
             identity |= attachment.identity()
-        self.tell(events.Target(identity, self.used_regions))
+        self.emit(events.Target(identity, self.used_regions))
 
     @property
     def used_regions(self) -> tuple[UsedRegion, ...]:
@@ -231,7 +231,7 @@ class Session(OpenDevice):
         try:
             return any(map(question, self.attachments))
         except TransportError as error:
-            self.tell_trouble(error)
+            self.report_trouble(error)
             self.lost = True
             return True
         finally:

@@ -157,19 +157,18 @@ def _describe(profile: Profile, identity: dict[str, str], interface: str, taken:
 def _how(profile: Profile) -> str:
     """The digest of how the profile shows a state: values that were read in another way are not compared."""
     visible = profile.stimulus.visible_state
-    return hashlib.sha256(_told(visible.observe if visible else None).encode()).hexdigest()
+    return hashlib.sha256(_described(visible.observe if visible else None).encode()).hexdigest()
 
 
-def _told(value: Any) -> str:
+def _described(value: Any) -> str:
     """Steps as a text that is the same in each process, although the order of sets varies."""
     if is_dataclass(value):
         given = {each.name: getattr(value, each.name) for each in fields(value)}
-        return (
-            f"{type(value).__name__}{sorted((name, _told(each)) for name, each in given.items() if each is not None)}"
-        )
+        known = sorted((name, _described(each)) for name, each in given.items() if each is not None)
+        return f"{type(value).__name__}{known}"
     if isinstance(value, (tuple, frozenset)):
-        told = map(_told, value)
-        return str(sorted(told) if isinstance(value, frozenset) else [*told])
+        parts = map(_described, value)
+        return str(sorted(parts) if isinstance(value, frozenset) else [*parts])
     return repr(value)
 
 

@@ -57,8 +57,8 @@ def driver_version(session: Session) -> str:
     """The version that the kernel reports for the module, else the one in the profile; empty if unknown."""
     profile = session.profile
     sysfs = session.transport.places().get("sysfs")
-    told = driver_facts(profile.driver or "", sysfs) if session.transport.kernel else {}
-    return printable(told.get("driver version") or profile.version or "")[:LONGEST_FACT]
+    facts = driver_facts(profile.driver or "", sysfs) if session.transport.kernel else {}
+    return printable(facts.get("driver version") or profile.version or "")[:LONGEST_FACT]
 
 
 def differences(saved: Mapping[str, str], here: Mapping[str, str]) -> list[str]:

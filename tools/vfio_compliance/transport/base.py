@@ -243,7 +243,7 @@ class Transport(ABC):
         self.deaths: list[Death] = []
         #: Deviations of the other side that a client tolerates, each kind once, and notes on servers.
         self.remarks: list[str] = []
-        self._told_deaths = 0
+        self._reported_deaths = 0
         self._maps: weakref.WeakSet[mmap.mmap] = weakref.WeakSet()
         self._events: weakref.WeakSet[Event] = weakref.WeakSet()
 
@@ -446,8 +446,8 @@ class Transport(ABC):
     def take_deaths(self) -> list[Death]:
         """The deaths since the last call, including those not noticed until now."""
         self._look_for_deaths()
-        told, self._told_deaths = self._told_deaths, len(self.deaths)
-        return self.deaths[told:]
+        reported, self._reported_deaths = self._reported_deaths, len(self.deaths)
+        return self.deaths[reported:]
 
     def _look_for_deaths(self) -> None:  # noqa: B027 - only servers die
         """Notice a server that has ended unseen."""

@@ -19,8 +19,8 @@ from vfio_compliance.common.project import PACKAGE
 from vfio_compliance.results.inflight import LastCall
 from vfio_compliance.vm import host, monitor
 from vfio_compliance.vm.console import Console
+from vfio_compliance.vm.guest.reporting import MARK
 from vfio_compliance.vm.guest.root import SHARE
-from vfio_compliance.vm.guest.telling import MARK
 from vfio_compliance.vm.life import Life
 from vfio_compliance.vm.shared_page import SharedPage
 

@@ -19,7 +19,7 @@ _LEAST = 1 << 20
 
 
 @contextlib.contextmanager
-def telling_when_full(folder: Path) -> Iterator[None]:
+def reporting_when_full(folder: Path) -> Iterator[None]:
     """Recognises a full disk behind any error, and raises a VmError that says so."""
     try:
         yield
@@ -67,7 +67,7 @@ class Cache:
         partial = Path(tempfile.mkdtemp(prefix=_PARTIAL, dir=final.parent))
         try:
             partial.chmod(0o755)
-            with telling_when_full(partial):
+            with reporting_when_full(partial):
                 make(partial)
             partial.rename(final)
         except BaseException:

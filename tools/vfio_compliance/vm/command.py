@@ -15,7 +15,7 @@ from vfio_compliance.results import matrix
 from vfio_compliance.results.verdict import EXIT_BROKEN, EXIT_FAIL, EXIT_HANG, EXIT_OK, worst_exit
 from vfio_compliance.vm import bytecode, host, kernels, modules, reference
 from vfio_compliance.vm.accelerator import Accelerator
-from vfio_compliance.vm.cache import Cache, telling_when_full
+from vfio_compliance.vm.cache import Cache, reporting_when_full
 from vfio_compliance.vm.errors import VmError
 from vfio_compliance.vm.guests import Guests, Interrupted
 from vfio_compliance.vm.headers import compiler
@@ -85,7 +85,7 @@ def fetch(cache: Cache, outcome: Outcome) -> kernels.Kernel:
             say(label, "note", found.note)
         if found.fetch:
             say(label, "fetch", f"{found.release}, {found.size / 1e6:.0f} MB")
-            with telling_when_full(downloads):
+            with reporting_when_full(downloads):
                 found.fetch(Path(folder))
         else:
             say(label, "fetch", f"{found.release} is cached")

@@ -40,10 +40,10 @@ def _known(journals: Iterable[Path]) -> tuple[set[Warned | str], str]:
 
 def _lines(path: Path) -> Sequence[str]:
     try:
-        told = [each.event for each in journal.read(path) if isinstance(each, journal.Recorded)]
+        found = [each.event for each in journal.read(path) if isinstance(each, journal.Recorded)]
     except journal.JournalError:
         return ()
-    return [line for event in told if isinstance(event, Kernel) for line in event.lines]
+    return [line for event in found if isinstance(event, Kernel) for line in event.lines]
 
 
 def _identity(line: str) -> Warned | str:

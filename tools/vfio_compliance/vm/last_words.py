@@ -42,7 +42,7 @@ def text_of(line: str) -> str:
     return _PREFIX.sub("", line)
 
 
-def told(lines: Sequence[str], decoded: Callable[[str], str]) -> list[str]:
+def shown(lines: Sequence[str], decoded: Callable[[str], str]) -> list[str]:
     """A journal's form of such a report: the complaints, and where the kernel was, ``decoded`` to file and line."""
     places = Places()
     texts = (text_of(line) for line in lines if "end Kernel panic" not in line)

@@ -79,7 +79,7 @@ def events(
 ) -> list[Event]:
     """The events that record how a run ended; ``decoded`` adds file and line to a place in a module."""
     text, remedy = f"{end.text}, {where(run, call)}", _REMEDY.format(console=console)
-    lines = last_words.told(end.lines, decoded)
+    lines = last_words.shown(end.lines, decoded)
     if end.how is How.PANIC:
         return [Kernel(tuple(lines), run.case, call), Broken(text, remedy, run.case)]
     if end.how is How.HANG:

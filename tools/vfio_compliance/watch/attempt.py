@@ -230,8 +230,8 @@ class Attempt:
         if not self._started:
             return self._ending(How.HUNG, f"the test process did not load the suites within {_START_UP:g} s")
         seen = asleep.seen(process.pid)
-        told = "; the test process is ".join(filter(None, (self._where(), asleep.words(seen))))
-        return self._ending(How.HUNG, f"no progress before the deadline: {told}", seen)
+        where = "; the test process is ".join(filter(None, (self._where(), asleep.words(seen))))
+        return self._ending(How.HUNG, f"no progress before the deadline: {where}", seen)
 
     def _where(self) -> str:
         """The case under way, and the last call that was made."""

@@ -272,7 +272,7 @@ class _Run:
         """Give the journal its end. Raises RunError without a journal."""
         if not self._rest.planned:
             raise RunError(self._over or last_words(self._out / LOG))
-        self._tell_of_kernel()
+        self._record_kernel()
         try:
             with self._journal() as opened:
                 opened.end()
@@ -289,7 +289,7 @@ class _Run:
 
     def _continues(self, ending: Ending) -> bool:
         """Put the end of a test process into the journal; whether another one continues the run."""
-        self._tell_of_kernel()
+        self._record_kernel()
         if ending.left is not None:
             self._write(Note(f"{_LEFT.format(ending.left)} {self._out}"))
             if self._kernel:
@@ -350,7 +350,7 @@ class _Run:
                 self._case = event.case
             case End():
                 self._failed |= event.verdict is Verdict.FAIL
-                self._tell_of_kernel()
+                self._record_kernel()
             case Changed():
                 self._changed[event.path] = event.before
             case Restored():
@@ -370,7 +370,7 @@ class _Run:
         if self._environment:
             self._write(self._environment)
 
-    def _tell_of_kernel(self) -> None:
+    def _record_kernel(self) -> None:
         """Put the kernel's complaints up to now into the journal."""
         if self._kernel:
             for complained in self._kernel.over(self._case, partial(inflight.last, self._calls)):

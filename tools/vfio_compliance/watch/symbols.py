@@ -81,15 +81,15 @@ class Symbols:
             return ""
         # In a module, which has no addresses yet, a function's place is relative to its section.
         section = () if module == KERNEL else ("-j", fitting[0].section)
-        told = self._tell("addr2line", "-e", str(path), *section, hex(fitting[0].start + offset))
-        text = told.strip().partition(" (discriminator")[0]
+        output = self._output("addr2line", "-e", str(path), *section, hex(fitting[0].start + offset))
+        text = output.strip().partition(" (discriminator")[0]
         return "" if text.startswith("?") or text.endswith(("?", ":0")) else text
 
     @functools.cache  # noqa: B019 (a run has only one of these)
     def _functions(self, path: Path) -> dict[str, list[_Function]]:
         """The functions in a file by name; static ones of several files may share one."""
         functions: dict[str, list[_Function]] = {}
-        for line in self._tell("objdump", "--syms", str(path)).splitlines():
+        for line in self._output("objdump", "--syms", str(path)).splitlines():
             if found := _FUNCTION.match(line):
                 start, section, size, name = found.groups()
                 functions.setdefault(name, []).append(_Function(section, int(start, 16), int(size, 16)))
@@ -108,12 +108,12 @@ class Symbols:
             loaded = _build_id(self._sys / "module" / module / "notes/.note.gnu.build-id")
             paths = _candidates(self._places, module)
         for path in paths if loaded else ():
-            found = _BUILD_ID.search(self._tell("readelf", "--notes", str(path)))
+            found = _BUILD_ID.search(self._output("readelf", "--notes", str(path)))
             if found and found[1] == loaded:
                 return path
         return None
 
-    def _tell(self, *command: str) -> str:
+    def _output(self, *command: str) -> str:
         """What a tool of binutils prints; nothing if it fails, is missing, or takes too long."""
         if self._spent >= _TOGETHER:
             return ""

@@ -54,8 +54,8 @@ class ShortRefused(Fitting):
 
 @defect("info-tiny-accepted", "container information is given whatever argsz is, even 0")
 class TinyAccepted(Information):
-    def _tell(self, argsz: int) -> bytes:
-        return super()._tell(max(argsz, LEAST))
+    def _answer(self, argsz: int) -> bytes:
+        return super()._answer(max(argsz, LEAST))
 
 
 class Leading(Information):

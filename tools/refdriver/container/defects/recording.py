@@ -127,8 +127,8 @@ class SetOnce(Spoilt):
         return bitmap
 
     def _take_out(self, bits: int, of: Range) -> int:
-        for page, told in self._reported.within(of.first, of.first + of.pages):
-            bits &= ~(told << page - of.first if page >= of.first else told >> of.first - page)
+        for page, reported in self._reported.within(of.first, of.first + of.pages):
+            bits &= ~(reported << page - of.first if page >= of.first else reported >> of.first - page)
         for bit in range(bits.bit_length()):
             if bits >> bit & 1:
                 self._reported.add(of.first + bit, of.first + bit + 1)

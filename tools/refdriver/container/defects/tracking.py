@@ -71,19 +71,19 @@ class PinsFirstPage(Concealing):
 class PinnedOnce(Concealing):
     def __init__(self, mapped: Mapped, scope: str) -> None:
         super().__init__(mapped, scope)
-        self._told_pins: set[Pin] = set()
+        self._reported_pins: set[Pin] = set()
 
     def get(self, address: int, size: int, room: int) -> Bitmap:
         bitmap = super().get(address, size, room)
-        self._told_pins.update(self.pins.meeting(address, size))
+        self._reported_pins.update(self.pins.meeting(address, size))
         return bitmap
 
     def stop(self) -> None:
         super().stop()
-        self._told_pins.clear()
+        self._reported_pins.clear()
 
     def _conceals(self, pin: Pin) -> bool:
-        return super()._conceals(pin) or (not self._unmapping and pin in self._told_pins)
+        return super()._conceals(pin) or (not self._unmapping and pin in self._reported_pins)
 
 
 @defect("tracking-below-4g-only", "writes at IOVAs of 2^32 and above are not recorded")

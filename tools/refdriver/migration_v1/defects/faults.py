@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A device that FAULT tells to refuse a transition, or to fail while saving or resuming, and that does it wrongly."""
+"""A device that refuses a transition on command by FAULT, or fails while saving or resuming, and does that wrongly."""
 
 from __future__ import annotations
 
@@ -21,51 +21,51 @@ def _register(machine: Machine, offset: int) -> int:
     return int.from_bytes(machine.read(offset, 4), "little")
 
 
-class Told(MigrationRegion):
+class Commanded(MigrationRegion):
     """Notes the writes of device_state that FAULT has it refuse, and may do more then."""
 
     #: Whether the last write was one of them.
-    _told = False
+    _commanded = False
 
     def write_state(self, value: int) -> None:
-        self._told = _register(self._machine, FAULT) == _REFUSE
+        self._commanded = _register(self._machine, FAULT) == _REFUSE
         try:
             super().write_state(value)
         except Refusal:
-            if self._told:
-                self._has_refused_as_told(value)
+            if self._commanded:
+                self._has_refused_as_claimed(value)
             raise
 
-    def _has_refused_as_told(self, value: int) -> None:
+    def _has_refused_as_claimed(self, value: int) -> None:
         """A write of this value was refused."""
 
     def _force(self, state: int) -> None:
         super()._force(state)
-        self._told = False
+        self._commanded = False
 
 
 @defect("refusal-silent", "a requested refusal of a transition answers success; the state is kept")
-class RefusalSilent(Told):
+class RefusalSilent(Commanded):
     def _write_state(self, value: int) -> int:
         try:
             return super()._write_state(value)
         except Refusal:
-            if self._told:
+            if self._commanded:
                 return 4
             raise
 
 
 @defect("refusal-moves-state", "a requested refusal of a transition answers an error, but the transition is made")
-class RefusalMovesState(Told):
-    def _has_refused_as_told(self, value: int) -> None:
-        super()._has_refused_as_told(value)
+class RefusalMovesState(Commanded):
+    def _has_refused_as_claimed(self, value: int) -> None:
+        super()._has_refused_as_claimed(value)
         self._move(value & STATE_BITS)
 
 
 @defect("refusal-becomes-error", "a requested refusal of a transition leads to the error state")
-class RefusalBecomesError(Told):
-    def _has_refused_as_told(self, value: int) -> None:
-        super()._has_refused_as_told(value)
+class RefusalBecomesError(Commanded):
+    def _has_refused_as_claimed(self, value: int) -> None:
+        super()._has_refused_as_claimed(value)
         self._move(ERROR)
 
 
@@ -73,37 +73,37 @@ class RefusalBecomesError(Told):
     "refusal-sets-error-bits",
     "after a requested refusal, the bits of the error state are set in the state that was kept",
 )
-class RefusalSetsErrorBits(Told):
+class RefusalSetsErrorBits(Commanded):
     def read_state(self) -> int:
-        return super().read_state() | (ERROR if self._told else 0)
+        return super().read_state() | (ERROR if self._commanded else 0)
 
 
 @defect("refusal-latches", "after a requested refusal, every write of device_state is refused until reset")
-class RefusalLatches(Latching, Told):
-    def _has_refused_as_told(self, value: int) -> None:
-        super()._has_refused_as_told(value)
+class RefusalLatches(Latching, Commanded):
+    def _has_refused_as_claimed(self, value: int) -> None:
+        super()._has_refused_as_claimed(value)
         self._latched = True
 
 
 @defect("refusal-freezes", "after a requested refusal in a state in which it runs, the device is stopped")
-class RefusalFreezes(Told):
-    def _has_refused_as_told(self, value: int) -> None:
-        super()._has_refused_as_told(value)
+class RefusalFreezes(Commanded):
+    def _has_refused_as_claimed(self, value: int) -> None:
+        super()._has_refused_as_claimed(value)
         if self.state & RUNNING_BIT:
             self._machine.halt()
 
 
 @defect("refusal-ends-dma", "after a requested refusal in a state in which it runs, the device ends its DMA stream")
-class RefusalEndsDma(Told):
-    def _has_refused_as_told(self, value: int) -> None:
-        super()._has_refused_as_told(value)
+class RefusalEndsDma(Commanded):
+    def _has_refused_as_claimed(self, value: int) -> None:
+        super()._has_refused_as_claimed(value)
         self._machine.write(CONTROL, bytes(4))
 
 
 @defect("refusal-wakes", "after a requested refusal in a state in which it is stopped, the device runs")
-class RefusalWakes(Told):
-    def _has_refused_as_told(self, value: int) -> None:
-        super()._has_refused_as_told(value)
+class RefusalWakes(Commanded):
+    def _has_refused_as_claimed(self, value: int) -> None:
+        super()._has_refused_as_claimed(value)
         if not self.state & RUNNING_BIT:
             self._machine.run()
 

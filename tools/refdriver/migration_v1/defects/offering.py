@@ -76,12 +76,12 @@ defect("offset-read-advances-in-pre-copy", "in pre-copy each further read of dat
 @defect("offset-rereads-drift", "from the second buffer on, a further read of data_offset gives 8 bytes past the data")
 class RereadsDrift(MigrationRegion):
     #: The buffer for which data_offset was read.
-    _told: tuple[Outgoing | None, int] = (None, 0)
+    _reported: tuple[Outgoing | None, int] = (None, 0)
 
     def read_offset(self) -> int:
         outgoing = self._outgoing
         buffer = outgoing, 0 if outgoing is None else outgoing.number
-        again, self._told = buffer == self._told, buffer
+        again, self._reported = buffer == self._reported, buffer
         offset = super().read_offset()
         return offset + 8 if again and outgoing is not None and outgoing.offered and outgoing.number else offset
 

@@ -22,33 +22,33 @@ _FILE_POSITION = 9 << 40
 # data_offset.
 
 
-def telling(told: Callable[[MigrationRegion, int], int]) -> type[MigrationRegion]:
-    """A region whose data_offset reads something else; ``told`` is given the true one."""
+def reading(read: Callable[[MigrationRegion, int], int]) -> type[MigrationRegion]:
+    """A region whose data_offset reads something else; ``read`` is given the true one."""
 
-    class Telling(MigrationRegion):
+    class Reading(MigrationRegion):
         def read_offset(self) -> int:
-            return told(self, super().read_offset())
+            return read(self, super().read_offset())
 
-    return Telling
+    return Reading
 
 
-def telling_of_buffer(told: Callable[[DataSection, Outgoing, int], int]) -> type[MigrationRegion]:
+def reading_of_buffer(read: Callable[[DataSection, Outgoing, int], int]) -> type[MigrationRegion]:
     """The same while a buffer is there to be read."""
 
     class TellingOfBuffer(MigrationRegion):
         def read_offset(self) -> int:
             offset, outgoing = super().read_offset(), self._outgoing
-            return offset if outgoing is None or not outgoing.offered else told(self.section, outgoing, offset)
+            return offset if outgoing is None or not outgoing.offered else read(self.section, outgoing, offset)
 
     return TellingOfBuffer
 
 
-defect("data-offset-zero", "data_offset reads 0")(telling(lambda region, offset: 0))
+defect("data-offset-zero", "data_offset reads 0")(reading(lambda region, offset: 0))
 defect("data-offset-in-header", "in RESUMING data_offset is 24, among the registers")(
-    telling(lambda region, offset: SIZE[0] if region.state == RESUMING else offset)
+    reading(lambda region, offset: SIZE[0] if region.state == RESUMING else offset)
 )
 defect("data-offset-file-position", "data_offset counts from the start of the device's file, not of the region")(
-    telling(lambda region, offset: _FILE_POSITION | offset)
+    reading(lambda region, offset: _FILE_POSITION | offset)
 )
 
 
@@ -104,17 +104,17 @@ defect("area-wraps", "a second mappable area begins below 2^64 and ends past it"
 # data_offset again.
 
 defect("offset-outside-section", "for the last buffer, data_offset + data_size is past the region's end")(
-    telling_of_buffer(
+    reading_of_buffer(
         lambda section, outgoing, offset: (
             section.end - (outgoing.size() - 1) // _PAGE * _PAGE if 0 < outgoing.unsent <= outgoing.step else offset
         )
     )
 )
 defect("offset-in-registers", "for the second buffer, data_offset reads 16")(
-    telling_of_buffer(lambda section, outgoing, offset: 16 if outgoing.number == 1 else offset)
+    reading_of_buffer(lambda section, outgoing, offset: 16 if outgoing.number == 1 else offset)
 )
 defect("offset-high-half", "the high half of data_offset holds the number of the buffer")(
-    telling_of_buffer(lambda section, outgoing, offset: offset | outgoing.number << 32)
+    reading_of_buffer(lambda section, outgoing, offset: offset | outgoing.number << 32)
 )
 
 # Reading and writing.

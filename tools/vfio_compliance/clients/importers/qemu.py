@@ -118,7 +118,7 @@ class Importer:
         if self._sparse and self._sparse[0] is device and self._sparse[1] == index and index in device.regions:
             areas = device.regions[index][2]
         device.regions[index] = found["title"], size, areas
-        self._tell(device, index)
+        self._report(device, index)
 
     def _parts(self, event: Event, found: re.Match[str]) -> None:
         if (device := self._device(event, found["name"])) and len(device.regions) < _MOST:
@@ -138,9 +138,9 @@ class Importer:
         index = int(found["index"])
         if (device := self._device(event, found["name"])) and index <= 0xFFFFFFFF:
             device.migration = index
-            self._tell(device, index)
+            self._report(device, index)
 
-    def _tell(self, device: _Device, index: int) -> None:
+    def _report(self, device: _Device, index: int) -> None:
         _, size, areas = device.regions.get(index, ("", 0, []))
         self._recorder.region(device.number, Region(index, size, tuple(areas), index == device.migration))
 

@@ -164,7 +164,7 @@ class Recorder:
             if self._named is not None and not self._used(device, self._named):
                 self.note(f"region {self._named} of device {device} was not used as a migration region is used")
             if index is None:
-                index = self._told_by_pattern(device)
+                index = self._index_by_pattern(device)
             if index is not None:
                 known = regions.get((device, index), Region(index, 0, (), True))
                 regions[device, index] = known._replace(migration=True)
@@ -174,7 +174,7 @@ class Recorder:
         looks = self._looks.get((device, index))
         return looks is not None and looks.first > 0 and not looks.strange
 
-    def _told_by_pattern(self, device: int) -> int | None:
+    def _index_by_pattern(self, device: int) -> int | None:
         looks = {index: each for (owner, index), each in self._looks.items() if owner == device}
         whole = [index for index, each in looks.items() if each.first and each.others and not each.strange]
         some = [index for index, each in looks.items() if each.first and not each.strange]

@@ -372,7 +372,7 @@ class Importer:
         if request is None:
             return
         if file is None:
-            file = self._told_by(call, found, request)
+            file = self._named_by(call, found, request)
         if file is None:
             return
         if file.kind is What.GROUP and request == vfio.VFIO_GROUP_GET_DEVICE_FD:
@@ -389,7 +389,7 @@ class Importer:
         elif file.kind is What.DEVICE and request == _HOT_RESET and call.value == 0:
             self._recorder.gap(call.time, f"line {call.line}: the device was reset by VFIO_DEVICE_PCI_HOT_RESET")
 
-    def _told_by(self, call: Syscall, found: tuple[int, bytes], request: int) -> File | None:
+    def _named_by(self, call: Syscall, found: tuple[int, bytes], request: int) -> File | None:
         """A descriptor whose origin was not seen, recognised by a request that only one kind of file takes."""
         if call.value is None or call.value < 0:
             return None

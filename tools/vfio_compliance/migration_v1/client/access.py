@@ -7,7 +7,7 @@ from ...run.client import Access
 from ...uapi.migration_v1 import HEADER_SIZE, REGISTERS
 
 #: Stands for a value that was read or written but is not in the trace.
-UNTOLD = -1
+UNKNOWN = -1
 
 _REGISTERS = {(register.offset, register.width): register.name for register in REGISTERS}
 
@@ -23,5 +23,5 @@ def is_data(access: Access) -> bool:
 
 
 def value_of(access: Access) -> int:
-    """What was read from a register, or written to it; UNTOLD if the trace does not say."""
-    return access.content if access.told else UNTOLD
+    """What was read from a register, or written to it; UNKNOWN if the trace does not say."""
+    return access.content if access.known else UNKNOWN

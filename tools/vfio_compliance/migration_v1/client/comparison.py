@@ -64,13 +64,13 @@ class Comparison:
             if len(self._held) < _MOST_HELD:
                 self._held.append((self._ledger.number, best))
             return
-        self._tell(self._ledger.number, best)
+        self._decide(self._ledger.number, best)
 
-    def _tell(self, number: int, outcome: _Outcome) -> None:
+    def _decide(self, number: int, outcome: _Outcome) -> None:
         for clause in outcome.kept:
             self._ledger.keep(clause)
         if outcome.why:
-            self._ledger.untold(outcome.why, *(clause for clause in GIVING if clause not in outcome.kept))
+            self._ledger.undecided(outcome.why, *(clause for clause in GIVING if clause not in outcome.kept))
         if outcome.clause and outcome.seen:
             self._ledger.offend(outcome.clause, outcome.expected, outcome.seen, at=number)
 
@@ -78,12 +78,12 @@ class Comparison:
         """It is a state of this history."""
         self._sure = True
         for number, outcome in self._held:
-            self._tell(number, outcome)
+            self._decide(number, outcome)
         self._held = []
 
     def lose(self, why: str) -> None:
         """What is written from here on cannot be compared."""
-        self._ledger.untold(why, *GIVING)
+        self._ledger.undecided(why, *GIVING)
         self._candidates, self._held = [], []
         self._doubt = why
 
@@ -92,7 +92,7 @@ class Comparison:
         if self._held and self._history.complete and self._bytes == self._history.bytes:
             self._release()
         elif self._held:
-            self._ledger.untold(ELSEWHERE, *GIVING)
+            self._ledger.undecided(ELSEWHERE, *GIVING)
             return
         if running:
             self._all_given()
@@ -104,7 +104,7 @@ class Comparison:
         if not self._candidates or len(missing) < len(self._candidates):
             return
         if self._doubt or not self._sure:
-            self._ledger.untold(self._doubt or ELSEWHERE, "RSM-05")
+            self._ledger.undecided(self._doubt or ELSEWHERE, "RSM-05")
             return
         candidate = missing[0]
         last = f"the last {candidate.missing}" if self._given else f"any of the {candidate.missing} that were saved"

@@ -9,7 +9,7 @@ from ...common.words import counted
 from ...run.client import Access, ClientJudge
 from ...uapi.migration_v1 import DEVICE_STATE, PENDING_BYTES, VFIO_DEVICE_STATE_MASK, DeviceState, state_is_error
 from ..states import name
-from .access import UNTOLD, is_data, register_of, value_of
+from .access import UNKNOWN, is_data, register_of, value_of
 from .comparison import Comparison
 from .history import History
 from .loop import Loop
@@ -128,7 +128,7 @@ class Judge(ClientJudge):
                 self._ledger.keep("DS-04")
             if not access.ok:
                 return
-            if value != UNTOLD:
+            if value != UNKNOWN:
                 self._known, self._blind = value, ""
                 self._enter(value)
             else:
@@ -139,7 +139,7 @@ class Judge(ClientJudge):
         self._reread(access)
         self._check_write(value)
         self._known, self._blind, self._failed = None, "", not access.ok
-        if access.ok and value == UNTOLD:
+        if access.ok and value == UNKNOWN:
             self._forget(NO_STATE)
         elif access.ok:
             self._enter(value, written=True)
@@ -149,7 +149,7 @@ class Judge(ClientJudge):
         if self._saving and self._stream:
             self._stream.lose()
             if self._state == DeviceState.STOP_AND_COPY and self._stream.begun:
-                self._ledger.untold(why, "SAV-13")
+                self._ledger.undecided(why, "SAV-13")
         self._owed = None
         self._enter(None)
         self._why_none = why
@@ -170,15 +170,15 @@ class Judge(ClientJudge):
                 "DS-07", "a reset, once the error state was read", f"{name(value)} was written in the error state"
             )
         elif self._blind == NO_STATE:
-            ledger.untold(NO_STATE, "DS-07")
+            ledger.undecided(NO_STATE, "DS-07")
         if self._known is None and not self._blind:
             ledger.offend(
                 "DS-15",
                 "device_state to be read before it is written",
                 "it had not been since the last write of it",
             )
-        elif self._known is None or value == UNTOLD:
-            ledger.untold(self._blind or NO_STATE, "DS-15")
+        elif self._known is None or value == UNKNOWN:
+            ledger.undecided(self._blind or NO_STATE, "DS-15")
         elif (value ^ self._known) & ~VFIO_DEVICE_STATE_MASK:
             ledger.offend(
                 "DS-15",
@@ -187,12 +187,12 @@ class Judge(ClientJudge):
             )
         else:
             ledger.keep("DS-15")
-        if value != UNTOLD and value & VFIO_DEVICE_STATE_MASK == DeviceState.RESUMING:
+        if value != UNKNOWN and value & VFIO_DEVICE_STATE_MASK == DeviceState.RESUMING:
             self._check_resuming()
 
     def _check_resuming(self) -> None:
         if self._state is None:
-            self._ledger.untold(self._why_none, "TR-04a")
+            self._ledger.undecided(self._why_none, "TR-04a")
         elif self._state == DeviceState.RUNNING:
             self._ledger.keep("TR-04a")
         elif self._state != DeviceState.RESUMING:
@@ -257,10 +257,10 @@ class Judge(ClientJudge):
             self._ledger.keep("SAV-13")
         elif not written or now in _GOING_ON or saving.troubled or not self._stream.begun:
             pass
-        elif saving.pending == UNTOLD:
-            self._ledger.untold(NO_VALUE, "SAV-13")
+        elif saving.pending == UNKNOWN:
+            self._ledger.undecided(NO_VALUE, "SAV-13")
         elif saving.unsure:
-            self._ledger.untold(BEFORE, "SAV-13")
+            self._ledger.undecided(BEFORE, "SAV-13")
         elif saving.pending is None:
             self._owed = self._ledger.number, "it was left, and pending_bytes had not been read in it"
         else:
@@ -279,7 +279,7 @@ class Judge(ClientJudge):
     def _other(self, access: Access) -> None:
         self._reread(access)
         if self._state is None and self._why_none and (is_data(access) or access.offset >= PENDING_BYTES.offset):
-            self._ledger.untold(self._why_none, *_OF_LOOPS)
+            self._ledger.undecided(self._why_none, *_OF_LOOPS)
             self._why_none = ""
         if self._saving:
             self._saving.take(access)
@@ -322,7 +322,7 @@ class Judge(ClientJudge):
         self._failed, self._known, self._blind = False, None, why
         if self._owed:
             self._owed = None
-            self._ledger.untold(why, "SAV-13")
+            self._ledger.undecided(why, "SAV-13")
         self._history.lose()
         self._leave()
         self._why_none = why

@@ -67,5 +67,5 @@ def _around(begin: int, end: int) -> Register | None:
 
 def _joined(first: Access, second: Access) -> Access:
     length = first.length + second.length
-    data = first.data + second.data if first.told and second.told else b""
+    data = first.data + second.data if first.known and second.known else b""
     return second._replace(offset=first.offset, length=length, value=length, data=data)

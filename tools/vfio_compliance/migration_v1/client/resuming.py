@@ -12,7 +12,7 @@ from ...common.words import counted
 from ...run.client import Access
 from ...run.ledger import Ledger
 from ...uapi.migration_v1 import DATA_OFFSET, DATA_SIZE, DeviceState
-from .access import UNTOLD, is_data, register_of, value_of
+from .access import UNKNOWN, is_data, register_of, value_of
 from .comparison import Comparison
 from .loop import Loop
 from .saving import NO_VALUE, UNSEEN
@@ -53,12 +53,12 @@ class Resuming(Loop):
     def take(self, access: Access) -> None:
         """An access to the region other than to device_state."""
         asks = access.verb == "read" and register_of(access) == DATA_OFFSET.name
-        tells = access.verb == "write" and register_of(access) == DATA_SIZE.name
-        if not (asks or tells or (access.verb == "write" and is_data(access))):
+        gives = access.verb == "write" and register_of(access) == DATA_SIZE.name
+        if not (asks or gives or (access.verb == "write" and is_data(access))):
             return
         carried_out = self.step(access)
         # What was refused may have been wrong: a write is judged nevertheless.
-        if tells:
+        if gives:
             self._write_size(access)
         elif access.verb == "write":
             self._write_data(access)
@@ -101,7 +101,7 @@ class Resuming(Loop):
             self._misplaced(
                 buffer, "data_offset to be read for each buffer", "data was written and data_offset had not been read"
             )
-        if buffer.offset == UNTOLD:
+        if buffer.offset == UNKNOWN:
             buffer.touched = True
             return
         start = 0 if buffer.offset is None else access.offset - buffer.offset
@@ -126,13 +126,13 @@ class Resuming(Loop):
         size = value_of(access)
         place = buffer.offset if buffer else self._last_offset
         buffer = buffer or _Buffer(place)
-        if UNTOLD in (size, place):
-            self._untold_size(buffer, size)
+        if UNKNOWN in (size, place):
+            self._unknown_size(buffer, size)
             return
         done = buffer.written.inside(size)
         unseen = done < size and self._areas.touch(place, size)
         if unseen:
-            self.ledger.untold(UNSEEN, "FLD-06", *(() if buffer.touched else ("FLD-04",)))
+            self.ledger.undecided(UNSEEN, "FLD-06", *(() if buffer.touched else ("FLD-04",)))
         elif done == size:
             self.ledger.keep("FLD-06")
         else:
@@ -153,10 +153,10 @@ class Resuming(Loop):
         if self._comparison and size:
             self._comparison.take(buffer.content.transaction(size) if done == size else Transaction(size))
 
-    def _untold_size(self, buffer: _Buffer, size: int) -> None:
+    def _unknown_size(self, buffer: _Buffer, size: int) -> None:
         """The trace does not have the place of the data, or its size."""
-        self.ledger.untold(NO_VALUE, "FLD-06", *(("FLD-04",) if buffer.touched else ()))
-        if self._comparison and size == UNTOLD:
+        self.ledger.undecided(NO_VALUE, "FLD-06", *(("FLD-04",) if buffer.touched else ()))
+        if self._comparison and size == UNKNOWN:
             self._comparison.lose(NO_VALUE)
         elif self._comparison and size:
             self._comparison.take(Transaction(size))

@@ -15,7 +15,7 @@ from ...common.words import counted, enumerated
 from ...run.client import Access
 from ...run.ledger import Ledger
 from ...uapi.migration_v1 import DATA_OFFSET, DATA_SIZE, PENDING_BYTES
-from .access import UNTOLD, is_data, register_of, value_of
+from .access import UNKNOWN, is_data, register_of, value_of
 from .loop import Loop
 from .stream import Areas, Content, Coverage, Stream, Transaction
 
@@ -43,14 +43,14 @@ class _Iteration:
     unsure: bool = False
 
     @property
-    def untold(self) -> bool:
+    def unknown(self) -> bool:
         """The trace does not have the buffer's place or size."""
-        return UNTOLD in (self.offset, self.size)
+        return UNKNOWN in (self.offset, self.size)
 
     @property
     def whole(self) -> bool:
         """All of the buffer was seen to be read."""
-        if self.offset is None or self.size is None or self.untold:
+        if self.offset is None or self.size is None or self.unknown:
             return False
         return self.read.inside(self.size) == self.size
 
@@ -149,7 +149,7 @@ class Saving(Loop):
             names = enumerated(missing, "and")
             self._disorder(iteration, f"{names} to be read before the data (step d)", f"data was read without {names}")
         self._check_place(iteration, access)
-        if iteration.offset not in (None, UNTOLD) and access.value > 0:
+        if iteration.offset not in (None, UNKNOWN) and access.value > 0:
             start = access.offset - iteration.offset
             iteration.read.add(start, start + access.value)
             iteration.content.add(start, access)
@@ -157,12 +157,12 @@ class Saving(Loop):
     def _check_place(self, iteration: _Iteration, access: Access) -> None:
         start = self._last_offset if iteration.offset is None else iteration.offset
         end = access.offset + access.length
-        if iteration.unsure or start == UNTOLD:
+        if iteration.unsure or start == UNKNOWN:
             iteration.outside = True
         elif start is None:
             self._misplaced(iteration, access, "data to be read from where data_offset says", "which was never read")
-        elif access.offset < start or (iteration.size not in (None, UNTOLD) and end > start + iteration.size):
-            limit = "" if iteration.size in (None, UNTOLD) else f"0x{start + iteration.size:x}"
+        elif access.offset < start or (iteration.size not in (None, UNKNOWN) and end > start + iteration.size):
+            limit = "" if iteration.size in (None, UNKNOWN) else f"0x{start + iteration.size:x}"
             self._misplaced(
                 iteration, access, "data to be read inside the buffer only", f"the buffer is [0x{start:x}, {limit})"
             )
@@ -183,8 +183,8 @@ class Saving(Loop):
             self._iteration = _Iteration(unsure=self._unsure)
             if self._unsure:
                 pass
-            elif self.pending == UNTOLD:
-                self.ledger.untold(NO_VALUE, "SAV-02")
+            elif self.pending == UNKNOWN:
+                self.ledger.undecided(NO_VALUE, "SAV-02")
             elif self.pending is None:
                 self._disorder(
                     self._iteration,
@@ -221,12 +221,12 @@ class Saving(Loop):
                 "data_size to be read to learn how much data there is",
                 "data was read in an iteration in which data_size was not",
             )
-        if iteration.touched and iteration.untold:
-            self.ledger.untold(NO_VALUE, "FLD-04")
+        if iteration.touched and iteration.unknown:
+            self.ledger.undecided(NO_VALUE, "FLD-04")
         elif iteration.touched and not iteration.outside:
             self.ledger.keep("FLD-04")
-        if next_one and iteration.untold and not iteration.faulty:
-            self.ledger.untold(NO_VALUE, "SAV-11")
+        if next_one and iteration.unknown and not iteration.faulty:
+            self.ledger.undecided(NO_VALUE, "SAV-11")
             return
         if next_one and not iteration.whole and not unseen:
             size = "the bytes" if iteration.size is None else f"the {counted(iteration.size, 'byte')}"
@@ -239,11 +239,11 @@ class Saving(Loop):
         if not iteration.faulty:
             self.ledger.keep("SAV-11")
             if unseen:  # the registers were read in order; whether the data was, is unknown
-                self.ledger.untold(UNSEEN, "SAV-11", *(() if iteration.touched else ("FLD-04",)))
+                self.ledger.undecided(UNSEEN, "SAV-11", *(() if iteration.touched else ("FLD-04",)))
 
     def _add_to_stream(self, iteration: _Iteration, unseen: bool, next_one: bool) -> None:
         stream = self._stream
-        size = 0 if iteration.size in (None, UNTOLD) else iteration.size or 0
+        size = 0 if iteration.size in (None, UNKNOWN) else iteration.size or 0
         taken = next_one or iteration.touched
         if iteration.whole:
             if size:
@@ -251,8 +251,8 @@ class Saving(Loop):
         elif iteration.unsure:
             if iteration.touched or unseen:
                 stream.lose()
-        elif iteration.untold:
-            if taken and iteration.size != UNTOLD:
+        elif iteration.unknown:
+            if taken and iteration.size != UNKNOWN:
                 stream.add(Transaction(size))
             elif taken:
                 stream.lose()

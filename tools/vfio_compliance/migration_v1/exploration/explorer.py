@@ -94,13 +94,13 @@ class _Ended(BaseException):
 
 
 class Explorer:
-    """Explores one device for a time. ``tell`` is called before each step with the number of steps."""
+    """Explores one device for a time. ``report`` is called before each step with the number of steps."""
 
-    def __init__(self, migration: Migration, seed: int, tell: Callable[[int], None]) -> None:
+    def __init__(self, migration: Migration, seed: int, report: Callable[[int], None]) -> None:
         self._migration = migration
         self._session = migration.session
         self._seed = seed
-        self._tell = tell
+        self._report = report
         self.tally = Tally()
         #: The findings, each of a different kind.
         self.findings: list[Finding] = []
@@ -205,9 +205,9 @@ class Explorer:
     def _take(self, walk: Walk, step: Step) -> list[Line]:
         """The lines of the walk if it fails with this step."""
         self.tally.states[name(walk.model.state)] += 1
-        verb, told = step
+        verb, arguments = step
         try:
-            walk.take(verb, told)
+            walk.take(verb, arguments)
         except Strayed as strayed:
             return strayed.lines
         except (SetupError, Broken) as error:
@@ -216,7 +216,7 @@ class Explorer:
             self._session.lost = True
             if isinstance(error, CallTimeout):
                 self._fail(error)  # to try that again would cost its deadline each time
-            words = [verb.replace("_", " "), *(f"{key}={value}" for key, value in told.items())]
+            words = [verb.replace("_", " "), *(f"{key}={value}" for key, value in arguments.items())]
             return [*walk.lines, Line(" ".join(words), _AN_ANSWER, error.message)]
         return []
 
@@ -315,7 +315,7 @@ class Explorer:
     def _in_time(self) -> None:
         if time.monotonic() > self._end:
             raise self._end_it()
-        self._tell(self.tally.steps)
+        self._report(self.tally.steps)
 
     def _end_it(self) -> _Ended:
         self._ended = True

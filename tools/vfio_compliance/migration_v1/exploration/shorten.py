@@ -51,8 +51,8 @@ _PLAIN: Final[dict[str, tuple[Step, ...]]] = {
 
 def _simpler(step: Step) -> Iterator[Step]:
     """A plain step in place of a compound one; or the same one with a number that is easier to read."""
-    verb, told = step
+    verb, arguments = step
     yield from _PLAIN.get(verb, ())
-    for key, simpler in (("value", told.get("value", 0) & 7), *_SIMPLE):
-        if key in told and told[key] != simpler:
-            yield verb, {**told, key: simpler}
+    for key, simpler in (("value", arguments.get("value", 0) & 7), *_SIMPLE):
+        if key in arguments and arguments[key] != simpler:
+            yield verb, {**arguments, key: simpler}

@@ -54,9 +54,9 @@ def draw(
 ) -> None:
     """One round of walks, all from the seed ``number``. What is raised while a step is taken ends it."""
     added = {  # each of them twice, since they are few beside those of the device
-        f"{verb}{another}": _step(verb, **{key: strategies.sampled_from(values) for key, values in told.items()})
+        f"{verb}{another}": _step(verb, **{key: strategies.sampled_from(values) for key, values in arguments.items()})
         for part in parts
-        for verb, told in part.steps.items()
+        for verb, arguments in part.steps.items()
         for another in ("", "_another")
     }
     held = {"begin": staticmethod(begin), "stimulus": stimulus}
@@ -76,7 +76,7 @@ def draw(
     )
 
 
-def _step(verb: str, **told: SearchStrategy[Any]) -> Any:
+def _step(verb: str, **arguments: SearchStrategy[Any]) -> Any:
     """A rule that takes the step ``verb`` of a walk."""
 
     def taken(machine: _Machine, **drawn: Any) -> None:
@@ -84,7 +84,7 @@ def _step(verb: str, **told: SearchStrategy[Any]) -> Any:
 
     taken.__name__ = verb
     made: Any = rule
-    return made(**told)(taken)
+    return made(**arguments)(taken)
 
 
 _SEND: Final = _step("send", which=_choice, back=strategies.integers(0, 1))
@@ -106,10 +106,10 @@ class _Machine(RuleBasedStateMachine):
         self._take = self.begin()
         self._over = False
 
-    def take(self, verb: str, told: dict[str, Any]) -> None:
+    def take(self, verb: str, arguments: dict[str, Any]) -> None:
         """Take a step, and note when it was the last."""
         try:
-            self._take((verb, told))
+            self._take((verb, arguments))
         except BaseException:
             self._over = True
             raise

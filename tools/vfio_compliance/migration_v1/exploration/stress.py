@@ -89,4 +89,4 @@ class Stress:
         now = time.monotonic()
         if now >= self._next_sign:
             self._next_sign = now + _SIGN_OF_LIFE
-            self._session.tell(Explored(steps))
+            self._session.emit(Explored(steps))

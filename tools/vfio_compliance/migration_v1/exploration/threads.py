@@ -19,7 +19,7 @@ from typing import NamedTuple, TypeVar
 
 from ...common.words import counted, enumerated
 from ...device import DeviceError
-from ...run.exploring import Line, Strayed, told
+from ...run.exploring import Line, Strayed, described
 from ...transport import Outcome
 from ...uapi.migration_v1 import DEVICE_STATE, RESERVED, VFIO_DEVICE_STATE_MASK, DeviceState
 from ..migration import Migration
@@ -98,17 +98,17 @@ class Beside(threading.Thread):
 class Threads:
     """Makes two threads use one device for a time; everything random comes from ``seed``.
 
-    ``tell`` is called before each round with the number of rounds.
+    ``report`` is called before each round with the number of rounds.
 
     Each verb gives the number of rounds. Raises Strayed for what must not be, TransportError, and what
     Migration.require_running() raises.
     """
 
-    def __init__(self, migration: Migration, seed: int, tell: Callable[[int], None]) -> None:
+    def __init__(self, migration: Migration, seed: int, report: Callable[[int], None]) -> None:
         self._migration = migration
         self._session = migration.session
         self._random = Random(seed)
-        self._tell = tell
+        self._report = report
 
     def watch(self, seconds: float) -> int:
         """One thread uses the device as specified; another reads device_state, which must be the present state."""
@@ -172,7 +172,7 @@ class Threads:
         while not rounds or time.monotonic() < end:
             self._session.transport.tracer.forget()
             self._session.reset_device()
-            self._tell(rounds)
+            self._report(rounds)
             rounds += 1
             yield self._migration.require_running()
 
@@ -203,7 +203,7 @@ def judge_reads(reads: Sequence[Read], stays: Sequence[Stay], lines: Sequence[Li
             if not read.outcome.ok:
                 continue
         if read.outcome.value != DEVICE_STATE.width or read.value & VFIO_DEVICE_STATE_MASK not in states:
-            seen = told(read.outcome, name(read.value))
+            seen = described(read.outcome, name(read.value))
             expected = name(states[0]) if len(states) == 1 else "one of the states"
             raise Strayed(lines, Line("read device_state, thread 2", expected, seen))
 
@@ -212,7 +212,7 @@ def judge_race(asked: Sequence[DeviceState], outcomes: Sequence[Outcome], read: 
     """One of the two came first, and was drawn; the other one may have been refused."""
     width = DEVICE_STATE.width
     lines = [
-        Line(f"running -> {name(state)}, thread {number}", "success or an error", told(outcome))
+        Line(f"running -> {name(state)}, thread {number}", "success or an error", described(outcome))
         for number, (state, outcome) in enumerate(zip(asked, outcomes, strict=True), 1)
     ]
     whole = [outcome.value == width for outcome in outcomes]

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from ...common.words import counted
 from ...device import Device, DeviceError
-from ...run.exploring import Line, Part, Strayed, told
+from ...run.exploring import Line, Part, Strayed, described
 from ...transport import Outcome
 from ...uapi.migration_v1 import (
     DATA_OFFSET,
@@ -126,13 +126,13 @@ class Walk:
             self._write_state(targets[choice % len(targets)], provoked=True)
 
     def _write_state(self, value: int, provoked: bool) -> None:
-        did = f"{name(self.model.state)} -> {name(value)}" + (", told to fail" if provoked else "")
+        did = f"{name(self.model.state)} -> {name(value)}" + (", made to fail" if provoked else "")
         self._write(did, DEVICE_STATE, value, lambda answer: self.model.write_state(value, answer, provoked))
 
     def read_state(self) -> None:
         """Read device_state."""
         outcome, data = self._migration.try_read(DEVICE_STATE)
-        seen = told(outcome, name(int.from_bytes(data, "little")) if data else "")
+        seen = described(outcome, name(int.from_bytes(data, "little")) if data else "")
         self._judge("read device_state", seen, self.model.read_state, outcome, data)
 
     def reset(self) -> None:
@@ -140,7 +140,7 @@ class Walk:
         if not self._device.announces_reset:
             return self.reopen()
         outcome = self._device.try_reset()
-        self._conclude("reset", told(outcome, "success"), lambda: self.model.reset(_answer(outcome)))
+        self._conclude("reset", described(outcome, "success"), lambda: self.model.reset(_answer(outcome)))
         return self._read_state_too()
 
     def reopen(self) -> None:
@@ -205,7 +205,9 @@ class Walk:
         """Read a part of the header, offset and length, that is not one register."""
         offset, width = place
         outcome, data = self._migration.region.try_read(offset, width)
-        self._judge(f"read {counted(width, 'byte')} at {offset}", told(outcome), self.model.access_oddly, outcome, data)
+        self._judge(
+            f"read {counted(width, 'byte')} at {offset}", described(outcome), self.model.access_oddly, outcome, data
+        )
 
     def write_oddly(self, place: tuple[int, int], value: int) -> None:
         """Write a part of the header, offset and length, that is not one register."""
@@ -213,7 +215,7 @@ class Walk:
         data = (value & (1 << 8 * width) - 1).to_bytes(width, "little")
         outcome = self._migration.region.try_write(offset, data)
         did = f"write 0x{value:x}, {counted(width, 'byte')} at {offset}"
-        self._judge(did, told(outcome), self.model.access_oddly, outcome)
+        self._judge(did, described(outcome), self.model.access_oddly, outcome)
 
     # -- the data section -----------------------------------------------------------------------------------------
 
@@ -228,7 +230,7 @@ class Walk:
         def judge(answer: Answer) -> str:
             return self.model.read_data(offset, length, answer)
 
-        self._judge(f"read {counted(length, 'byte')} at 0x{offset:x}", told(outcome), judge, outcome, data)
+        self._judge(f"read {counted(length, 'byte')} at 0x{offset:x}", described(outcome), judge, outcome, data)
         return len(data)
 
     def poke(self, place: int, near: int, data: bytes) -> None:
@@ -242,7 +244,7 @@ class Walk:
         def judge(answer: Answer) -> str:
             return self.model.write_data(offset, data, answer)
 
-        self._judge(f"write {counted(len(data), 'byte')} at 0x{offset:x}", told(outcome), judge, outcome)
+        self._judge(f"write {counted(len(data), 'byte')} at 0x{offset:x}", described(outcome), judge, outcome)
         return max(outcome.value, 0)
 
     def _offset(self, place: int, near: int) -> int:
@@ -466,13 +468,13 @@ class Walk:
         outcome, data = self._migration.try_read(register)
         number = int.from_bytes(data, "little")
         shown = hex(number) if register in (RESERVED, DATA_OFFSET) else str(number)
-        seen = told(outcome, shown if outcome.value == register.width else "")
+        seen = described(outcome, shown if outcome.value == register.width else "")
         self._judge(f"read {register.name}", seen, judge, outcome, data)
         return number
 
     def _write(self, did: str, register: Register, value: int, judge: Callable[[Answer], str]) -> None:
         outcome = self._migration.try_write(register, value)
-        self._judge(did, told(outcome, "success" if outcome.value == register.width else ""), judge, outcome)
+        self._judge(did, described(outcome, "success" if outcome.value == register.width else ""), judge, outcome)
 
     def _judge(self, did: str, seen: str, judge: Callable[[Answer], str], outcome: Outcome, data: bytes = b"") -> None:
         """Let the model judge an answer. After a refusal, device_state is read, as a client must."""

@@ -26,7 +26,7 @@ HELPER char *text(void)
 	return texts[turn++ % 8];
 }
 
-HELPER const char *told(struct answer answer)
+HELPER const char *described(struct answer answer)
 {
 	char *line = text();
 
@@ -42,7 +42,7 @@ HELPER struct answer no_error(struct answer answer, const char *what)
 {
 	if (answer.value >= 0)
 		return answer;
-	printf("%s: %s, as expected\nthe fault does not show\n", what, told(answer));
+	printf("%s: %s, as expected\nthe fault does not show\n", what, described(answer));
 	exit(0);
 }
 
@@ -53,7 +53,7 @@ HELPER struct answer must(struct answer answer, const char *what)
 		return answer;
 	if (an_error_is_right)
 		return no_error(answer, what);
-	printf("could not tell: %s: %s\n", what, told(answer));
+	printf("could not tell: %s: %s\n", what, described(answer));
 	exit(2);
 }
 
@@ -62,7 +62,7 @@ HELPER struct answer taken(struct answer answer, const char *what)
 {
 	if (answer.failed)
 		snprintf(otherwise, sizeof(otherwise), "%s was refused (%s), and was not when this was recorded", what,
-			 told(answer));
+			 described(answer));
 	return answer;
 }
 

@@ -74,17 +74,17 @@ HELPER const char *bits(struct answer answer)
 	}
 	snprintf(line, 256, "bits set: %s (%zu in all)", first, found);
 	if (!found)
-		snprintf(line, 256, "%s, no bit set", told(answer));
+		snprintf(line, 256, "%s, no bit set", described(answer));
 	return line;
 }
 
-HELPER const char *told_data(struct answer answer)
+HELPER const char *described_data(struct answer answer)
 {
 	char *line = text();
 	size_t at;
 
 	if (!answer.size)
-		return told(answer);
+		return described(answer);
 	for (at = 0; at < answer.size && at < 32; at++)
 		snprintf(line + 2 * at, 3, "%02x", answer.data[at]);
 	return line;
@@ -107,7 +107,7 @@ HELPER const char *difference(struct answer answer, struct answer other, size_t 
 		snprintf(line, 256, "byte %zu is 0x%x, and was 0x%x", at, answer.data[at], other.data[start + at]);
 		return line;
 	}
-	return told(answer);
+	return described(answer);
 }
 
 HELPER int same(struct answer answer, struct answer other)

@@ -114,7 +114,7 @@ def verdict_of_rounds():
     return verdict()
 
 
-def told(answer):
+def described(answer):
     return str(answer)
 
 
@@ -140,11 +140,11 @@ def all_bits(answer, first, last):
 
 def bits(answer):
     found = [number for number in range(8 * len(answer.data)) if bit(answer, number)]
-    return f"bits set: {', '.join(map(str, found[:8]))} ({len(found)} in all)" if found else told(answer) + ", no bit set"
+    return f"bits set: {', '.join(map(str, found[:8]))} ({len(found)} in all)" if found else described(answer) + ", no bit set"
 
 
-def told_data(answer):
-    return answer.data[:32].hex() if answer.data else told(answer)
+def described_data(answer):
+    return answer.data[:32].hex() if answer.data else described(answer)
 
 
 def differ(answer, other, start):
@@ -155,7 +155,7 @@ def difference(answer, other, start):
     for at, (one, two) in enumerate(zip(answer.data, other.data[start:])):
         if one != two:
             return f"byte {at} is {one:#x}, and was {two:#x}"
-    return told(answer)
+    return described(answer)
 
 
 def same(answer, other):

@@ -127,7 +127,7 @@ def _counts(verdicts: Iterable[Verdict]) -> dict[str, int]:
 
 def _flow(case: Case, flow: Flow) -> dict[str, Any]:
     """A complete flow; what does not apply is left out."""
-    told = {
+    fields = {
         "kind": flow.kind,
         "case": case.key,
         "bytes": flow.moved,
@@ -137,7 +137,7 @@ def _flow(case: Case, flow: Flow) -> dict[str, Any]:
         "downtime": flow.downtime,
         "downtime_to_running": flow.downtime_to_running,
     }
-    return {name: value for name, value in told.items() if value is not None}
+    return {name: value for name, value in fields.items() if value is not None}
 
 
 def _stops(stops: Iterable[Stop]) -> list[dict[str, str]]:
@@ -166,7 +166,7 @@ def _rule(summary: Summary, id_: str, verdict: Verdict) -> dict[str, Any]:
 
 
 def _case(summary: Summary, case: Case) -> dict[str, Any]:
-    told: dict[str, Any] = {
+    fields: dict[str, Any] = {
         "id": case.id,
         **({"round": case.round} if case.round > 1 else {}),
         "verdict": case.verdict.value,
@@ -174,13 +174,13 @@ def _case(summary: Summary, case: Case) -> dict[str, Any]:
         "calls": case.totals.calls,
     }
     if case.verdict is Verdict.PASS:
-        return told
-    told["failure"] = case.why
+        return fields
+    fields["failure"] = case.why
     if case.verdict in TROUBLE or case.verdict is Verdict.WAIVED:
-        told["excerpt"] = [f"{line.mark}{line.text}" for line in excerpt(case, summary, _CALLS)]
-        told["rerun"] = rerun(summary, case)
+        fields["excerpt"] = [f"{line.mark}{line.text}" for line in excerpt(case, summary, _CALLS)]
+        fields["rerun"] = rerun(summary, case)
         if made := case.programs:
-            told["programs"] = {"files": list(made.files), "shown": made.shown, "remark": made.remark}
+            fields["programs"] = {"files": list(made.files), "shown": made.shown, "remark": made.remark}
         if text := again(summary, case):
-            told["again"] = text
-    return told
+            fields["again"] = text
+    return fields

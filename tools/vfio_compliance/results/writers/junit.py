@@ -85,8 +85,8 @@ def _kind(summary: Summary, case: Case) -> str | None:
 
 def _counts(tests: Sequence[_Test]) -> dict[str, str]:
     kinds = [test.kind for test in tests]
-    told = {"failures": "failure", "errors": "error", "skipped": "skipped"}
-    counts = {name: str(kinds.count(kind)) for name, kind in told.items()}
+    elements = {"failures": "failure", "errors": "error", "skipped": "skipped"}
+    counts = {name: str(kinds.count(kind)) for name, kind in elements.items()}
     return {"tests": str(len(tests)), **counts, "time": f"{sum(test.seconds for test in tests):.6f}"}
 
 
@@ -107,9 +107,9 @@ def _outside(summary: Summary) -> Iterator[_Test]:
     """What happened outside of any rule."""
     for number, (verdict, text) in enumerate(outside(summary), 1):
         kind = _TOLD[verdict]
-        told = f"<{kind}{_attributes(message=f'{verdict.value}: {text}', type=verdict.value)}/>"
+        element = f"<{kind}{_attributes(message=f'{verdict.value}: {text}', type=verdict.value)}/>"
         names = _attributes(classname=NAME, name=f"{NAME} ({number})", time="0")
-        yield _Test(kind, 0.0, f"<testcase{names}>{told}</testcase>")
+        yield _Test(kind, 0.0, f"<testcase{names}>{element}</testcase>")
 
 
 def _properties(values: Mapping[str, str]) -> str:

@@ -96,7 +96,7 @@ def _architecture(machine: str) -> dict[str, str]:
 
 def _test(summary: Summary, id_: str, verdict: Verdict, common: Mapping[str, Any]) -> dict[str, Any]:
     rule, cases = summary.rules[id_], summary.cases_of(id_)
-    told = {
+    fields = {
         **common,
         "origin": _ORIGIN,
         "path": ".".join([_ORIGIN, *(_OTHER.sub("_", part) or "_" for part in id_.split("."))]),
@@ -107,8 +107,8 @@ def _test(summary: Summary, id_: str, verdict: Verdict, common: Mapping[str, Any
         "misc": _misc(summary, id_, verdict),
     }
     if excerpt := next((block(summary, case) for case in cases if troubled(case) and case.verdict is verdict), ""):
-        told["log_excerpt"] = excerpt[:_EXCERPT]
-    return told
+        fields["log_excerpt"] = excerpt[:_EXCERPT]
+    return fields
 
 
 def _environment(summary: Summary) -> dict[str, Any]:
@@ -134,5 +134,5 @@ def _misc(summary: Summary, id_: str, verdict: Verdict) -> dict[str, Any]:
 
 
 def _case(summary: Summary, case: Case) -> dict[str, str]:
-    told = {"id": _clean(case.key), "verdict": case.verdict.value}
-    return told if case.verdict is Verdict.PASS else {**told, "why": brief(summary, case)}
+    fields = {"id": _clean(case.key), "verdict": case.verdict.value}
+    return fields if case.verdict is Verdict.PASS else {**fields, "why": brief(summary, case)}

@@ -357,18 +357,18 @@ class VfioUser(Transport):
             if not left_before:
                 self.deaths.append(Death(self._who, "closed the connection", when, asked=True))
             return ""
-        told = process.epitaph()
+        words = process.epitaph()
         end = process.end
         if end is None:
-            self._report_hanging_up(process, told, when)
+            self._report_hanging_up(process, words, when)
         elif not (left_before and end.clean):
             self._report(process, when, asked=True)
-        return told
+        return words
 
-    def _report_hanging_up(self, process: ServerProcess, told: str, when: str) -> None:
+    def _report_hanging_up(self, process: ServerProcess, words: str, when: str) -> None:
         if not process.reported:
             process.reported = True
-            self.deaths.append(Death(self._who, f"closed the connection; it {told}", when, asked=True))
+            self.deaths.append(Death(self._who, f"closed the connection; it {words}", when, asked=True))
 
     def remark(self, kind: str, example: str) -> None:
         """Note a deviation of the server that a client tolerates, each kind once."""

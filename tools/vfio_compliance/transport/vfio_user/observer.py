@@ -137,10 +137,10 @@ class Observer:
         if header.flags & TYPE_MASK != TYPE_COMMAND or header.command not in _WATCHED:
             return
         if header.flags & FLAG_NO_REPLY:
-            self._tell(seen, None, 0)
+            self._report(seen, None, 0)
             return
         if earlier := self._asked.pop(header.id, None):
-            self._tell(earlier, None, errno.EPIPE)
+            self._report(earlier, None, errno.EPIPE)
         self._asked[header.id] = seen
         if len(self._asked) > MOST_UNANSWERED:
             raise Crowded
@@ -156,15 +156,15 @@ class Observer:
             code = errno.EPROTO
         elif header.flags & FLAG_ERROR:
             code = header.error if 0 < header.error <= MAX_ERRNO else errno.EIO
-        self._tell(asked, seen, code)
+        self._report(asked, seen, code)
 
     def end(self) -> None:
         """No more answers will come."""
         for asked in self._asked.values():
-            self._tell(asked, None, errno.EPIPE)
+            self._report(asked, None, errno.EPIPE)
         self._asked.clear()
 
-    def _tell(self, asked: Seen, answer: Seen | None, code: int) -> None:
+    def _report(self, asked: Seen, answer: Seen | None, code: int) -> None:
         """A command, carried out or not; without ``answer``, none came, or none was wanted."""
         moment = Moment(asked.began_ns, perf_counter_ns() - asked.began_ns)
         command = asked.header.command
@@ -178,11 +178,11 @@ class Observer:
         elif len(asked.payload) < REGION_ACCESS.size:
             return  # asks for nothing
         elif command == Command.REGION_READ:
-            self._tell_read(moment, asked, answer, code)
+            self._report_read(moment, asked, answer, code)
         else:
-            self._tell_write(moment, asked, answer, code)
+            self._report_write(moment, asked, answer, code)
 
-    def _tell_read(self, moment: Moment, asked: Seen, answer: Seen | None, code: int) -> None:
+    def _report_read(self, moment: Moment, asked: Seen, answer: Seen | None, code: int) -> None:
         offset, region, count = REGION_ACCESS.unpack_from(asked.payload)
         value, data, digest = 0, b"", ""
         if answer and not code:
@@ -194,7 +194,7 @@ class Observer:
             value, data, digest = -1, b"", ""
         self._sink.access("read", moment, (region, offset, count), value, code, data, digest)
 
-    def _tell_write(self, moment: Moment, asked: Seen, answer: Seen | None, code: int) -> None:
+    def _report_write(self, moment: Moment, asked: Seen, answer: Seen | None, code: int) -> None:
         offset, region, _ = REGION_ACCESS.unpack_from(asked.payload)
         length = value = asked.length
         if answer and not code:

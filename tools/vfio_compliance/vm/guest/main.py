@@ -9,8 +9,8 @@ from typing import Any
 
 from . import devices, kernel, programs
 from .modules import Loader, Own
+from .reporting import report
 from .root import enter_cached
-from .telling import tell
 
 #: Where the present call is noted for the host.
 INFLIGHT = "VFIO_COMPLIANCE_INFLIGHT"
@@ -20,29 +20,29 @@ def main(plan_file: str) -> int:
     """Carries out a plan. Returns 0 whatever the commands returned: their exit codes are reported."""
     plan = json.loads(Path(plan_file).read_text())
     os.environ.update(plan["environment"])
-    tell("up", release=os.uname().release)
+    report("up", release=os.uname().release)
     complaint = enter_cached(plan["keep"])
     if complaint:
-        tell("note", text=f"the host's files are not cached, which is slow: {complaint}")
+        report("note", text=f"the host's files are not cached, which is slow: {complaint}")
     log = kernel.Log()
     complaint = _set_up(plan)
     if complaint:
-        tell("broken", text=complaint)
+        report("broken", text=complaint)
     if page := devices.shared_memory():
         os.environ[INFLIGHT] = page
-    tell("ready", monotonic=time.monotonic())
-    tell("log", **log.since())
+    report("ready", monotonic=time.monotonic())
+    report("log", **log.since())
     if not complaint:
         for index, command in enumerate(plan["commands"]):
-            tell("start", index=index)
+            report("start", index=index)
             code = programs.run(command, plan["cwd"])
-            tell("log", **log.since())
-            tell("end", index=index, exit=code)
+            report("log", **log.since())
+            report("end", index=index, exit=code)
     try:
         Path(plan["dmesg"]).write_text("".join(f"{line}\n" for _, line in kernel.records()))
     except OSError as error:
-        tell("note", text=f"the kernel's log is not kept: {error.strerror}")
-    tell("over")
+        report("note", text=f"the kernel's log is not kept: {error.strerror}")
+    report("over")
     return 0
 
 
@@ -54,10 +54,10 @@ def _set_up(plan: dict[str, Any]) -> str:
             return complaint
     for name in plan["modprobe"]:
         if complaint := loader.load(name):
-            tell("note", text=complaint)
+            report("note", text=complaint)
     for address in plan["pci"]:
         if complaint := devices.give_to_vfio(address):
-            tell("note", text=complaint)
+            report("note", text=complaint)
     if plan["reference"] and (complaint := devices.load_reference(plan["reference"])):
         return complaint
     for command in plan["setup"]:

@@ -9,7 +9,7 @@ from typing import Any
 MARK = "\x1evm "
 
 
-def tell(event: str, **facts: Any) -> None:
+def report(event: str, **facts: Any) -> None:
     """Reports to the host."""
     sys.stdout.write(f"{MARK}{json.dumps({'event': event, **facts})}\n")
     sys.stdout.flush()
