@@ -179,5 +179,5 @@ def ask_for_words(
     guest.get(0, 64)  # n/a if no range with holes is answered
     count = size // WORD * 64 + pages
     outcome = guest.try_get(-guest.iova(0) // guest.page, count, slack=slack)
-    asked = f"{counted(count, 'page')} from IOVA 0 on in {counted(bitmap_bytes(count) + slack, 'byte')}"
-    return f"asking for {asked}, where {most} are the most", outcome
+    size = bitmap_bytes(count) + slack
+    return f"GET_BITMAP of {counted(count, 'page')} from IOVA 0 into {size} bytes, where the largest is {most}", outcome

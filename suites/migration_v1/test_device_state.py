@@ -30,7 +30,7 @@ def test_reads_what_was_written(flows: Flows, migration: MigrationRegion, transi
     """The first read after a documented transition returns the new state."""
     outcome, now, call = flows.change(transition)
     if outcome.value < 0:
-        raise checks.Unjudged(f"{transition} was refused; another rule judges that")
+        raise checks.Unjudged(f"{transition} was refused; that is judged by another rule")
     with checks.about(call):
         checks.equal(f"reading device_state after {transition}", now, transition.after, name)
 

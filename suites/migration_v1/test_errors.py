@@ -116,7 +116,7 @@ def test_provoked_refusal_keeps_state(migration: MigrationRegion, actor: Migrati
 def judge_kept(migration: MigrationRegion, state: DeviceState, asked: DeviceState, outcome: Outcome) -> None:
     """The failure left the state before it, or the error state."""
     if outcome.ok:
-        raise checks.Unjudged(f"the device accepted {name(asked)}; another rule judges that")
+        raise checks.Unjudged(f"the device accepted {name(asked)}; that is judged by another rule")
     in_state(migration, f"after {name(asked)} was refused", state, ERROR)
 
 
@@ -128,9 +128,9 @@ def test_refusal_as_claimed(migration: MigrationRegion, actor: MigrationActor, s
     migration.enter(state)
     value, outcome = provoked(migration, actor.provoke_refusal)
     if outcome.ok:
-        raise checks.Unjudged(f"the device accepted {name(value)}; another rule judges that")
+        raise checks.Unjudged(f"the device accepted {name(value)}; that is judged by another rule")
     if migration.state() not in (state, ERROR):
-        raise checks.Unjudged(f"{name(state)} became another state; another rule judges that")
+        raise checks.Unjudged(f"{name(state)} became another state; that is judged by another rule")
     in_state(migration, f"after {name(value)} was refused as stimulus.refusal has it", state)
 
 

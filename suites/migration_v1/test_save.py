@@ -330,7 +330,7 @@ def read_whole(pending: MigrationRegion) -> tuple[Area, bytes]:
         place = pending.place()
         whole = pending.read_data(place.offset, place.size)
     if not whole:
-        raise checks.Unjudged("the buffer is empty; another rule judges that")
+        raise checks.Unjudged("the buffer is empty; that is judged by another rule")
     return place, whole
 
 

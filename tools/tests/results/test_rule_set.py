@@ -16,7 +16,7 @@ from vfio_compliance.results.reading import summarise
 from vfio_compliance.rules.version import ERRATA, VERSION, Erratum, known_errors
 
 #: Of what the rules of this version ask for. Whoever changes that raises VERSION, and puts the new digest here.
-DIGEST = "aeb6cb8e0ab742f2"
+DIGEST = "d3d906fdb8d66910"
 
 
 def test_the_version_changes_with_the_rules(project: Path) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""`vfio-compliance bundle FOLDER --output FILE`: a run as one file, to hand over."""
+"""`vfio-compliance bundle FOLDER --out FILE`: a run as one file, to hand over."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def add(commands: Commands) -> None:
     )
     option = parser.add_argument
     option("folder", type=Path, help="the folder that the run had as --out")
-    option("--output", type=Path, required=True, metavar="FILE.tar.gz", help="the file to make")
+    option("--out", "--output", dest="output", type=Path, required=True, metavar="FILE.tar.gz", help="the file to make")
     option("--with-data", action="store_true", help="include what run --keep-data kept, which can be a guest's secrets")
     option("--redact", action="store_true", help="leave out host names, serial numbers and paths")
     parser.set_defaults(carry_out=carry_out)

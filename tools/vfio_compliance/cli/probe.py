@@ -26,9 +26,9 @@ server is ended afterwards. In the command, {socket} becomes the path of the soc
   vfio-compliance probe 0000:65:00.0 --out my-device.yaml
   vfio-compliance probe --out server.yaml -- /usr/local/bin/my-server --listen {socket}
 
-The device is opened, queried and read. Nothing is written to it, its state is not changed, and nothing is tracked.
-(On open, the driver does what it does for every user: vfio-pci resets the device if it can.) The profile can be run at
-once. What cannot be seen is in it as comments, each with the rules that need it.
+Opening a device may reset it: vfio-pci does. Apart from that, the device is only queried and read: nothing is written,
+and dirty tracking is not started. You can run the profile as it is. Keys that only you can fill in are comments, each
+with the rules that need it.
 
 exit codes: 0 the profile was written, 2 it was not
 """

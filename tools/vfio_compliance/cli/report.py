@@ -19,7 +19,14 @@ def add(commands: Commands) -> None:
     parser.add_argument(
         "--format", choices=FORMATS, default=FORMATS[0], help=f"{', '.join(FORMATS)} (default {FORMATS[0]})"
     )
-    parser.add_argument("--output", type=Path, metavar="FILE", help="write the report to this file, and print nothing")
+    parser.add_argument(
+        "--out",
+        "--output",
+        dest="output",
+        type=Path,
+        metavar="FILE",
+        help="write the report to this file, print nothing",
+    )
     parser.set_defaults(carry_out=carry_out)
 
 
@@ -33,7 +40,7 @@ def carry_out(arguments: argparse.Namespace) -> int:
     result = summary_of(arguments.run)
     if arguments.output is not None:
         if arguments.output.resolve() in (arguments.run.resolve(), (arguments.run / NAME).resolve()):
-            raise Complaint(f"{arguments.output}: that is the run itself; name another file with --output")
+            raise Complaint(f"{arguments.output}: that is the run itself; name another file with --out")
         try:
             write(Wanted(arguments.format, arguments.output), result)
         except ReportError as error:

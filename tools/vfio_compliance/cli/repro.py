@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from ..results.summary import Summary
 
 _EPILOG = """\
-Each program opens the device that its command line names, makes the calls by which the case failed, and exits with 1
-if the fault shows, with 0 if it does not, and with 2 if that cannot be decided. It needs nothing of this project.
+Each program opens the device that its command line names, repeats the calls of the failing case, and exits with 1 if
+the fault shows, with 0 if it does not, and with 2 if that cannot be decided. It does not need vfio-compliance.
 
 Unneeded calls are found by trying, and left out: on a server that the profile of the run starts for this, or on the
 device of the profile that --profile names. Each try opens and resets the device.
@@ -35,9 +35,11 @@ def add(commands: Commands) -> None:
     )
     option = parser.add_argument
     option("run", type=Path, metavar="RUN", help=A_RUN)
-    option("case", metavar="CASE", help="a case, a rule, its beginning, or a clause, as --only takes it")
-    option("--output", type=Path, metavar="DIR", help="folder for the programs (default: in RUN)")
-    option("--profile", type=Path, metavar="FILE", help="find what can be left out on the device of this profile")
+    option("case", metavar="CASE", help="a case, a rule, the beginning of a rule, or a clause, as --only takes it")
+    option(
+        "--out", "--output", dest="output", type=Path, metavar="DIR", help="folder for the programs (default: in RUN)"
+    )
+    option("--profile", type=Path, metavar="FILE", help="try on the device of this profile which calls can be left out")
     option("--no-minimise", action="store_true", help="keep all calls, and try nothing on any device")
     parser.set_defaults(carry_out=carry_out)
 

@@ -43,16 +43,22 @@ def add(commands: Commands) -> None:
         "--resume",
         type=Path,
         metavar="FOLDER",
-        help="continue the run in this folder, which ended early: run what has no verdict, in the same way",
+        help="continue the interrupted run in this folder with the same options: cases without a verdict are run",
     )
-    option("--out", type=Path, help="folder for the journal, the report and all else")
-    option("--only", action="append", default=[], metavar="WHAT", help="a rule, its beginning, a clause, a case")
+    option("--out", type=Path, metavar="DIR", help="folder for all output (default: results/NAME-DATE-TIME)")
+    option(
+        "--only",
+        action="append",
+        default=[],
+        metavar="WHAT",
+        help="run only this rule, beginning of a rule, clause or case; repeatable",
+    )
     option(
         "--exclude",
         action="append",
         default=[],
         metavar="WHAT",
-        help="leave out a rule, its beginning, a clause, a case",
+        help="leave out this rule, beginning of a rule, clause or case; repeatable",
     )
     option("--plan", metavar="NAME", help="smoke, ci (the default), certification, or a file with a plan of your own")
     option(
@@ -64,23 +70,35 @@ def add(commands: Commands) -> None:
         help="a file of known deviations, in addition to those in the profile; repeatable",
     )
     option("--no-should", action="store_true", help="rules of level should or may do not count for the verdict")
-    option("--defect", action="append", default=[], metavar="NAME", help="break the reference device on purpose")
-    option("--stress", metavar="TIME", help="explore the device for a time such as 1min, and judge nothing else")
+    option(
+        "--defect",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="break the reference device on purpose (list --defects); repeatable",
+    )
+    option("--stress", metavar="TIME", help="run only the stress tests, for a time such as 30s or 1h")
     option(
         "--state",
         action="append",
         default=[],
         type=Path,
         metavar="FILE",
-        help="at the end, give the device this state from save, and report the outcome; repeatable",
+        help="after the cases, restore this state, a file from the command save, and report the outcome; repeatable",
     )
     option("--seed", type=int, metavar="N", help="seed of all that is random, as printed in a report")
     option("--shuffle", action="store_true", help="run the cases in a random order, given by the seed")
-    option("--dry-run", action="store_true", help="show what would run and what it costs; nothing is opened")
+    option(
+        "--dry-run",
+        action="store_true",
+        help="show how many cases would run, with resets, saves and time; nothing is opened",
+    )
     option("--repeat", type=_rounds, default=1, metavar="N", help="run all cases N times, and name the flaky ones")
     option("--quiet", action="store_true", help="show nothing but the last line, which is the verdict")
     option(
-        "--repro", action="store_true", help="write programs that show the failures, one case of each rule; keeps data"
+        "--repro",
+        action="store_true",
+        help="write stand-alone programs for one failing case of each rule; implies --keep-data",
     )
     option("--keep-data", action="store_true", help="keep all data that is moved, in the folder of the run")
     option(

@@ -25,7 +25,9 @@ def add(commands: Commands) -> None:
         epilog=_EPILOG,
     )
     parser.add_argument("run", type=Path, metavar="RUN", help=A_RUN)
-    parser.add_argument("--output", type=Path, metavar="FILE", help="a new file (default: print them)")
+    parser.add_argument(
+        "--out", "--output", dest="output", type=Path, metavar="FILE", help="a new file (default: print them)"
+    )
     parser.set_defaults(carry_out=carry_out)
 
 

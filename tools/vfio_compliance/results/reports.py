@@ -64,5 +64,5 @@ def save(summary: Summary, folder: Path, wanted: Iterable[Wanted]) -> Iterator[s
         try:
             write(each, summary)
         except ReportError as error:
-            again = f"vfio-compliance report {folder} --format {each.format} --output FILE"
+            again = f"vfio-compliance report {folder} --format {each.format} --out FILE"
             yield f"{error}; fix that, then: {again}"

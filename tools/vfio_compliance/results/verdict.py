@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from enum import Enum
 
@@ -69,6 +70,12 @@ def worst_exit(codes: Iterable[int]) -> int:
     """The exit code for several runs together; a code outside of 0 to 4 counts as fail; 0 without any run."""
     known = (code if code in _WORST_EXIT_FIRST else EXIT_FAIL for code in codes)
     return min(known, key=_WORST_EXIT_FIRST.index, default=EXIT_OK)
+
+
+def tally(verdicts: Iterable[Verdict]) -> dict[str, int]:
+    """How many there are of each verdict, the gravest first."""
+    counts = Counter(verdicts)
+    return {verdict.value: counts[verdict] for verdict in _GRAVEST_FIRST if verdict in counts}
 
 
 def gravest(verdicts: Iterable[Verdict]) -> Verdict:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
@@ -23,7 +22,7 @@ from ..figures import figures
 from ..flows import Flow
 from ..rerun import again, rerun
 from ..summary import TROUBLE, Summary
-from ..verdict import Verdict
+from ..verdict import Verdict, tally
 
 #: Version of the format, which is also in the schema.
 VERSION: Final = 1
@@ -96,9 +95,9 @@ def document(summary: Summary) -> dict[str, Any]:
         "waiver_files": run.waiver_files,
         "rounds": run.rounds,
         "counts": {
-            "rules": _counts(summary.device_verdicts.values()),
-            "suite_rules": _counts(summary.suite_verdicts.values()),
-            "cases": _counts(case.verdict for case in summary.cases.values()),
+            "rules": tally(summary.device_verdicts.values()),
+            "suite_rules": tally(summary.suite_verdicts.values()),
+            "cases": tally(case.verdict for case in summary.cases.values()),
         },
         "totals": dict(summary.totals),
         "figures": figures(summary.measures),
@@ -119,10 +118,6 @@ def document(summary: Summary) -> dict[str, Any]:
         "deaths": list(summary.deaths),
         "kernel_log": list(summary.kernel_log),
     }
-
-
-def _counts(verdicts: Iterable[Verdict]) -> dict[str, int]:
-    return dict(Counter(verdict.value for verdict in verdicts))
 
 
 def _flow(case: Case, flow: Flow) -> dict[str, Any]:

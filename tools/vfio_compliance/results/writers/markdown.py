@@ -7,7 +7,6 @@ Text from a device is always code, so that it cannot be a link, a heading, a men
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Final
 
@@ -18,7 +17,7 @@ from ..conclusion import conclude
 from ..figures import figures, flat
 from ..rerun import rerun
 from ..summary import Summary
-from ..verdict import Verdict
+from ..verdict import Verdict, tally
 from .blocks import block, brief, troubled
 
 #: How many rules of one kind are shown in full, and how many lines of a table: tickets are limited in size.
@@ -86,10 +85,8 @@ def _table(left: str, right: str, rows: Iterable[tuple[str, str]]) -> Iterator[s
 def _numbers(summary: Summary) -> Iterator[str]:
     for verdicts, of in ((summary.device_verdicts, ""), (summary.suite_verdicts, " of the suite itself")):
         if verdicts:
-            counts = Counter(verdict.value for verdict in verdicts.values())
-            yield f"{counted(len(verdicts), 'rule')}{of}: " + ", ".join(
-                f"{each} {name}" for name, each in counts.items()
-            )
+            each = (f"{number} {verdict}" for verdict, number in tally(verdicts.values()).items())
+            yield f"{counted(len(verdicts), 'rule')}{of}: {', '.join(each)}"
             yield ""
 
 

@@ -12,7 +12,7 @@ from ...faults import OF_THE_SUITE, faults, numbers, waiving, waiving_warning
 from ...figures import OF_FLOWS, figures, flow_in_words
 from ...summary import TROUBLE, Summary
 from ...unjudged import left_out, selected, unjudged
-from ...verdict import Verdict
+from ...verdict import tally
 from .failures import described
 from .identity import environment, identity
 from .page import rendered
@@ -36,8 +36,8 @@ def render(summary: Summary) -> str:
         summary=summary,
         verdict={"word": word, "detail": detail, "plan": plan, "kind": _kind(word)},
         identity=identity(summary),
-        counts=_counts(summary.device_verdicts.values()),
-        own_counts=_counts(summary.suite_verdicts.values()),
+        counts=tally(summary.device_verdicts.values()).items(),
+        own_counts=tally(summary.suite_verdicts.values()).items(),
         of_the_suite=OF_THE_SUITE,
         rows=[*rows(summary, places)],
         places=places,
@@ -56,13 +56,6 @@ def render(summary: Summary) -> str:
         selected=selected(summary),
         environment=environment(summary),
     )
-
-
-def _counts(verdicts: Iterable[Verdict]) -> list[tuple[str, int]]:
-    """How many rules have each verdict, the most important first."""
-    numbers = Counter(verdicts)
-    order = (*TROUBLE, Verdict.NOT_RUN, Verdict.WAIVED, Verdict.PASS, Verdict.NOT_APPLICABLE)
-    return [(verdict.value, numbers[verdict]) for verdict in order if numbers[verdict]]
 
 
 def _kind(word: str) -> str:

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Final
 
@@ -13,7 +12,7 @@ from ...conclusion import conclude
 from ...faults import OF_THE_SUITE
 from ...spent import spent
 from ...summary import Summary
-from ...verdict import Verdict
+from ...verdict import Verdict, tally
 from .layout import labelled, some
 
 _ANSWER: Final = {True: "yes", False: "no, because the device breaks", None: "unknown, because there is no answer from"}
@@ -27,6 +26,7 @@ def ending(summary: Summary, width: int) -> Iterator[str]:
     if own := summary.suite_verdicts:
         yield from wrap("", _numbers(f" of {OF_THE_SUITE}, not counted", own), width)
     yield from wrap("", _cost(summary), width)
+    yield from wrap("", spent(summary), width)
     for answer in summary.answers():
         yield from wrap("", f"{answer.title}: {_ANSWER[answer.works]} {some(answer.because)}".rstrip(), width)
 
@@ -52,8 +52,7 @@ def happened(summary: Summary, width: int) -> Iterator[str]:
 
 
 def _numbers(kind: str, verdicts: Mapping[str, Verdict]) -> str:
-    counts = Counter(verdict.value for verdict in verdicts.values())
-    listed = ", ".join(f"{number} {verdict}" for verdict, number in counts.items())
+    listed = ", ".join(f"{number} {verdict}" for verdict, number in tally(verdicts.values()).items())
     return f"{counted(len(verdicts), 'rule')}{kind}: {listed or 'none'}"
 
 
@@ -66,4 +65,4 @@ def _cost(summary: Summary) -> str:
         moved = totals["bytes_read"] + totals["bytes_written"]
         parts += [counted(totals[name], name.removesuffix("s")) for name in ("calls", "opens", "resets")]
         parts += [f"{moved / 1024:.0f} KiB moved", counted(totals["passes"], "full save pass")]
-    return ", ".join([*parts, spent(summary)])
+    return ", ".join(parts)
