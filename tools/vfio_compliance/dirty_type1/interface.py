@@ -73,7 +73,7 @@ class Dirtying(Attachment):
         """A second device in the container of the first, until the block ends. Raises NotApplicable, Silent."""
         session = self.session
         if not session.transport.kernel:
-            raise NotApplicable("each server has a container of its own")
+            raise NotApplicable("each vfio-user server has a container of its own")
         with session.second() as device:
             if device is None:
                 raise missing("device.second", denied=session.profile.denies("device.second"))

@@ -157,7 +157,7 @@ class ScriptedMemory(GuestMemory):
     def _visit(self, page: int) -> None:
         """Another device enters the container, writes a page, has it pinned for a while, and leaves."""
         if self._visitor is None:
-            raise NotApplicable("each server has a container of its own")
+            raise NotApplicable("each vfio-user server has a container of its own")
         with self._visitor() as other:
             self._note("let another device come")
             if self._writable(Pages.of(page)) and not self._everything:
@@ -256,7 +256,7 @@ class ScriptedMemory(GuestMemory):
     def _request(self, request: str, wrong: str, first: int, count: int = 0, words: int = 0) -> Iterator[Answer]:
         """``get`` or ``unmap``, with the bitmap ("bitmap"), without, or with one that is wrong."""
         if wrong in ("readonly", "short") and not self.transport.takes_pointers:
-            raise NotApplicable("bad pointers cannot be expressed here")
+            raise NotApplicable("a bad pointer cannot be passed through a socket")
         if wrong == "wrong-page" and 2 * self.page & self.page_sizes:
             return
         if request == "unmap":

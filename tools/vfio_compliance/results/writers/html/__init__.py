@@ -3,14 +3,11 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable
-
 from ...changes import changes
 from ...conclusion import conclude
 from ...faults import OF_THE_SUITE, faults, numbers, waiving, waiving_warning
 from ...figures import OF_FLOWS, figures, flow_in_words
-from ...summary import TROUBLE, Summary
+from ...summary import Summary
 from ...unjudged import left_out, selected, unjudged
 from ...verdict import tally
 from .failures import described
