@@ -174,7 +174,7 @@ def test_pending_changes_no_byte(flows: Flows, profile: Profile) -> None:
     It must not run in between, as a clock in its state would show.
     """
     if not profile.claims_of(MigrationClaims).repeatable_state:
-        raise checks.NotApplicable("claims.repeatable_state is not true in the profile")
+        raise checks.NotApplicable("the profile does not claim repeatable_state")
     quiet, disturbed = flows.twice()
     if disturbed is None:
         raise checks.NotApplicable("the profile does not claim stop -> stop-and-copy, so it runs between two saves")
