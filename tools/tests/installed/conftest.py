@@ -31,7 +31,7 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Installa
 
 @pytest.fixture
 def damaged(installed: Installation, tmp_path: Path) -> tuple[Path, Callable[..., subprocess.CompletedProcess[str]]]:
-    """The package's folder of a copy, and what runs commands by it."""
+    """The package's folder in a copy, and a function that runs commands of the copy."""
     site = tmp_path / "site"
     for name in ("vfio_compliance", "refdriver"):
         shutil.copytree(installed.site / name, site / name)
