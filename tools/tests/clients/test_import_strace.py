@@ -7,9 +7,9 @@ import hashlib
 import itertools
 import json
 import os
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from strace_text import (
@@ -33,27 +33,20 @@ from strace_text import (
 )
 
 from vfio_compliance.cli.main import main
-from vfio_compliance.clients.importers.command import Imported, import_strace
+from vfio_compliance.clients.importers.command import import_strace
 from vfio_compliance.clients.trace import Reader, Record, TraceError
+
+if TYPE_CHECKING:
+    from tests.clients.conftest import Import
 
 CLONE = "flags=CLONE_VM|CLONE_FS|CLONE_FILES|CLONE_THREAD, child_tid=0x7f"
 FORK = "child_stack=NULL, flags=CLONE_CHILD_CLEARTID|SIGCHLD, child_tidptr=0x7f"
 
 
 @pytest.fixture
-def imported(tmp_path: Path) -> Callable[..., tuple[Imported, list[Record]]]:
-    """Imports a text: the result, and all records but the end."""
-
-    def make(text: str | bytes, **options: Any) -> tuple[Imported, list[Record]]:
-        path, trace = tmp_path / "strace", tmp_path / "trace"
-        path.write_bytes(text if isinstance(text, bytes) else text.encode())
-        trace.unlink(missing_ok=True)
-        made = import_strace(path, trace, **options)
-        *records, end = Reader(trace)
-        assert end.verb == "end"
-        return made, records
-
-    return make
+def imported(import_by: Import) -> Import:
+    """Imports a text of strace."""
+    return partial(import_by, import_strace, "strace")
 
 
 def without_format(records: list[Record]) -> list[tuple[Any, ...]]:
@@ -88,9 +81,7 @@ MATRIX = [
 
 
 @pytest.mark.parametrize("options", MATRIX, ids=str)
-def test_every_format_gives_the_same_trace(
-    imported: Callable[..., tuple[Imported, list[Record]]], options: Options
-) -> None:
+def test_every_format_gives_the_same_trace(imported: Import, options: Options) -> None:
     """The options of strace change how a call is written, but not its record in the trace."""
     made, records = imported(Text(options).write(session()))
     _, plain = imported(written(session()))
@@ -105,9 +96,7 @@ def test_every_format_gives_the_same_trace(
     ("time", "first", "second"),
     [("ttt", 0.0, 0.25), ("tt", 0.0, 0.25), ("r", 0.0, 0.25), ("t", 0.0, 1.0), ("", 0.0, 0.0)],
 )
-def test_times_begin_at_the_first_access(
-    imported: Callable[..., tuple[Imported, list[Record]]], time: str, first: float, second: float
-) -> None:
+def test_times_begin_at_the_first_access(imported: Import, time: str, first: float, second: float) -> None:
     """In seconds; without times in the file, all are 0."""
     _, records = imported(written(session(), time=time))
     open_, reset = records[1:3]
@@ -115,7 +104,7 @@ def test_times_begin_at_the_first_access(
     assert reset.took == 20
 
 
-def test_times_of_day_continue_after_midnight(imported: Callable[..., tuple[Imported, list[Record]]]) -> None:
+def test_times_of_day_continue_after_midnight(imported: Import) -> None:
     text = Text(Options(time="tt"), clock=86399.6)
     _, records = imported(text.write(session()))
     times = [each.time for each in records[1:]]
@@ -126,15 +115,13 @@ def test_times_of_day_continue_after_midnight(imported: Callable[..., tuple[Impo
 @pytest.mark.parametrize(
     "request_as", ["VFIO_DEVICE_RESET", "0x3b6f", "_IOC(_IOC_NONE, 0x3b, 0x6f, 0)", "_IO(0x3b, 111)"]
 )
-def test_requests_by_name_number_and_macro(
-    imported: Callable[..., tuple[Imported, list[Record]]], request_as: str
-) -> None:
+def test_requests_by_name_number_and_macro(imported: Import, request_as: str) -> None:
     """Versions of strace differ."""
     _, records = imported(written([*opened(), Call(100, "ioctl", (DEVICE, request_as, 0)), *state(0)]))
     assert verbs(records) == ["open", "reset", "read", "write"]
 
 
-def test_a_string_that_was_cut_is_partly_unknown(imported: Callable[..., tuple[Imported, list[Record]]]) -> None:
+def test_a_string_that_was_cut_is_partly_unknown(imported: Import) -> None:
     """Its first bytes are kept, up to 64."""
     data = bytes(range(200))
     call = Call(100, "pread64", (DEVICE, Data(data, 100), 200, PLACE + 0x1000), "200")
@@ -143,7 +130,7 @@ def test_a_string_that_was_cut_is_partly_unknown(imported: Callable[..., tuple[I
     assert (records[-1].data, records[-1].length, records[-1].value) == (data[:64], 200, 200)
 
 
-def test_a_long_complete_string_has_its_digest(imported: Callable[..., tuple[Imported, list[Record]]]) -> None:
+def test_a_long_complete_string_has_its_digest(imported: Import) -> None:
     """If -s is at least the size of the largest buffer, content can be judged."""
     data = bytes(range(200))
     _, records = imported(written([*opened(), *state(2), access("pread64", 0x1000, data)]))
@@ -159,29 +146,27 @@ def test_a_long_complete_string_has_its_digest(imported: Callable[..., tuple[Imp
         ("-1 EIO (Input/output error) (INJECTED)", -1, 5),
     ],
 )
-def test_result_of_a_call(
-    imported: Callable[..., tuple[Imported, list[Record]]], result: str, value: int, errno: int
-) -> None:
+def test_result_of_a_call(imported: Import, result: str, value: int, errno: int) -> None:
     """The number of bytes, or an error."""
     _, records = imported(written([*opened(), access("pread64", 0, bytes(4), result=result)]))
     assert (records[-1].value, records[-1].errno) == (value, errno)
 
 
-def test_a_restarted_call_counts_once(imported: Callable[..., tuple[Imported, list[Record]]]) -> None:
+def test_a_restarted_call_counts_once(imported: Import) -> None:
     """A signal came before the kernel called the driver."""
     again = access("pwrite64", 0, b"\2\0\0\0", result="? ERESTARTSYS (To be restarted if SA_RESTART is set)")
     _, records = imported(written([*opened(), *state(2)[:1], again, state(2)[1]]))
     assert verbs(records) == ["open", "read", "write"]
 
 
-def test_a_call_that_never_returned_is_a_gap(imported: Callable[..., tuple[Imported, list[Record]]]) -> None:
+def test_a_call_that_never_returned_is_a_gap(imported: Import) -> None:
     """The process was killed in it, so it is unknown whether the call took effect."""
     _, records = imported(written([*opened(), *state(2), access("pwrite64", 0, b"\0\0\0\0", result="?")]))
     assert verbs(records)[-1] == "gap"
     assert "is unknown" in records[-1].why
 
 
-def test_vectors_are_an_access_for_each_buffer(imported: Callable[..., tuple[Imported, list[Record]]]) -> None:
+def test_vectors_are_an_access_for_each_buffer(imported: Import) -> None:
     """As the kernel passes them to a driver, up to the first incomplete one."""
     vector = r'[{iov_base="\1\0\0\0", iov_len=4}, {iov_base="{=,]\0\0\0\0", iov_len=8}, {iov_base="a{,=", iov_len=3}]'
     for name, verb in (("pwritev", "write"), ("preadv", "read")):
@@ -212,7 +197,7 @@ def test_vectors_are_an_access_for_each_buffer(imported: Callable[..., tuple[Imp
     ],
     ids=lambda call: call.name,
 )
-def test_copies_are_the_same_device(imported: Callable[..., tuple[Imported, list[Record]]], copy: Call) -> None:
+def test_copies_are_the_same_device(imported: Import, copy: Call) -> None:
     """The device is closed with the last of its descriptors."""
     twin = Fd(20, DEVICE.path)
     calls = [*opened(), copy, Call(100, "close", (DEVICE,)), *state(2, fd=twin), Call(100, "close", (twin,))]
@@ -222,9 +207,7 @@ def test_copies_are_the_same_device(imported: Callable[..., tuple[Imported, list
 
 
 @pytest.mark.parametrize("end", ["+++ exited with 0 +++", "+++ killed by SIGKILL +++"])
-def test_the_end_of_a_process_closes_its_devices(
-    imported: Callable[..., tuple[Imported, list[Record]]], end: str
-) -> None:
+def test_the_end_of_a_process_closes_its_devices(imported: Import, end: str) -> None:
     """With its last thread; a copy in a forked process keeps them open."""
     text = Text(Options())
     text.write([*opened(), Call(100, "clone", (CLONE,), "101"), Call(100, "fork", (), "102")])
@@ -238,7 +221,7 @@ def test_the_end_of_a_process_closes_its_devices(
     assert verbs(records)[-1] == "close"
 
 
-def test_exec_closes_the_device(imported: Callable[..., tuple[Imported, list[Record]]]) -> None:
+def test_exec_closes_the_device(imported: Import) -> None:
     """The kernel returns the descriptor with close-on-exec set; F_SETFD clears that."""
     exec_ = Call(102, "execve", (Data(b"/bin/cat"), "[]", "0x7f /* 9 vars */"))
     forked = [*opened(), Call(100, "clone", (FORK,), "102")]
@@ -249,7 +232,7 @@ def test_exec_closes_the_device(imported: Callable[..., tuple[Imported, list[Rec
     assert verbs(records) == ["open", "read", "write"]
 
 
-def test_a_forked_process_has_a_table_of_its_own(imported: Callable[..., tuple[Imported, list[Record]]]) -> None:
+def test_a_forked_process_has_a_table_of_its_own(imported: Import) -> None:
     """A descriptor that it closes stays open in its parent, and the number may become another file."""
     calls = [*opened(), Call(100, "clone", (FORK,), "102"), Call(102, "close", (DEVICE,))]
     other = Fd(14, "/tmp/file")
@@ -259,7 +242,7 @@ def test_a_forked_process_has_a_table_of_its_own(imported: Callable[..., tuple[I
     assert verbs(records) == ["open", "read", "write"]
 
 
-def test_a_child_is_seen_before_its_parent_returns(imported: Callable[..., tuple[Imported, list[Record]]]) -> None:
+def test_a_child_is_seen_before_its_parent_returns(imported: Import) -> None:
     """The flags in the unfinished clone say whose descriptors the new thread has."""
     text = Text(Options())
     text.write(opened())
@@ -270,14 +253,14 @@ def test_a_child_is_seen_before_its_parent_returns(imported: Callable[..., tuple
     assert verbs(records) == ["open", *["read", "write"] * 2]
 
 
-def test_a_thread_that_began_unseen(imported: Callable[..., tuple[Imported, list[Record]]]) -> None:
+def test_a_thread_that_began_unseen(imported: Import) -> None:
     """It counts as one of the first process; a note says so."""
     made, records = imported(written([*opened(), *state(2, pid=101)]))
     assert verbs(records) == ["open", "read", "write"]
     assert any("1 thread began unseen" in note for note in made.notes)
 
 
-def test_exec_by_a_thread(imported: Callable[..., tuple[Imported, list[Record]]]) -> None:
+def test_exec_by_a_thread(imported: Import) -> None:
     """It takes the number of its process."""
     text = Text(Options())
     text.write([*opened(), Call(100, "fcntl", (DEVICE, Named("F_SETFD", 2), 0)), Call(100, "clone", (CLONE,), "101")])
@@ -294,18 +277,18 @@ def close_range(flags: str) -> Call:
 
 
 @pytest.mark.parametrize("flags", ["0", "CLOSE_RANGE_UNSHARE"])
-def test_close_range(imported: Callable[..., tuple[Imported, list[Record]]], flags: str) -> None:
+def test_close_range(imported: Import, flags: str) -> None:
     _, records = imported(written([*opened(), close_range(flags)]))
     assert verbs(records) == ["open", "close"]
 
 
-def test_close_range_at_exec(imported: Callable[..., tuple[Imported, list[Record]]]) -> None:
+def test_close_range_at_exec(imported: Import) -> None:
     """Until then, the device stays open."""
     _, records = imported(written([*opened(), close_range("CLOSE_RANGE_CLOEXEC"), *state(2)]))
     assert verbs(records) == ["open", "read", "write"]
 
 
-def test_a_descriptor_sent_to_another_process(imported: Callable[..., tuple[Imported, list[Record]]]) -> None:
+def test_a_descriptor_sent_to_another_process(imported: Import) -> None:
     """It may be used there unseen; if its use is seen, it is the same device."""
     message = (
         '{msg_name=NULL, msg_namelen=0, msg_iov=[{iov_base="x", iov_len=1}], msg_iovlen=1, msg_control=[{cmsg_len=20, '
@@ -322,7 +305,7 @@ def test_a_descriptor_sent_to_another_process(imported: Callable[..., tuple[Impo
 
 
 @pytest.mark.parametrize("paths", [0, 1, 2])
-def test_recording_began_in_the_middle(imported: Callable[..., tuple[Imported, list[Record]]], paths: int) -> None:
+def test_recording_began_in_the_middle(imported: Import, paths: int) -> None:
     """A device opened earlier is recognised by the calls to it; the gap says that the beginning is missing."""
     _, records = imported(written(session()[3:], paths=paths))
     assert verbs(records)[:2] == ["gap", "reset"]
@@ -331,7 +314,7 @@ def test_recording_began_in_the_middle(imported: Callable[..., tuple[Imported, l
     assert verbs(records)[:3] == ["gap", "read", "write"]
 
 
-def test_two_devices(imported: Callable[..., tuple[Imported, list[Record]]]) -> None:
+def test_two_devices(imported: Import) -> None:
     """Each has its own number."""
     second = Fd(15, DEVICE.path)
     calls = [*opened(), Call(100, "openat", (AT, Data(b"/dev/vfio/15"), OPEN_FLAGS), "11")]
@@ -342,7 +325,7 @@ def test_two_devices(imported: Callable[..., tuple[Imported, list[Record]]]) -> 
     assert sorted(each.device for each in records if each.about) == [0, 1]
 
 
-def test_a_device_that_is_opened_again_is_the_same(imported: Callable[..., tuple[Imported, list[Record]]]) -> None:
+def test_a_device_that_is_opened_again_is_the_same(imported: Import) -> None:
     """It is from the same group, and was closed."""
     again = [Call(100, "close", (DEVICE,)), Call(100, "ioctl", (GROUP, GET_DEVICE_FD, "0x5"), "14")]
     made, records = imported(written([*opened(), *state(2), *again, *state(1)]))
@@ -350,7 +333,7 @@ def test_a_device_that_is_opened_again_is_the_same(imported: Callable[..., tuple
     assert not any("two devices" in note for note in made.notes)
 
 
-def test_two_descriptors_from_one_group(imported: Callable[..., tuple[Imported, list[Record]]]) -> None:
+def test_two_descriptors_from_one_group(imported: Import) -> None:
     """The file has no names, so they count as two devices; a note says so."""
     made, records = imported(written([*opened(), Call(100, "ioctl", (GROUP, GET_DEVICE_FD, "0x5"), "15"), *state(2)]))
     assert [each.device for each in records if each.verb == "open"] == [0, 1]
@@ -360,7 +343,7 @@ def test_two_descriptors_from_one_group(imported: Callable[..., tuple[Imported, 
 # What strace does not show
 
 
-def test_mappings(imported: Callable[..., tuple[Imported, list[Record]]]) -> None:
+def test_mappings(imported: Import) -> None:
     """Mappings of the device's file; accesses through them are not in a trace."""
     flags = (Named("PROT_READ|PROT_WRITE", 3), Named("MAP_SHARED", 1))
     made = Call(100, "mmap", ("NULL", 16384, *flags, DEVICE, hex(PLACE + 0x1000)), "0x7fd0c52f8000")
@@ -371,7 +354,7 @@ def test_mappings(imported: Callable[..., tuple[Imported, list[Record]]]) -> Non
     assert maps == [(9, 0x1000, 0x4000, 0, 0), (9, 0x1000, 0x4000, -1, 22)]
 
 
-def test_calls_of_the_container_have_no_arguments(imported: Callable[..., tuple[Imported, list[Record]]]) -> None:
+def test_calls_of_the_container_have_no_arguments(imported: Import) -> None:
     """Only the request and its result are known."""
     calls = [
         Call(100, "ioctl", (Fd(13, "/dev/vfio/vfio"), DIRTY_PAGES, "0x7f"), result) for result in ("0", "-1 EINVAL (x)")
@@ -382,13 +365,13 @@ def test_calls_of_the_container_have_no_arguments(imported: Callable[..., tuple[
     assert all(each.called and each.called.argsz is None for each in found)
 
 
-def test_reads_at_the_position_of_the_file(imported: Callable[..., tuple[Imported, list[Record]]]) -> None:
+def test_reads_at_the_position_of_the_file(imported: Import) -> None:
     """The position is not followed, so the read is a gap."""
     _, records = imported(written([*opened(), Call(100, "read", (DEVICE, Data(b"abcd"), 4), "4"), *state(2)]))
     assert "position" in records[2].why
 
 
-def test_a_hot_reset(imported: Callable[..., tuple[Imported, list[Record]]]) -> None:
+def test_a_hot_reset(imported: Import) -> None:
     """The interface does not cover it, so it is a gap."""
     hot = Call(100, "ioctl", (DEVICE, Named("VFIO_DEVICE_PCI_HOT_RESET or VFIO_IOMMU_MAP_DMA", 0x3B71), "0x7f"))
     _, records = imported(written([*opened(), hot, *state(2)]))
@@ -398,7 +381,7 @@ def test_a_hot_reset(imported: Callable[..., tuple[Imported, list[Record]]]) -> 
 # The migration region
 
 
-def test_the_migration_region_is_guessed_by_its_use(imported: Callable[..., tuple[Imported, list[Record]]]) -> None:
+def test_the_migration_region_is_guessed_by_its_use(imported: Import) -> None:
     """It is not a BAR with other registers or whose first one does not hold a state; a note says that it is a guess."""
     bar = [
         Call(100, "pread64", (DEVICE, Data(b"\xf4\x1a\0\0"), 4, 0), "4"),
@@ -411,7 +394,7 @@ def test_the_migration_region_is_guessed_by_its_use(imported: Callable[..., tupl
     assert any("region 9 of device 0 is used as the migration region" in note for note in made.notes)
 
 
-def test_two_regions_used_alike(imported: Callable[..., tuple[Imported, list[Record]]], tmp_path: Path) -> None:
+def test_two_regions_used_alike(imported: Import, tmp_path: Path) -> None:
     """The user has to name one; no trace is left."""
     other = [call._replace(arguments=(*call.arguments[:3], call.arguments[3] - (1 << 40))) for call in state(2)]
     text = written([*opened(), *state(2), *other])
@@ -423,7 +406,7 @@ def test_two_regions_used_alike(imported: Callable[..., tuple[Imported, list[Rec
     assert made.notes == []
 
 
-def test_a_region_at_another_place(imported: Callable[..., tuple[Imported, list[Record]]]) -> None:
+def test_a_region_at_another_place(imported: Import) -> None:
     """Drivers place their regions anywhere in the file."""
     calls = [call._replace(arguments=(*call.arguments[:3], call.arguments[3] - PLACE + 0x300000)) for call in state(2)]
     config = Call(100, "pread64", (DEVICE, Data(bytes(4)), 4, 0x40), "4")
@@ -432,13 +415,13 @@ def test_a_region_at_another_place(imported: Callable[..., tuple[Imported, list[
     assert [(each.region, each.offset) for each in records[2:]] == [(1, 0x40), (0, 0), (0, 0)]
 
 
-def test_a_region_that_was_not_used(imported: Callable[..., tuple[Imported, list[Record]]]) -> None:
+def test_a_region_that_was_not_used(imported: Import) -> None:
     """If the client did not use the region that the user names, it is probably the wrong one."""
     made, _ = imported(written([*opened(), *state(2)]), region=5)
     assert made.notes == ["region 5 of device 0 was not used as a migration region is used"]
 
 
-def test_reasons_of_gaps(imported: Callable[..., tuple[Imported, list[Record]]]) -> None:
+def test_reasons_of_gaps(imported: Import) -> None:
     """The notes have the first reasons, and the number of gaps."""
     made, records = imported(written([*opened(), *[Call(100, "read", (DEVICE, Data(bytes(4)), 4), "4")] * 5]))
     assert verbs(records).count("gap") == 5
@@ -446,7 +429,7 @@ def test_reasons_of_gaps(imported: Callable[..., tuple[Imported, list[Record]]])
     assert "5 gaps in all, each with its reason in the trace" in made.notes
 
 
-def test_nothing_of_vfio(imported: Callable[..., tuple[Imported, list[Record]]]) -> None:
+def test_nothing_of_vfio(imported: Import) -> None:
     """The trace has no records."""
     made, records = imported(written([Call(100, "close", (Fd(3, "/etc/passwd"),)), Call(100, "dup", (3,), "4")]))
     assert (records, made.counts.total()) == ([], 0)
@@ -486,9 +469,7 @@ def test_files_of_threads_without_times(tmp_path: Path) -> None:
         (b'{"trace":"vfio-compliance"}\n', "strace:1: not written by strace"),
     ],
 )
-def test_files_of_other_programs(
-    imported: Callable[..., tuple[Imported, list[Record]]], text: bytes, complaint: str
-) -> None:
+def test_files_of_other_programs(imported: Import, text: bytes, complaint: str) -> None:
     """An error that names the file."""
     with pytest.raises(TraceError, match=complaint):
         imported(text)
@@ -515,7 +496,7 @@ def test_an_existing_trace_is_not_overwritten(tmp_path: Path) -> None:
     assert (tmp_path / "trace").read_text() == "precious"
 
 
-def test_a_file_that_was_cut(imported: Callable[..., tuple[Imported, list[Record]]]) -> None:
+def test_a_file_that_was_cut(imported: Import) -> None:
     """Its incomplete last line is a gap."""
     text = written(session())
     _, records = imported(text[: text.rindex("pwrite64") + 20])
@@ -523,7 +504,7 @@ def test_a_file_that_was_cut(imported: Callable[..., tuple[Imported, list[Record
     assert records[-1].why == "line 13: pwrite64 cannot be read whole"
 
 
-def test_a_line_of_many_mebibytes(imported: Callable[..., tuple[Imported, list[Record]]]) -> None:
+def test_a_line_of_many_mebibytes(imported: Import) -> None:
     """It is a gap."""
     text = written([*opened(), *state(2)]).encode()
     long = b'100 1795920300.000000 pread64(14, "' + b"\\x00" * (5 << 20) + b'", 5242880, 9895604654080) = 5242880\n'

@@ -7,6 +7,7 @@ import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TypeAlias
 
 import pytest
 from clients import RUNNING, STOP, STOP_AND_COPY, pending, read, resumed, saved, size, to
@@ -28,9 +29,15 @@ GOOD = [*saved(A, B), *resumed(A, B)]
 RUN = first((), {})
 DISORDERED = [*saved(A), *to(STOP, RUNNING), *to(RUNNING, STOP_AND_COPY), pending(9), size(8), read(DATA_OFFSET, 64)]
 
+#: Writes a trace, and returns its path.
+Record: TypeAlias = Callable[..., str]
+
+#: Runs the command; returns its exit code, stdout and stderr.
+Judge: TypeAlias = Callable[..., tuple[int, str, str]]
+
 
 @pytest.fixture
-def record(tmp_path: Path) -> Callable[..., str]:
+def record(tmp_path: Path) -> Record:
     """Writes a trace of these accesses, a millisecond apart; returns its path."""
 
     def write(
@@ -58,7 +65,7 @@ def record(tmp_path: Path) -> Callable[..., str]:
 
 
 @pytest.fixture
-def judge(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[int, str, str]]:
+def judge(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Judge:
     """Runs the command; its exit code, stdout and stderr."""
     monkeypatch.setenv("COLUMNS", "100")
 
@@ -69,7 +76,7 @@ def judge(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -
     return run
 
 
-def test_a_good_client(record: Callable[..., str], judge: Callable[..., tuple[int, str, str]]) -> None:
+def test_a_good_client(record: Record, judge: Judge) -> None:
     """All exercised clauses were kept: exit code 0, with a line for each clause."""
     code, text, complaint = judge(record(GOOD))
     assert (code, complaint) == (0, "")
@@ -83,7 +90,7 @@ def test_a_good_client(record: Callable[..., str], judge: Callable[..., tuple[in
     assert text.endswith("PASS: every clause that was put to the test was kept\n")
 
 
-def test_a_bad_client(record: Callable[..., str], judge: Callable[..., tuple[int, str, str]]) -> None:
+def test_a_bad_client(record: Record, judge: Judge) -> None:
     """Exit code 1; an offence has its access, time, expected and seen, and the accesses around it, in words."""
     code, text, _ = judge(record(DISORDERED))
     assert code == 1
@@ -99,21 +106,21 @@ def test_a_bad_client(record: Callable[..., str], judge: Callable[..., tuple[int
     assert text.endswith("FAIL: the client breaks clauses\n")
 
 
-def test_many_offences_are_counted(record: Callable[..., str], judge: Callable[..., tuple[int, str, str]]) -> None:
+def test_many_offences_are_counted(record: Record, judge: Judge) -> None:
     """A repeated offence is shown a few times, then counted."""
     _, text, _ = judge(record([*saved(A), *to(STOP, STOP_AND_COPY), *[pending(0), size(8)] * 20]))
     assert "SAV-02 was broken 17 times more" in text
     assert text.count("BROKEN  SAV-02") == 3
 
 
-def test_nothing_to_judge(record: Callable[..., str], judge: Callable[..., tuple[int, str, str]]) -> None:
+def test_nothing_to_judge(record: Record, judge: Judge) -> None:
     """A trace without any access to the migration region does not pass: exit code 4."""
     code, text, _ = judge(record([]))
     assert code == 4
     assert text.count("not exercised") == len(CLAUSES) + 1
 
 
-def test_two_traces(record: Callable[..., str], judge: Callable[..., tuple[int, str, str]]) -> None:
+def test_two_traces(record: Record, judge: Judge) -> None:
     """--source names the trace of the client that saved."""
     source, target = record(saved(A, B), "source"), record(resumed(B, A), "target")
     assert judge(target)[0] == 0
@@ -123,14 +130,14 @@ def test_two_traces(record: Callable[..., str], judge: Callable[..., tuple[int, 
     assert judge(record(resumed(A, B), "right"), "--source", source)[0] == 0
 
 
-def test_a_source_without_a_saved_state(record: Callable[..., str], judge: Callable[..., tuple[int, str, str]]) -> None:
+def test_a_source_without_a_saved_state(record: Record, judge: Judge) -> None:
     """It is a mistake of the user: exit code 2."""
     code, _, complaint = judge(record(resumed(A)), "--source", record(resumed(A), "source"))
     assert code == 2
     assert "nothing is saved in it" in complaint
 
 
-def test_region_named_by_the_user(record: Callable[..., str], judge: Callable[..., tuple[int, str, str]]) -> None:
+def test_region_named_by_the_user(record: Record, judge: Judge) -> None:
     """It is required if the trace does not say which region is for migration."""
     path = record(GOOD, region=None)
     code, text, _ = judge(path)
@@ -140,9 +147,7 @@ def test_region_named_by_the_user(record: Callable[..., str], judge: Callable[..
     assert judge(path, "--region", "8")[0] == 4
 
 
-def test_mappings_that_were_not_recorded(
-    record: Callable[..., str], judge: Callable[..., tuple[int, str, str]]
-) -> None:
+def test_mappings_that_were_not_recorded(record: Record, judge: Judge) -> None:
     """If the data section can be mapped and the recorder does not see mappings, the result says what was not judged."""
     unseen = [access for access in GOOD if access.offset != 0x1000 or access.verb not in ("read", "write")]
     region = Region(9, 0x5000, ((0x1000, 0x4000),), True)
@@ -153,9 +158,7 @@ def test_mappings_that_were_not_recorded(
 
 
 @pytest.mark.parametrize(("client", "expected"), [(GOOD, 2), (DISORDERED, 1)], ids=["kept before", "broken before"])
-def test_damaged_trace(
-    record: Callable[..., str], judge: Callable[..., tuple[int, str, str]], client: Sequence[Access], expected: int
-) -> None:
+def test_damaged_trace(record: Record, judge: Judge, client: Sequence[Access], expected: int) -> None:
     """A trace is judged up to its damage, which is reported with file and line; earlier offences count."""
     path = record(client)
     with open(path, "a") as file:
@@ -165,7 +168,7 @@ def test_damaged_trace(
     assert f"{path}:{len(client) + 4}: there is no verb 'dance'" in " ".join(text.split())
 
 
-def test_trace_without_an_end(record: Callable[..., str], judge: Callable[..., tuple[int, str, str]]) -> None:
+def test_trace_without_an_end(record: Record, judge: Judge) -> None:
     """A trace whose recorder was killed is judged, with a note."""
     path = record(GOOD)
     lines = Path(path).read_text().splitlines(keepends=True)
@@ -209,7 +212,7 @@ def journal(*lines: bytes) -> bytes:
         "no region",
     ],
 )
-def test_foreign_files(tmp_path: Path, judge: Callable[..., tuple[int, str, str]], content: bytes, words: str) -> None:
+def test_foreign_files(tmp_path: Path, judge: Judge, content: bytes, words: str) -> None:
     """A file that is neither a trace nor a run is refused with the place and the reason: exit code 2."""
     path = tmp_path / "file"
     path.write_bytes(content)
@@ -231,7 +234,7 @@ def test_foreign_files(tmp_path: Path, judge: Callable[..., tuple[int, str, str]
     ids=str,
 )
 def test_a_journal_with_a_bad_call(
-    tmp_path: Path, judge: Callable[..., tuple[int, str, str]], call: Mapping[str, str] | Sequence[str | int] | str
+    tmp_path: Path, judge: Judge, call: Mapping[str, str] | Sequence[str | int] | str
 ) -> None:
     """A malformed call is reported with its line."""
     target = line(Target({}, (UsedRegion(9, "migration_v1", ()),)), 1)
@@ -243,15 +246,13 @@ def test_a_journal_with_a_bad_call(
     assert "journal.jsonl:4: not a record of a journal" in " ".join(text.split())
 
 
-def test_missing_file(tmp_path: Path, judge: Callable[..., tuple[int, str, str]]) -> None:
+def test_missing_file(tmp_path: Path, judge: Judge) -> None:
     """A missing file, or a folder without a run, is named."""
     assert "nowhere: No such file" in judge(str(tmp_path / "nowhere"))[2]
     assert "journal.jsonl: No such file" in judge(str(tmp_path))[2]
 
 
-def test_the_region_is_found_from_the_source(
-    record: Callable[..., str], judge: Callable[..., tuple[int, str, str]]
-) -> None:
+def test_the_region_is_found_from_the_source(record: Record, judge: Judge) -> None:
     """If only one of two traces names the migration region, it counts for both."""
     source, target = record(saved(A, B), "source"), record(resumed(B, A), "target", region=None)
     assert judge(target)[0] == 2
@@ -274,7 +275,7 @@ def put(writer: Writer, accesses: Sequence[Access], region: int = 9, device: int
             writer.access(access.verb, number, 1, place, access.value, 0, access.data, access.digest, device=device)
 
 
-def test_several_devices(tmp_path: Path, judge: Callable[..., tuple[int, str, str]]) -> None:
+def test_several_devices(tmp_path: Path, judge: Judge) -> None:
     """The first device with a migration region is judged, the others are named, and --device chooses."""
     writer = Writer(tmp_path / "trace", "three devices", maps_seen=True)
     writer.region(0, Region(2, 4096, (), False), 0)
@@ -294,9 +295,7 @@ def test_several_devices(tmp_path: Path, judge: Callable[..., tuple[int, str, st
     assert judge(str(tmp_path / "trace"), "--region", "9")[0] == 0
 
 
-def test_a_trace_that_ends_early(
-    tmp_path: Path, record: Callable[..., str], judge: Callable[..., tuple[int, str, str]]
-) -> None:
+def test_a_trace_that_ends_early(tmp_path: Path, record: Record, judge: Judge) -> None:
     """If the missing rest might excuse an access, a clause is unclear, not broken."""
     left = [*to(RUNNING, STOP_AND_COPY), pending(9), *to(STOP_AND_COPY, STOP)]
     assert judge(record(left))[0] == 1
@@ -309,9 +308,7 @@ def test_a_trace_that_ends_early(
 
 
 @pytest.mark.parametrize("columns", ["60", "100"])
-def test_unclear_clauses(
-    tmp_path: Path, judge: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch, columns: str
-) -> None:
+def test_unclear_clauses(tmp_path: Path, judge: Judge, monkeypatch: pytest.MonkeyPatch, columns: str) -> None:
     """The report has the reason and the number of times, in lines that fit the window."""
     monkeypatch.setenv("COLUMNS", columns)
     writer = Writer(tmp_path / "trace", "hidden", maps_seen=True)
@@ -335,7 +332,7 @@ def test_unclear_clauses(
     assert max(map(len, text.splitlines()[1:])) <= int(columns)  # the first has the file's path
 
 
-def test_why_accesses_are_missing(tmp_path: Path, judge: Callable[..., tuple[int, str, str]]) -> None:
+def test_why_accesses_are_missing(tmp_path: Path, judge: Judge) -> None:
     """The report has the reasons of the first gaps, escaped, and the number of gaps."""
     writer = Writer(tmp_path / "trace", "hid\x1b[2Jden", maps_seen=True)
     writer.region(0, MIGRATION)
@@ -352,9 +349,7 @@ def test_why_accesses_are_missing(tmp_path: Path, judge: Callable[..., tuple[int
     assert text.replace("\n", "").isprintable()
 
 
-def test_a_narrow_window(
-    tmp_path: Path, judge: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_narrow_window(tmp_path: Path, judge: Judge, monkeypatch: pytest.MonkeyPatch) -> None:
     """If the counts of a clause take much of the window, its sentence is below them."""
     monkeypatch.setenv("COLUMNS", "60")
     writer = Writer(tmp_path / "trace", "both", maps_seen=True)
@@ -367,7 +362,7 @@ def test_a_narrow_window(
     assert max(map(len, text.splitlines()[1:])) <= 60
 
 
-def test_files_to_import_and_pipes(tmp_path: Path, judge: Callable[..., tuple[int, str, str]]) -> None:
+def test_files_to_import_and_pipes(tmp_path: Path, judge: Judge) -> None:
     """Files of strace or QEMU have to be imported first; a pipe is refused, because it cannot be read twice."""
     (tmp_path / "strace").write_text("163 close(3) = 0\n")
     code, _, complaint = judge(str(tmp_path / "strace"))

@@ -99,7 +99,7 @@ def test_a_vendors_driver_of_any_name(machine: FakeMachine) -> None:
 
 
 @pytest.mark.parametrize(
-    ("where", "row", "says"),
+    ("where", "row", "words"),
     [
         (DEVICE, f"device {NET}", "belongs to no IOMMU group"),
         (KernelGroupDevice(transport="kernel-group", name="x", sysfs="/sys/none"), "device x", "there is no device"),
@@ -108,11 +108,11 @@ def test_a_vendors_driver_of_any_name(machine: FakeMachine) -> None:
     ],
     ids=range(4),
 )
-def test_a_missing_device(machine: FakeMachine, where: KernelGroupDevice, row: str, says: str) -> None:
+def test_a_missing_device(machine: FakeMachine, where: KernelGroupDevice, row: str, words: str) -> None:
     (machine.root / BUS / "devices" / NET / "iommu_group").unlink()
     state, remark = rows(machine, where)[row]
     assert state == "missing"
-    assert says in remark
+    assert words in remark
 
 
 def test_the_second_device_counts(machine: FakeMachine) -> None:
@@ -143,7 +143,7 @@ def test_a_group_that_is_in_use(machine: FakeMachine, monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize(
-    ("lists", "state", "says"),
+    ("lists", "state", "remark"),
     [
         ({"dep": "kernel/drivers/vfio/vfio.ko.xz: kernel/x.ko\n"}, "missing", "modprobe vfio"),
         ({"dep": "", "builtin": "kernel/drivers/vfio/vfio.ko\n"}, "ok", "built in"),
@@ -152,32 +152,31 @@ def test_a_group_that_is_in_use(machine: FakeMachine, monkeypatch: pytest.Monkey
     ],
     ids=range(4),
 )
-def test_modules(machine: FakeMachine, lists: Mapping[str, str], state: str, says: str) -> None:
+def test_modules(machine: FakeMachine, lists: Mapping[str, str], state: str, remark: str) -> None:
     """To be loaded, built in, not available, or unknown."""
     modules(machine, **lists)
     shutil.rmtree(machine.root / "sys/module/vfio")
     found = kernel.module(machine, "vfio", os.uname().release)
     assert found.state.value == state
-    assert says in found.says
+    assert remark in found.says
     assert complete([found]) == (state == "ok")
 
 
-def test_apt_get_is_suggested_on_debian_only(machine: FakeMachine) -> None:
+@pytest.mark.parametrize(
+    ("release", "debian"),
+    [("ID=fedora\n", False), ("", False), ('ID=ubuntu\nID_LIKE="debian"\n', True), ("\xff=\0", False)],
+    ids=["fedora", "empty", "ubuntu", "malformed"],
+)
+def test_apt_get_is_suggested_on_debian_only(machine: FakeMachine, release: str, debian: bool) -> None:
     """And update-grub; distributions derived from Debian count as Debian."""
     modules(machine, dep="kernel/x.ko:\n")
     shutil.rmtree(machine.root / "sys/module/vfio")
     shutil.rmtree(machine.root / "sys/kernel/iommu_groups")
-    for text, debian in (
-        ("ID=fedora\n", False),
-        ("", False),
-        ('ID=ubuntu\nID_LIKE="debian"\n', True),
-        ("\xff=\0", False),
-    ):
-        (machine.root / "etc/os-release").write_text(text)
-        assert is_debian(machine) == debian
-        remarks = [each.says for each in needs(machine, None, MIB) if each.state is State.MISSING]
-        assert any("apt-get" in each for each in remarks) == debian
-        assert any("update-grub" in each for each in remarks) == debian
+    (machine.root / "etc/os-release").write_text(release)
+    assert is_debian(machine) == debian
+    remarks = [each.says for each in needs(machine, None, MIB) if each.state is State.MISSING]
+    assert any("apt-get" in each for each in remarks) == debian
+    assert any("update-grub" in each for each in remarks) == debian
 
 
 def test_without_an_iommu(machine: FakeMachine) -> None:
@@ -191,21 +190,34 @@ def test_without_an_iommu(machine: FakeMachine) -> None:
     assert kernel.iommu(machine).state is State.UNKNOWN
 
 
-def test_limit_on_locked_memory(machine: FakeMachine, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A process with CAP_IPC_LOCK has no limit."""
-    none = resource.RLIM_INFINITY
-    for limits, status, state, says in (
-        ((64 * MIB, none), "CapEff:\t0\n", State.OK, "67108864 bytes"),
-        ((none, none), "", State.OK, "no limit"),
-        ((8 * MIB, none), "CapEff:\t0000000000004000\n", State.OK, "CAP_IPC_LOCK"),
-        ((8 * MIB, none), "CapEff:\t0000000000000000\n", State.MISSING, "ulimit -l 65536"),
+NO_LIMIT = resource.RLIM_INFINITY
+
+
+@pytest.mark.parametrize(
+    ("limits", "status", "state", "remark"),
+    [
+        ((64 * MIB, NO_LIMIT), "CapEff:\t0\n", State.OK, "67108864 bytes"),
+        ((NO_LIMIT, NO_LIMIT), "", State.OK, "no limit"),
+        ((8 * MIB, NO_LIMIT), "CapEff:\t0000000000004000\n", State.OK, "CAP_IPC_LOCK"),
+        ((8 * MIB, NO_LIMIT), "CapEff:\t0000000000000000\n", State.MISSING, "ulimit -l 65536"),
         ((8 * MIB, 8 * MIB), "nonsense", State.MISSING, "/etc/security/limits.conf"),
-    ):
-        monkeypatch.setattr(resource, "getrlimit", lambda which, limits=limits: limits)
-        (machine.root / "proc/self/status").write_text(status)
-        found = kernel.lockable(machine, 64 * MIB)
-        assert found.state is state
-        assert says in found.says
+    ],
+    ids=["enough", "no limit", "capability", "too low", "hard limit"],
+)
+def test_limit_on_locked_memory(
+    machine: FakeMachine,
+    monkeypatch: pytest.MonkeyPatch,
+    limits: tuple[int, int],
+    status: str,
+    state: State,
+    remark: str,
+) -> None:
+    """A process with CAP_IPC_LOCK has no limit."""
+    monkeypatch.setattr(resource, "getrlimit", lambda which: limits)
+    (machine.root / "proc/self/status").write_text(status)
+    found = kernel.lockable(machine, 64 * MIB)
+    assert found.state is state
+    assert remark in found.says
 
 
 def test_a_server(machine: FakeMachine, tmp_path: Path) -> None:

@@ -6,12 +6,14 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
-from collections.abc import Callable
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from vfio_compliance.common import origin
+
+if TYPE_CHECKING:
+    from tests.installed.conftest import Damaged
 
 TEST = "suites/migration_v1/test_registers.py"
 RULES = "suites/migration_v1/rules.yaml"
@@ -25,14 +27,14 @@ def broken_parts(ended: subprocess.CompletedProcess[str]) -> list[str]:
 
 
 @pytest.mark.parametrize("name", [TEST, "tools/kmod/main.c"])
-def test_missing_file(damaged: tuple[Path, Callable[..., subprocess.CompletedProcess[str]]], name: str) -> None:
+def test_missing_file(damaged: Damaged, name: str) -> None:
     """It is named."""
     package, call = damaged
     (package / "shipped" / name).unlink()
     assert broken_parts(call("selftest"))[0].endswith(f"/shipped/{name}: No such file or directory")
 
 
-def test_changed_file(damaged: tuple[Path, Callable[..., subprocess.CompletedProcess[str]]]) -> None:
+def test_changed_file(damaged: Damaged) -> None:
     """Even one that does not judge, here in the reference driver."""
     package, call = damaged
     with (package.parent / "refdriver" / "parts.py").open("a") as file:
@@ -41,7 +43,7 @@ def test_changed_file(damaged: tuple[Path, Callable[..., subprocess.CompletedPro
     assert line.endswith("/refdriver/parts.py: changed since it was built")
 
 
-def test_changed_rules(damaged: tuple[Path, Callable[..., subprocess.CompletedProcess[str]]]) -> None:
+def test_changed_rules(damaged: Damaged) -> None:
     """The version shows it, and so does the report of each run."""
     package, call = damaged
     with (package / "shipped" / RULES).open("a") as file:
@@ -53,7 +55,7 @@ def test_changed_rules(damaged: tuple[Path, Callable[..., subprocess.CompletedPr
     assert "+modified, rule set" in ended.stdout
 
 
-def test_added_test(damaged: tuple[Path, Callable[..., subprocess.CompletedProcess[str]]]) -> None:
+def test_added_test(damaged: Damaged) -> None:
     """It is reported, because it would be run with the others."""
     package, call = damaged
     shutil.copy(package / "shipped" / TEST, package / "shipped" / "suites/migration_v1/test_more.py")
@@ -61,7 +63,7 @@ def test_added_test(damaged: tuple[Path, Callable[..., subprocess.CompletedProce
     assert "+modified" in call("--version").stdout
 
 
-def test_missing_folder_of_the_record(damaged: tuple[Path, Callable[..., subprocess.CompletedProcess[str]]]) -> None:
+def test_missing_folder_of_the_record(damaged: Damaged) -> None:
     """Only the record is named."""
     package, call = damaged
     shutil.rmtree(package / "shipped" / "tools")
@@ -70,7 +72,7 @@ def test_missing_folder_of_the_record(damaged: tuple[Path, Callable[..., subproc
     assert "built.json: missing or damaged" in ended.stdout
 
 
-def test_missing_suites(damaged: tuple[Path, Callable[..., subprocess.CompletedProcess[str]]]) -> None:
+def test_missing_suites(damaged: Damaged) -> None:
     """Commands that need them name the remedy; selftest names some of the files, and counts the others."""
     package, call = damaged
     shutil.rmtree(package / "shipped" / "suites")
@@ -83,7 +85,7 @@ def test_missing_suites(damaged: tuple[Path, Callable[..., subprocess.CompletedP
     assert "\n                  and " in ended.stdout
 
 
-def test_damaged_record(damaged: tuple[Path, Callable[..., subprocess.CompletedProcess[str]]]) -> None:
+def test_damaged_record(damaged: Damaged) -> None:
     """Then the commit is unknown, and everything else runs."""
     package, call = damaged
     (package / "shipped" / origin.RECORD).write_bytes(b"{")
@@ -92,7 +94,7 @@ def test_damaged_record(damaged: tuple[Path, Callable[..., subprocess.CompletedP
     assert line.endswith("built.json: missing or damaged")
 
 
-def test_hostile_record(damaged: tuple[Path, Callable[..., subprocess.CompletedProcess[str]]]) -> None:
+def test_hostile_record(damaged: Damaged) -> None:
     """Its names of files are escaped."""
     package, call = damaged
     path = package / "shipped" / origin.RECORD
@@ -105,7 +107,7 @@ def test_hostile_record(damaged: tuple[Path, Callable[..., subprocess.CompletedP
 
 
 def test_reference_driver_that_does_not_start(
-    damaged: tuple[Path, Callable[..., subprocess.CompletedProcess[str]]],
+    damaged: Damaged,
 ) -> None:
     """The installation is broken, not a rule."""
     package, call = damaged
