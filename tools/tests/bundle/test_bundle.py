@@ -83,8 +83,8 @@ def wrong(path: Path, **options: Any) -> list[Finding]:
     return [finding for finding in verify(path, **options) if finding.wrong]
 
 
-def test_whole(bundle: Path, folder: Path, tmp_path: Path) -> None:
-    """An unchanged bundle is good, has the same bytes each time, and any tar unpacks it."""
+def test_an_unchanged_bundle_is_good(bundle: Path, folder: Path, tmp_path: Path) -> None:
+    """It has the same bytes each time, and any tar unpacks it."""
     assert wrong(bundle) == []
     assert signature.UNSIGNED in [finding.text for finding in verify(bundle)]
     make(folder, tmp_path / "again.tar.gz")
@@ -420,7 +420,7 @@ def test_signed(bundle: Path, tmp_path: Path) -> None:
     assert "the signature does not match" in wrong(bundle, signers=lab)[-1].text
 
 
-def test_the_command(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_exit_codes(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Exit code 0 for an unchanged bundle, else 1; each line names its subject."""
     path = tmp_path / "x.tar.gz"
     assert main(["bundle", str(folder), "--output", str(path)]) == 0

@@ -220,27 +220,31 @@ def test_limit_on_locked_memory(
     assert remark in found.says
 
 
-def test_a_server(machine: FakeMachine, tmp_path: Path) -> None:
-    """It needs its program or its socket, and nothing of the kernel. Doctor does not connect to it."""
-    path = str(tmp_path / "socket")
-    where = VfioUserDevice(transport="vfio-user", socket=path)
-    assert rows(machine, where)[f"socket {path}"] == (
+def test_the_socket_of_a_server(machine: FakeMachine, tmp_path: Path) -> None:
+    """It must exist and be a socket. Doctor does not connect to it, and the kernel's modules are not needed."""
+    path = tmp_path / "socket"
+    where, row = VfioUserDevice(transport="vfio-user", socket=str(path)), f"socket {path}"
+    assert rows(machine, where)[row] == (
         "missing",
         "No such file or directory: start the server, or correct device.socket",
     )
-    (tmp_path / "socket").touch()
-    assert "not a socket" in rows(machine, where)[f"socket {path}"][1]
-    (tmp_path / "socket").unlink()
+    path.touch()
+    assert "not a socket" in rows(machine, where)[row][1]
+    path.unlink()
     with socket.socket(socket.AF_UNIX) as server:
-        server.bind(path)
+        server.bind(str(path))
         server.listen()
         server.setblocking(False)
         assert complete(needs(machine, where, MIB))
         with pytest.raises(BlockingIOError):
             server.accept()
     assert rows(machine, where)["module vfio"] == ("not needed for this", "")
-    started = VfioUserDevice(transport="vfio-user", command=("no-such-program-here", "{socket}"))
-    assert rows(machine, started)["the server's program"][0] == "missing"
+
+
+def test_the_program_of_a_server(machine: FakeMachine) -> None:
+    """It must be found."""
+    missing = VfioUserDevice(transport="vfio-user", command=("no-such-program-here", "{socket}"))
+    assert rows(machine, missing)["the server's program"][0] == "missing"
     assert complete(needs(machine, VfioUserDevice(transport="vfio-user", command=("{python}", "{socket}")), MIB))
 
 
