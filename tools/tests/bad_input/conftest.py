@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Runs the program on a device that misbehaves, and looks for what is left behind."""
+"""Runs the program on a device that misbehaves, and checks that nothing is left behind."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from vfio_compliance.results.writers import terminal
 
 WIDTH = 100
 
-#: Seconds after which a run that should have ended long ago is given up. The machine may be busy.
+#: Seconds after which a run counts as stuck. The machine may be busy.
 PATIENCE = 120.0
 
 READ_ONLY = "v1.pending.read-only"
@@ -35,7 +35,7 @@ HERE = Path(__file__).parent
 
 @dataclass
 class Finished:
-    """A run that is over."""
+    """A finished run."""
 
     code: int
     text: str
@@ -43,7 +43,7 @@ class Finished:
 
     @property
     def result(self) -> summary.Summary:
-        """What its journal amounts to."""
+        """The summary of its journal."""
         return summarise(journal.read(self.folder / journal.NAME))
 
     @property
@@ -58,7 +58,7 @@ class Finished:
 
     @property
     def words(self) -> str:
-        """What was shown, with one blank for each run of blanks and line ends."""
+        """The output, with each run of white space replaced by one blank."""
         return " ".join(self.text.split())
 
 
@@ -68,7 +68,7 @@ Run = Callable[..., Finished]
 
 @pytest.fixture
 def scratch() -> Iterator[Path]:
-    """The folder for temporary files, empty in the end. Its name is short, for sockets' paths must be."""
+    """The folder for temporary files, empty at the end. Its name is short, because paths of sockets must be."""
     with tempfile.TemporaryDirectory() as folder:
         yield Path(folder)
         assert not os.listdir(folder)
@@ -98,7 +98,7 @@ def judge(
     scratch: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Run:
-    """A run inside this process, for what does not concern its supervisor: starting two processes takes longer."""
+    """A run inside this process, for tests that do not concern its supervisor: it is faster than two processes."""
     monkeypatch.setattr(tempfile, "tempdir", str(scratch))
     monkeypatch.setenv("TMPDIR", str(scratch))
 
@@ -113,7 +113,7 @@ def judge(
 
 @pytest.fixture
 def run(profile: Callable[..., Path], tmp_path: Path, scratch: Path, project: Path) -> Run:
-    """A run as its user starts it."""
+    """A run as a user starts it."""
     environment = {**os.environ, "TMPDIR": str(scratch), "COLUMNS": str(WIDTH)}
 
     def start(
@@ -127,7 +127,7 @@ def run(profile: Callable[..., Path], tmp_path: Path, scratch: Path, project: Pa
         folder = tmp_path / "out"
         command = [sys.executable, "-m", "vfio_compliance", "run", str(profile(*tricks, **keys)), f"--only={only}"]
         streams: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
-        # Whoever runs the tests in the background may have it ignored, which children inherit.
+        # If the tests run in the background, it may be ignored, and children inherit that.
         streams["preexec_fn"] = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
         ended = subprocess.run(
             [*command, f"--out={folder}", *options],
@@ -142,7 +142,7 @@ def run(profile: Callable[..., Path], tmp_path: Path, scratch: Path, project: Pa
         text = (ended.stdout or "") + (ended.stderr or "")
         assert "Traceback" not in text
         finished = Finished(ended.returncode, text, folder)
-        if same and (journal := re.search("^journal: (.*)$", text, re.MULTILINE)):  # shown again, it gives the same
+        if same and (journal := re.search("^journal: (.*)$", text, re.MULTILINE)):  # a later report must be the same
             assert terminal.render(finished.result, WIDTH, journal[1]) in text
             assert finished.result.exit_code == finished.code
         return finished
@@ -151,7 +151,7 @@ def run(profile: Callable[..., Path], tmp_path: Path, scratch: Path, project: Pa
 
 
 def _left_behind(scratch: str) -> list[str]:
-    """Servers that go on; they are granted a moment, for the kernel ends those whose client was killed."""
+    """Servers still running; they are given a moment, because the kernel ends those whose client was killed."""
     end = time.monotonic() + 60
     while left := [line for line in _command_lines() if scratch in line]:
         if time.monotonic() > end:
@@ -165,6 +165,6 @@ def _command_lines() -> list[str]:
     for process in Path("/proc").glob("[0-9]*"):
         try:
             lines.append((process / "cmdline").read_text().replace("\0", " "))
-        except OSError:  # it has ended
+        except OSError:  # the process has ended
             continue
     return lines

@@ -8,19 +8,19 @@ and may end in ``#5`` (the fifth such message only) or ``#5-`` (the fifth and al
 
 =================== ===============================================================================================
 die, die=N          exit with status 1 or N instead of answering
-die-for-good        exit, and again whenever the run starts the server anew
-hang                never answer, nor anything else; SIGTERM still ends it
+die-for-good        exit, and again each time the run restarts the server
+hang                never answer anything again; SIGTERM still ends it
 error=N             answer errno N
 wrong-id            answer another message id
 cut=N               leave the last N bytes of the answer out
 claim=N             say in the header that the answer has N bytes
 put=AT,WIDTH,VALUE  overwrite a number in the answer's body, if it is that long
-body=TEXT           the answer's body as text, in which escapes such as \\0 are known
+body=TEXT           replace the answer's body by text, which may have escapes such as \\0
 stop, kill          SIGSTOP or SIGKILL to the client; never answer
-tell=NAME,...       signals such as SIGINT to the supervisor, which is the parent of the client; never answer
+signal=NAME,...     signals such as SIGINT to the supervisor, which is the parent of the client; never answer
 =================== ===============================================================================================
 
-The options ``--stubborn`` (ignore SIGTERM) and those of the reference driver can stand among the tricks.
+``--stubborn`` (ignore SIGTERM) and the options of the reference driver may be given among the tricks.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ MIGRATION = LAYOUTS["plain"].migration
 REGISTERS = {0: "device_state", 8: "pending_bytes", 16: "data_offset", 24: "data_size"}
 
 
-#: Is there once the server has died for good.
+#: Exists once the server has died for good.
 DEAD = Path(tempfile.gettempdir(), "dead")
 
 
@@ -102,11 +102,11 @@ class Hostile(connection.Connection):
             os._exit(1)
         elif trick.verb in ("stop", "kill"):
             os.kill(client, signal.SIGSTOP if trick.verb == "stop" else signal.SIGKILL)
-        elif trick.verb == "tell":
+        elif trick.verb == "signal":
             supervisor = int(Path(f"/proc/{client}/stat").read_text().rpartition(")")[2].split()[1])
             for name in trick.value.split(","):
                 os.kill(supervisor, signal.Signals[name])
-        if trick.verb in ("hang", "stop", "kill", "tell"):
+        if trick.verb in ("hang", "stop", "kill", "signal"):
             while True:
                 signal.pause()
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Rounds are taken in turn; a row has their median and quartiles. No test here depends on how long anything takes."""
+"""Rounds alternate; a row has their median and quartiles. No test here depends on how long anything takes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from measuring import Clock, Cost, Effort, Row, Spread, beside, interleaved, rep
 
 
 class Machine:
-    """A clock that a way of so many seconds moves on."""
+    """A clock that each way advances by its own seconds."""
 
     def __init__(self) -> None:
         self.seconds = 0.0
@@ -23,7 +23,7 @@ class Machine:
         return self.seconds
 
     def way(self, name: str, *seconds: float) -> Callable[..., Cost]:
-        """Takes these seconds in turn, the last of them again and again."""
+        """A way that takes these seconds in turn, and then the last of them each time."""
         left = itertools.chain(seconds, itertools.repeat(seconds[-1]))
 
         def measure() -> Cost:
@@ -52,24 +52,24 @@ def machine() -> Machine:
     ],
 )
 def test_median_and_quartiles(values: Sequence[float], found: Spread) -> None:
-    """In whatever order the values come."""
+    """In any order of the values."""
     assert spread(values) == found
 
 
-def test_nothing_has_no_median() -> None:
-    """It is said so."""
+def test_no_values_have_no_median() -> None:
+    """The error says so."""
     with pytest.raises(ValueError, match="no values"):
         spread([])
 
 
-def test_rounds_go_forth_and_back(machine: Machine) -> None:
-    """Each way once in a round, and whoever was last is first in the next."""
+def test_rounds_alternate_their_order(machine: Machine) -> None:
+    """Each way runs once in a round, and the last one is first in the next round."""
     machine.rounds(Effort(3, 3, 0.0), ours=machine.way("ours", 2.0), limit=machine.way("limit", 1.0))
     assert machine.taken == ["ours", "limit", "limit", "ours", "ours", "limit"]
 
 
 def test_a_short_first_round_is_a_warm_up(machine: Machine) -> None:
-    """It does not count; a long one does."""
+    """It is dropped; a long one counts."""
     effort = Effort(2, 2, 0.0)
     assert machine.rounds(effort, ours=machine.way("ours", 0.5, 0.25)) == {"ours": [Cost(0.25, 0.125)] * 2}
     assert machine.rounds(effort, ours=machine.way("ours", 8.0, 4.0)) == {"ours": [Cost(8.0, 4.0), Cost(4.0, 2.0)]}
@@ -79,12 +79,12 @@ def test_a_short_first_round_is_a_warm_up(machine: Machine) -> None:
     ("effort", "count"), [(Effort(3, 9, 0.0), 3), (Effort(1, 4, 100.0), 4), (Effort(1, 9, 5.0), 5)]
 )
 def test_rounds_end(machine: Machine, effort: Effort, count: int) -> None:
-    """After the time, and neither before the least nor after the most of them."""
+    """When the time is up, but not before the least number of rounds nor after the most."""
     assert len(machine.rounds(effort, ours=machine.way("ours", 1.0))["ours"]) == count
 
 
-def test_what_is_measured_inside_is_not_lost(machine: Machine) -> None:
-    """An error of a way comes out."""
+def test_an_error_in_a_way_is_raised(machine: Machine) -> None:
+    """It is not swallowed by the measurement."""
 
     def broken() -> None:
         raise OSError("gone")
@@ -94,7 +94,7 @@ def test_what_is_measured_inside_is_not_lost(machine: Machine) -> None:
 
 
 def test_a_row_has_the_ratio_of_each_round() -> None:
-    """Of the same round, by the clock that was chosen."""
+    """Both values of the same round, by the chosen clock."""
     costs = {"ours": [Cost(2.0, 1.0), Cost(6.0, 9.0)], "C": [Cost(1.0, 1.0), Cost(2.0, 3.0)]}
     assert beside("read", costs, "ours", "C").ratios == [2.0, 3.0]
     row = beside("read", costs, "ours", "C", Clock.CPU, aim=2.0, note="twice")
@@ -106,12 +106,12 @@ def test_a_row_has_the_ratio_of_each_round() -> None:
     ("aim", "ours", "met"), [(None, [1.0], None), (1.5, [], None), (1.5, [1.5, 1.5, 9.0], True), (1.5, [1.6], False)]
 )
 def test_an_aim_is_met_by_the_median(aim: float | None, ours: Sequence[float], met: bool | None) -> None:
-    """One bad round changes nothing; without an aim, or a figure, nothing is said."""
+    """One bad round changes nothing; without an aim or a value, there is no verdict."""
     assert Row("read", "C", ours=ours, theirs=[1.0] * len(ours), aim=aim).met is met
 
 
 def test_calls_are_repeated() -> None:
-    """So many times, and what comes after them once."""
+    """The given number of times, and the final call once."""
     made = []
     cost = repeated(lambda: made.append("call"), 3, lambda: made.append("after"))
     assert made == ["call", "call", "call", "after"]

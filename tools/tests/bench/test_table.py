@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The table is laid out, and said as JSON and as a picture, whatever was measured."""
+"""Results as a table, as JSON and as a picture, whatever was measured."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ register read, here                    C               cpu                      
 
 
 @pytest.mark.parametrize(
-    ("seconds", "said"),
+    ("seconds", "shown"),
     [
         (123.4, "123 s"),
         (1.0, "1.00 s"),
@@ -40,35 +40,42 @@ register read, here                    C               cpu                      
         (0, "0.00 ns"),
     ],
 )
-def test_a_time_has_a_unit_that_reads_well(seconds: float | int, said: str) -> None:
-    """Three digits, more or less."""
-    assert time_in_words(seconds) == said
+def test_a_time_has_a_readable_unit(seconds: float | int, shown: str) -> None:
+    """With about three digits."""
+    assert time_in_words(seconds) == shown
 
 
 def test_text() -> None:
-    """Columns are as wide as they have to be; what was not measured says why."""
+    """Columns are as wide as needed; a row that was not measured says why."""
     assert as_text(ROWS) + "\n" == TEXT
 
 
 def test_no_rows() -> None:
-    """The head alone."""
+    """Only the head."""
     assert len(as_text([]).splitlines()) == 1
 
 
 def test_json() -> None:
-    """Each round, and what they amount to, in seconds."""
+    """Each round and the summary, in seconds."""
     made = json.loads(as_json({"kernel": "6.1"}, ROWS))
     assert (made["format"], made["machine"]) == (1, {"kernel": "6.1"})
     first, *_, last = made["rows"]
     assert first["ratio"] == {"median": 2.0, "lower": 2.0, "upper": 2.5, "rounds": [2.0, 2.0, pytest.approx(3.0)]}
     assert first["ours"]["rounds"] == [4e-6, 2e-6, 3e-6]
     assert (first["aim"], first["met"]) == (1.5, False)
-    told = {"case": "register read, here", "limit": "C", "clock": "cpu", "aim": 1.3, "met": None, "note": "not here"}
-    assert last == told
+    unmeasured = {
+        "case": "register read, here",
+        "limit": "C",
+        "clock": "cpu",
+        "aim": 1.3,
+        "met": None,
+        "note": "not here",
+    }
+    assert last == unmeasured
 
 
 def test_picture() -> None:
-    """A well-formed SVG with a bar for each row that has a ratio, and a mark for each aim of these."""
+    """A well-formed SVG with a bar for each row that has a ratio, and a mark for each aim of such a row."""
     picture = xml.fromstring(as_svg(ROWS))
     colours = [each.get("fill") or each.get("stroke") for each in picture.iter()]
     assert colours.count("#7aa6d6") == 3
@@ -78,6 +85,6 @@ def test_picture() -> None:
     assert "register read, here : C" not in texts
 
 
-def test_picture_of_nothing() -> None:
-    """It is one all the same."""
+def test_picture_without_rows() -> None:
+    """It is well-formed, too."""
     xml.fromstring(as_svg([]))

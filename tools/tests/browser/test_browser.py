@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Pages in a real browser, as a reader has them: narrow and wide, light and dark, on paper, by keyboard and by address.
+"""Pages in a real browser, as readers use them: narrow and wide, light and dark, printed, by keyboard and by address.
 
-`tox run -e browser` installs what this needs beside Chromium, Node.js and npm. VFIO_PICTURES names a folder for what
-was shown, to be looked at.
+`tox run -e browser` installs what this needs in addition to Chromium, Node.js and npm. VFIO_PICTURES names a folder for
+screenshots.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ from vfio_compliance.results.events import Event
 HERE = Path(__file__).parent
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
-#: Why there is no browser here.
+#: Why no browser can be used.
 MISSING = "" if CHROMIUM else "there is no Chromium"
 if not MISSING and not (HERE / "node_modules").is_dir():
     MISSING = f"there is no {HERE / 'node_modules'}: npm ci makes it"
 
 if MISSING and "VFIO_BROWSER" not in os.environ:
-    pytest.skip(f"no page is looked at: {MISSING}; tox run -e browser", allow_module_level=True)
+    pytest.skip(f"pages are not tested: {MISSING}; tox run -e browser", allow_module_level=True)
 
 pytestmark = pytest.mark.timeout(300)
 
 
 def node(script: str, *words: str) -> Any:
-    """What a script here prints."""
+    """The JSON that a script of this folder prints."""
     assert not MISSING, MISSING
     command = ["node", str(HERE / script), str(CHROMIUM), *words]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -47,11 +47,11 @@ def node(script: str, *words: str) -> Any:
 
 
 def address(file: Path) -> str:
-    """Of a file, for a browser."""
+    """A file's address for a browser."""
     return file.absolute().as_uri()
 
 
-def story(folder: Path, *events: Event, **run: Any) -> Path:
+def recorded(folder: Path, *events: Event, **run: Any) -> Path:
     """A folder with a run of these events."""
     folder.mkdir()
     (folder / journal.NAME).write_bytes(written((NOON, event) for _, event in timed(told(*events, **run))))
@@ -72,7 +72,7 @@ def good(folder: Path, project: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def broken(folder: Path, project: Path) -> Path:
-    """That of one that is broken."""
+    """The page of a run of a broken driver."""
     options = ("--defect", "reserved-garbage", "--only", "v1.reserved", "--only", "v1.state", "--only", "v1.transition")
     return judged(folder / "broken", project, *options)
 
@@ -89,15 +89,15 @@ def judged(out: Path, project: Path, *options: str) -> Path:
 def thousand(folder: Path) -> Path:
     """The page of a run with a thousand rules that failed, and two thousand cases."""
     cases = [ended(f"r{number}[{case}]", "fail", seen="no") for number in range(1000) for case in "ab"]
-    return reported(story(folder / "thousand", *cases))
+    return reported(recorded(folder / "thousand", *cases))
 
 
 @pytest.fixture(scope="session")
 def hostile(folder: Path) -> Path:
-    """The page of a device that says all that it should not."""
+    """The page of a device whose every text is hostile."""
     everything = "".join(HOSTILE.values()).encode("utf-8", "backslashreplace").decode()
     events = [ended("a[1]", "fail", what=everything, expected=everything, seen=everything), ended("b", "pass")]
-    return reported(story(folder / "hostile", *events, description=everything, device={"product": everything}))
+    return reported(recorded(folder / "hostile", *events, description=everything, device={"product": everything}))
 
 
 @pytest.fixture(scope="session")
@@ -115,14 +115,14 @@ def reported(run: Path) -> Path:
     return page
 
 
-#: The pages, and how wide the window is; with a thousand failures axe takes its time.
+#: The pages, and the widths of the window. With a thousand failures, axe is slow.
 WIDTHS = ("380", "900", "1400")
 PAGES = {"good": WIDTHS, "broken": WIDTHS, "thousand": WIDTHS[:1], "hostile": WIDTHS, "index": WIDTHS}
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_looked_at(request: pytest.FixtureRequest, tmp_path: Path, name: str, tell: Callable[[str], None]) -> None:
-    """Nothing is wider than the window, axe has no complaint, nothing is fetched, and there is something to print."""
+def test_page_is_sound(request: pytest.FixtureRequest, tmp_path: Path, name: str, tell: Callable[[str], None]) -> None:
+    """Nothing is wider than the window, axe does not complain, nothing is fetched, and the page can be printed."""
     page = request.getfixturevalue(name)
     folder = Path(os.environ.get("VFIO_PICTURES", tmp_path)) / name
     folder.mkdir(parents=True, exist_ok=True)
@@ -137,7 +137,7 @@ def test_looked_at(request: pytest.FixtureRequest, tmp_path: Path, name: str, te
 
 
 def test_html_is_valid(good: Path, broken: Path, hostile: Path, index: Path) -> None:
-    """By html-validate, with its recommended rules."""
+    """According to html-validate, with its recommended rules."""
     assert not MISSING, MISSING
     program = HERE / "node_modules" / ".bin" / "html-validate"
     command = [*map(str, (program, "--config", HERE / "htmlvalidate.json", good, broken, hostile, index))]
@@ -145,16 +145,16 @@ def test_html_is_valid(good: Path, broken: Path, hostile: Path, index: Path) -> 
     assert (done.returncode, done.stdout + done.stderr) == (0, "")
 
 
-def used(*steps: Sequence[Any]) -> list[Any]:
-    """What was seen after each step."""
+def views(*steps: Sequence[Any]) -> list[Any]:
+    """The view after each step."""
     found = node("use.mjs", json.dumps(steps))
     assert found["errors"] == []
     return list(found["views"])
 
 
-def test_filters_show_what_was_asked_for(broken: Path) -> None:
-    """Verdict, level, words; the address has them, and leads to the same rows again."""
-    opened, failed, words, again, cleared = used(
+def test_filters(broken: Path) -> None:
+    """By verdict and by words; the address records them, and leads to the same rows again."""
+    opened, failed, words, again, cleared = views(
         ["open", address(broken)],
         ["choose", "verdict", "fail"],
         ["type", "words", "RESERVED reads"],
@@ -169,9 +169,9 @@ def test_filters_show_what_was_asked_for(broken: Path) -> None:
     assert cleared["address"].endswith("#rules")
 
 
-def test_all_but_pass(broken: Path) -> None:
-    """And a word that no rule has; an unknown value in the address asks for nothing."""
-    other, nothing, unknown = used(
+def test_filters_that_exclude_or_match_nothing(broken: Path) -> None:
+    """All verdicts but one, a word in no rule, and an unknown value in the address, which does not filter."""
+    other, nothing, unknown = views(
         ["open", f"{address(broken)}#verdict=!pass"],
         ["type", "words", "no such word"],
         ["open", f"{address(broken)}#verdict=perhaps&level=must"],
@@ -183,8 +183,8 @@ def test_all_but_pass(broken: Path) -> None:
 
 
 def test_a_rule_has_an_address(broken: Path) -> None:
-    """It leads to the rule's row, also from a failure, and shows a row that was filtered away."""
-    opened, failure, hidden = used(
+    """It leads to the rule's row, also from a failure, and shows a row that a filter had hidden."""
+    opened, failure, hidden = views(
         ["open", f"{address(broken)}#v1.reserved.ignores-writes"],
         ["click", ".failure h3 a"],
         ["open", f"{address(broken)}#verdict=fail"],
@@ -192,15 +192,15 @@ def test_a_rule_has_an_address(broken: Path) -> None:
     assert (opened["target"], opened["targetInView"]) == ("v1.reserved.ignores-writes", True)
     assert (failure["target"], failure["targetInView"]) == ("v1.reserved.reads-zero", True)
     assert "v1.reserved.ignores-writes" not in hidden["rows"]
-    _, shown = used(
+    _, shown = views(
         ["open", f"{address(broken)}#verdict=fail"], ["open", f"{address(broken)}#v1.reserved.ignores-writes"]
     )
     assert (shown["target"], shown["targetInView"]) == ("v1.reserved.ignores-writes", True)
 
 
 def test_the_index_leads_to_the_report(index: Path) -> None:
-    """By a click on a verdict to the rule in that run, and back to the same rows."""
-    _, filtered, followed, back = used(
+    """A click on a verdict leads to the rule in that run, and Back to the same rows."""
+    _, filtered, followed, back = views(
         ["open", address(index)],
         ["type", "words", "reserved"],
         ["click", "tr[id='v1.reserved.reads-zero'] td a"],
@@ -211,8 +211,8 @@ def test_the_index_leads_to_the_report(index: Path) -> None:
     assert back["rows"] == filtered["rows"] != []
 
 
-def test_by_keyboard_and_on_paper(good: Path) -> None:
-    """The first stop leads past the top; one press of a button prints."""
-    _, stop, _, printed = used(["open", address(good)], ["press", "Tab"], ["press", "Enter"], ["click", "#print"])
+def test_keyboard_and_printing(good: Path) -> None:
+    """The first Tab reaches a link to the content; one click on a button prints."""
+    _, stop, _, printed = views(["open", address(good)], ["press", "Tab"], ["press", "Enter"], ["click", "#print"])
     assert stop["focus"] == "Skip to the content"
     assert printed["printed"] == "yes"

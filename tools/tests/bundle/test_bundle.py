@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Bundles: whatever is done to one on its way is told, with the place."""
+"""Bundles: verify finds every change to one, and names the place."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ HOST = "lab-seven.example.org"
 
 
 def content_of(packed: tarfile.TarFile, member: str | tarfile.TarInfo) -> bytes:
-    """What a file in it has."""
+    """The content of a file in a bundle."""
     found = packed.extractfile(member)
     assert found is not None
     return found.read()
@@ -72,19 +72,19 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def bundle(folder: Path, tmp_path: Path) -> Path:
-    """Its bundle."""
+    """The bundle of that run."""
     made = tmp_path / "run.tar.gz"
     make(folder, made)
     return made
 
 
 def wrong(path: Path, **options: Any) -> list[Finding]:
-    """What speaks against a bundle."""
+    """Everything wrong with a bundle."""
     return [finding for finding in verify(path, **options) if finding.wrong]
 
 
-def test_whole(bundle: Path, folder: Path, tmp_path: Path) -> None:
-    """A bundle is good as it was made, has the same bytes each time, and any tar unpacks it."""
+def test_an_unchanged_bundle_is_good(bundle: Path, folder: Path, tmp_path: Path) -> None:
+    """It has the same bytes each time, and any tar unpacks it."""
     assert wrong(bundle) == []
     assert signature.UNSIGNED in [finding.text for finding in verify(bundle)]
     make(folder, tmp_path / "again.tar.gz")
@@ -93,14 +93,14 @@ def test_whole(bundle: Path, folder: Path, tmp_path: Path) -> None:
         names = [name.partition("/")[2] for name in unpacked.getnames()]
         sums = content_of(unpacked, unpacked.getnames()[-1]).decode()
         text = content_of(unpacked, unpacked.getnames()[names.index(packed_journal.NAME)])
-    reports = ["report.html", "report.txt", "report.json", "report.md"]  # made anew: others may not be of this journal
+    reports = ["report.html", "report.txt", "report.json", "report.md"]  # new ones: others may be of another journal
     assert names == [ABOUT, "inputs/profile.yaml", *reports, packed_journal.NAME, SUMS]
     assert lzma.decompress(text) == (folder / journal.NAME).read_bytes()
     assert [line.split()[1] for line in sums.splitlines()] == names[:-1]
 
 
 def test_every_byte(bundle: Path) -> None:
-    """Whichever byte is changed, it is told, and where: each of the head and of the end, and a part of the others."""
+    """A changed byte is found, with its place: each one of the head and of the end, and some of the others."""
     data = bytearray(bundle.read_bytes())
     for place in {*range(64), *range(64, len(data) - 64, 19), *range(len(data) - 64, len(data))}:
         data[place] ^= 1 << place % 8
@@ -112,7 +112,7 @@ def test_every_byte(bundle: Path) -> None:
 
 
 def test_every_length(bundle: Path) -> None:
-    """A bundle that was cut anywhere, or has something behind it, is told."""
+    """A bundle that is cut anywhere, or has data appended, is refused."""
     data = bundle.read_bytes()
     for length in range(0, len(data), 29):
         bundle.write_bytes(data[:length])
@@ -134,7 +134,7 @@ def repacked(bundle: Path, change: Callable[..., Any]) -> None:
 
 
 def with_sums(members: dict[str, bytes]) -> None:
-    """The sums anew, as whoever changed a file on purpose would."""
+    """New sums, as by an attacker who changed a file."""
     members.pop(SUMS, None)
     members[SUMS] = "".join(
         f"{hashlib.sha256(content).hexdigest()}  {name}\n" for name, content in members.items()
@@ -142,7 +142,7 @@ def with_sums(members: dict[str, bytes]) -> None:
 
 
 def edit(members: dict[str, bytes], old: bytes, new: bytes) -> None:
-    """A change in the journal, by whoever knows of the sums and not of the chain."""
+    """A change in the journal, as by an attacker who knows about the sums but not about the chain."""
     text = lzma.decompress(members[packed_journal.NAME])
     assert old in text
     members[packed_journal.NAME] = lzma.compress(text.replace(old, new, 1))
@@ -176,8 +176,8 @@ def edit(members: dict[str, bytes], old: bytes, new: bytes) -> None:
     ],
     ids=["report", "no profile", "no sums", "other sums", "no about", "other about", "profile", "journal", "data"],
 )
-def test_changed(bundle: Path, change: Callable[..., Any], about: str, words: str) -> None:
-    """A file that was changed, taken out or put in is named; in a journal, the line."""
+def test_changed_member(bundle: Path, change: Callable[..., Any], about: str, words: str) -> None:
+    """A file that was changed, removed or added is named; in a journal, its line."""
 
     def ordered(members: dict[str, bytes]) -> None:
         sums = members.pop(SUMS)
@@ -191,7 +191,7 @@ def test_changed(bundle: Path, change: Callable[..., Any], about: str, words: st
 
 
 def test_cut_journal(bundle: Path) -> None:
-    """A journal without its last lines is told, also where the sums were made anew."""
+    """A journal without its last lines is found even if the sums were made anew."""
 
     def change(members: dict[str, bytes]) -> None:
         lines = lzma.decompress(members[packed_journal.NAME]).splitlines(keepends=True)
@@ -203,7 +203,7 @@ def test_cut_journal(bundle: Path) -> None:
 
 
 def test_journal_without_chain(bundle: Path) -> None:
-    """Whoever takes the chain away has not hidden anything."""
+    """Removing the chain hides nothing."""
 
     def change(members: dict[str, bytes]) -> None:
         lines = lzma.decompress(members[packed_journal.NAME]).splitlines()
@@ -236,7 +236,7 @@ def tar_of(info: tarfile.TarInfo, content: bytes = b"") -> bytes:
 
 
 def member(name: str, **fields: Any) -> tarfile.TarInfo:
-    """A header as a bundle has it, but for these fields."""
+    """A header as in a bundle, except for these fields."""
     info = tarfile.TarInfo(name)
     info.mode, info.uname, info.gname = 0o600, "root", "root"
     for field, value in fields.items():
@@ -287,23 +287,23 @@ def test_hostile_member(tmp_path: Path, info: TarInfo, words: str) -> None:
     [(1 << 20, "too early"), (1 << 31, "too large for a run"), (1 << 60, "its header is not"), (3, "padding")],
     ids=["larger", "bomb", "absurd", "smaller"],
 )
-def test_sizes_that_lie(tmp_path: Path, size: int, words: str) -> None:
-    """A size that is not that of what follows is told before anything is made of it."""
+def test_wrong_sizes(tmp_path: Path, size: int, words: str) -> None:
+    """A size that does not fit the data is refused before anything is unpacked."""
     header = member("run/x", size=size).tobuf(tarfile.GNU_FORMAT)
     path = packed(tmp_path / "x.tar.gz", header + b"x" * 2048 + bytes(1024))
     assert words in wrong(path)[0].text
 
 
 def test_bombs(tmp_path: Path) -> None:
-    """What would fill the memory is refused by its size, or as soon as it is larger than a journal."""
+    """Data that would fill the memory is refused by its size, or as soon as it exceeds that of a journal."""
     inner = lzma.compress(bytes(80 << 20), preset=0)
     tar = tar_of(member(f"run/{packed_journal.NAME}", size=len(inner)), inner)
     found = wrong(packed(tmp_path / "x.tar.gz", tar))
     assert "too large for a journal" in found[0].text
 
 
-def test_twice(bundle: Path) -> None:
-    """A member that is there twice is refused: readers differ in which one they take."""
+def test_duplicate_member(bundle: Path) -> None:
+    """Two members of one name are refused: readers differ in which one they use."""
     data = gzip.decompress(bundle.read_bytes())
     first_member = 512 + -(-len(data[512:].partition(b"\0")[0]) // 512) * 512
     packed(bundle, data[:first_member] + data)
@@ -315,26 +315,26 @@ def test_twice(bundle: Path) -> None:
     [b"", b"\x1f\x8b", b"PK\3\4" + bytes(99), gzip.compress(b"hello", mtime=0), b"x" * 4096],
     ids=["empty", "two bytes of gzip", "zip", "gzip of a text", "text"],
 )
-def test_no_bundle(tmp_path: Path, content: bytes) -> None:
-    """A file that is none."""
+def test_other_kinds_of_file(tmp_path: Path, content: bytes) -> None:
+    """They are refused."""
     path = tmp_path / "x.tar.gz"
     path.write_bytes(content)
     assert wrong(path)
 
 
-def test_missing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A file that is not there is no bundle that was changed."""
+def test_missing_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A missing file has exit code 2, unlike a changed bundle."""
     assert main(["verify", str(tmp_path / "none")]) == 2
     assert "none: No such file or directory" in capsys.readouterr().err
     assert main(["bundle", str(tmp_path), "--output", str(tmp_path / "x")]) == 2
     assert "journal.jsonl: No such file" in capsys.readouterr().err
 
 
-# -- what is in it ----------------------------------------------------------------------------------------------------
+# -- contents ---------------------------------------------------------------------------------------------------------
 
 
 def test_data_only_when_asked(folder: Path, tmp_path: Path) -> None:
-    """A guest's data is in no bundle that nobody wanted it in."""
+    """A bundle has a guest's data only if the caller asks for it."""
     make(folder, tmp_path / "with.tar.gz", with_data=True)
     with tarfile.open(tmp_path / "with.tar.gz") as unpacked:
         assert any("/data/" in name for name in unpacked.getnames())
@@ -345,7 +345,7 @@ def test_data_only_when_asked(folder: Path, tmp_path: Path) -> None:
 
 
 def test_redacted(folder: Path, tmp_path: Path) -> None:
-    """Host names, serial numbers and paths are gone from all of it; what is left is chained, and good."""
+    """Host names, serial numbers and paths are removed everywhere; the rest is chained again, and good."""
     path = tmp_path / "redacted.tar.gz"
     make(folder, path, redact=True)
     assert wrong(path) == []
@@ -360,7 +360,7 @@ def test_redacted(folder: Path, tmp_path: Path) -> None:
 
 
 def test_damage_is_not_redacted_away(folder: Path, tmp_path: Path) -> None:
-    """To chain a damaged journal anew would hide what is wrong with it."""
+    """Chaining a damaged journal anew would hide the damage, so it is refused."""
     path = folder / journal.NAME
     path.write_bytes(path.read_bytes().replace(b'"pass"', b'"n/a"', 1))
     with pytest.raises(BundleError, match="line 5 is damaged"):
@@ -369,8 +369,8 @@ def test_damage_is_not_redacted_away(folder: Path, tmp_path: Path) -> None:
     assert "line 5: it does not follow" in wrong(tmp_path / "x.tar.gz")[0].text
 
 
-def test_not_over_another_file(folder: Path, bundle: Path, tmp_path: Path) -> None:
-    """What is there already stays; a folder that takes no file is named."""
+def test_an_existing_file_is_not_overwritten(folder: Path, bundle: Path, tmp_path: Path) -> None:
+    """A bundle that cannot be created is reported, too."""
     before = bundle.read_bytes()
     with pytest.raises(BundleError, match="exists already"):
         make(folder, bundle)
@@ -380,7 +380,7 @@ def test_not_over_another_file(folder: Path, bundle: Path, tmp_path: Path) -> No
 
 
 def test_links_are_not_followed(folder: Path, tmp_path: Path) -> None:
-    """A link in the folder of a run leads nowhere that its owner did not mean to hand over."""
+    """A link in the folder of a run does not add a file from outside it."""
     (folder / "report.link").symlink_to("/etc/passwd")
     (folder / "inputs" / "link").symlink_to("/etc/passwd")
     make(folder, tmp_path / "x.tar.gz")
@@ -389,7 +389,7 @@ def test_links_are_not_followed(folder: Path, tmp_path: Path) -> None:
 
 
 def test_errata(bundle: Path) -> None:
-    """A result by a rule that is known to be wrong by now says so, where the rule was judged."""
+    """If a rule is now known to be wrong, verify says so for results that judged it."""
     known = Erratum("v1.one", VERSION, VERSION + 1, "It asked for zero.", "A pass says nothing.")
     (found,) = wrong(bundle, errata=(known,))
     assert found.text == f"version {VERSION} has a known error: v1.one: It asked for zero. A pass says nothing."
@@ -399,7 +399,7 @@ def test_errata(bundle: Path) -> None:
 
 @pytest.mark.skipif(not shutil.which("ssh-keygen"), reason="there is no ssh-keygen (Debian: openssh-client)")
 def test_signed(bundle: Path, tmp_path: Path) -> None:
-    """A signature is checked by OpenSSH, and asked for where signers are named."""
+    """OpenSSH checks a signature; if signers are given, an unsigned bundle is wrong."""
 
     def keygen(*words: object) -> None:
         subprocess.run(["ssh-keygen", "-q", *map(str, words)], check=True, capture_output=True)
@@ -420,28 +420,28 @@ def test_signed(bundle: Path, tmp_path: Path) -> None:
     assert "the signature does not match" in wrong(bundle, signers=lab)[-1].text
 
 
-def test_the_command(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Exit code 0 for a bundle as it was made, else 1; each line says what it is about."""
+def test_exit_codes(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Exit code 0 for an unchanged bundle, else 1; each line names its subject."""
     path = tmp_path / "x.tar.gz"
     assert main(["bundle", str(folder), "--output", str(path)]) == 0
     assert main(["verify", str(path)]) == 0
-    said = capsys.readouterr().out
-    assert signature.UNSIGNED in " ".join(said.split())
+    output = capsys.readouterr().out
+    assert signature.UNSIGNED in " ".join(output.split())
     path.write_bytes(path.read_bytes()[:-1])
     assert main(["verify", str(path)]) == 1
     assert capsys.readouterr().out.startswith("WRONG ")
 
 
 def test_about_is_json(bundle: Path) -> None:
-    """What the run was made with, for a reader without this program."""
+    """The facts of the run, for a reader without this program."""
     with tarfile.open(bundle) as unpacked:
         about = json.loads(content_of(unpacked, f"p/{ABOUT}"))
     assert about["facts"]["rule set"] == str(VERSION)
     assert about["redacted"] is False
 
 
-def test_what_a_killed_run_left_of_data_is_not_packed(folder: Path, tmp_path: Path) -> None:
-    """Nor a report that is of another journal, maybe."""
+def test_partial_data_of_a_killed_run_is_not_packed(folder: Path, tmp_path: Path) -> None:
+    """Nor is a report that may be of another journal."""
     (folder / "data" / ".half.123").write_bytes(b"half")
     (folder / "report.xml").write_text("<all failures='0'/>")
     make(folder, tmp_path / "it.tar.gz", with_data=True)
@@ -451,14 +451,14 @@ def test_what_a_killed_run_left_of_data_is_not_packed(folder: Path, tmp_path: Pa
 
 
 def test_a_configuration_of_another_kernel(folder: Path, tmp_path: Path) -> None:
-    """The run says which one it was made with."""
+    """It is found by the digest that the run recorded."""
     (folder / "inputs" / "kernel-config").write_text("CONFIG_X=y\n")
     make(folder, tmp_path / "it.tar.gz")
     assert "not the configuration that the run was made with" in wrong(tmp_path / "it.tar.gz")[0].text
 
 
 def test_a_run_without_an_end(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Its bundle can be made and shown, as INCOMPLETE; verify says that it has no end, and so does bundle."""
+    """Its bundle can be made, and its report says INCOMPLETE; verify and bundle say that the journal has no end."""
     path = folder / journal.NAME
     path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:-1]))
     out = tmp_path / "it.tar.gz"
@@ -470,7 +470,7 @@ def test_a_run_without_an_end(folder: Path, tmp_path: Path, capsys: pytest.Captu
 
 
 @pytest.mark.parametrize(
-    ("said", "gone"),
+    ("note", "secret"),
     [
         ("it said:\n/home/bob/dev.c:12:3: runtime error", "bob"),
         ('{"serial": "SN12345678"}', "SN12345678"),
@@ -478,14 +478,14 @@ def test_a_run_without_an_end(folder: Path, tmp_path: Path, capsys: pytest.Captu
         (f"{HOST}\n{HOST}", "lab-seven"),
     ],
 )
-def test_redacted_wherever_it_is_shown(folder: Path, tmp_path: Path, said: str, gone: str) -> None:
-    """Reports are made from what is left of the journal: no escape of theirs hides a name."""
+def test_redacted_in_every_format(folder: Path, tmp_path: Path, note: str, secret: str) -> None:
+    """Reports are made from the redacted journal, so their escapes cannot hide a name."""
     with Journal(folder / journal.NAME) as opened:
-        opened.write(Note(said))
+        opened.write(Note(note))
         opened.end()
     make(folder, tmp_path / "it.tar.gz", redact=True)
     assert wrong(tmp_path / "it.tar.gz") == []
     with tarfile.open(tmp_path / "it.tar.gz") as unpacked:
         for member in unpacked:
             data = content_of(unpacked, member)
-            assert gone.encode() not in (lzma.decompress(data) if member.name.endswith(".xz") else data), member.name
+            assert secret.encode() not in (lzma.decompress(data) if member.name.endswith(".xz") else data), member.name

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from vfio_compliance.results.writers import FORMATS
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A run in which one rule was broken and one was not."""
+    """A run in which one of two rules was broken."""
     made = tmp_path / "run"
     made.mkdir()
     lines = told(ended("a[1]", "pass"), ended("b[2]", "fail", expected="this", seen="that"))
@@ -28,7 +29,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def bundle(folder: Path, tmp_path: Path) -> Path:
-    """Of that run."""
+    """The bundle of that run."""
     file = tmp_path / "run.tar.gz"
     make(folder, file)
     return file
@@ -36,17 +37,17 @@ def bundle(folder: Path, tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_the_same_report(folder: Path, bundle: Path, capsys: pytest.CaptureFixture[str], name: str) -> None:
-    """Whatever the run is read from, byte by byte."""
-    said = []
+    """Byte by byte, from each of the three."""
+    reports = []
     for place in (folder, folder / journal.NAME, bundle):
         assert main(["report", str(place), "--format", name]) == 1
-        said.append(capsys.readouterr().out)
-    assert said[0] == said[1] == said[2]
-    assert case("b[2]").rpartition("/")[2] in said[0]
+        reports.append(capsys.readouterr().out)
+    assert reports[0] == reports[1] == reports[2]
+    assert case("b[2]").rpartition("/")[2] in reports[0]
 
 
 def test_compared_with_itself(folder: Path, bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A bundle is no other run than the folder that it was made from."""
+    """A bundle is the same run as the folder that it was made from."""
     assert main(["diff", str(folder), str(bundle)]) == 0
     assert "Worse" not in capsys.readouterr().out
 
@@ -56,13 +57,20 @@ def test_waivers_of_a_bundle(bundle: Path, capsys: pytest.CaptureFixture[str]) -
     assert "rule: v1.b" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("damage", ["a byte", "cut", "no bundle"])
-def test_what_was_changed_is_not_read(bundle: Path, capsys: pytest.CaptureFixture[str], damage: str) -> None:
-    """It is told which file that is, and the report says nothing else."""
-    data = bytearray(bundle.read_bytes())
-    if damage == "a byte":
-        data[len(data) // 2] ^= 1
-    bundle.write_bytes(data[:-20] if damage == "cut" else b"\x1f\x8bjunk" if damage == "no bundle" else data)
+def changed(data: bytes) -> bytes:
+    """With one bit flipped in the middle."""
+    middle = len(data) // 2
+    return data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :]
+
+
+@pytest.mark.parametrize(
+    "damage", [changed, lambda data: data[:-20], lambda _: b"\x1f\x8bjunk"], ids=["a byte", "cut", "another file"]
+)
+def test_a_damaged_bundle_is_not_read(
+    bundle: Path, capsys: pytest.CaptureFixture[str], damage: Callable[[bytes], bytes]
+) -> None:
+    """The message names the file, and there is no report."""
+    bundle.write_bytes(damage(bundle.read_bytes()))
     with pytest.raises(JournalError, match=str(bundle)):
         opened(bundle)
     assert main(["report", str(bundle)]) == 2

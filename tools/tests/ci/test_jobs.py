@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The jobs for CI servers: they have the form that the servers take, and call what there is."""
+"""The jobs for CI servers: they have the form that the servers accept, and call existing programs and options."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ SCHEMAS = {
     "github.yaml": ["--builtin-schema", "vendor.github-workflows"],
     "gitlab.yaml": ["--builtin-schema", "vendor.gitlab-ci", "--data-transform", "gitlab-ci"],
 }
-#: What the programs of a job may be told by its server.
+#: A variable of a job, which its server fills in.
 VARIABLE = re.compile(r"\$\{\{.*?\}\}|\$\{?\w+\}?")
 
 
 @pytest.fixture
 def jobs(project: Path) -> Path:
-    """The folder."""
+    """The folder of the jobs."""
     return project / "tools" / "ci"
 
 
 def checked(file: Path) -> subprocess.CompletedProcess[str]:
-    """Whether a file has the form that its server publishes; the schemas come with the checker."""
+    """The check of a file by its server's published schema; the schemas come with the checker."""
     pytest.importorskip("check_jsonschema")
     command = [sys.executable, "-m", "check_jsonschema", *SCHEMAS[file.name], str(file)]
     return subprocess.run(command, capture_output=True, text=True)
@@ -40,7 +40,7 @@ def checked(file: Path) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.parametrize("name", SCHEMAS)
 def test_form(jobs: Path, name: str) -> None:
-    """As the server's schema has it."""
+    """It fits the server's schema."""
     done = checked(jobs / name)
     assert done.returncode == 0, done.stdout
 
@@ -53,7 +53,7 @@ def test_form(jobs: Path, name: str) -> None:
         ("gitlab.yaml", "always", "ever"),
     ],
 )
-def test_form_is_looked_at(jobs: Path, tmp_path: Path, name: str, right: str, wrong: str) -> None:
+def test_form_is_checked(jobs: Path, tmp_path: Path, name: str, right: str, wrong: str) -> None:
     """A slip is found."""
     text = (jobs / name).read_text(encoding="utf-8")
     assert right in text
@@ -62,7 +62,7 @@ def test_form_is_looked_at(jobs: Path, tmp_path: Path, name: str, right: str, wr
 
 
 def strings(value: Mapping[str | bool, Any] | str | Sequence[str | Mapping[str, Any]] | int) -> Iterator[str]:
-    """All texts in a document."""
+    """All strings in a document."""
     if isinstance(value, str):
         yield value
     for each in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
@@ -86,7 +86,7 @@ def calls(folder: Path) -> Iterator[tuple[str, list[str]]]:
 
 
 def _parts(value: Mapping[str | bool, Any] | str | Sequence[str | Mapping[str, Any]] | int) -> Iterator[dict[str, str]]:
-    """Where a file gives values to names: LAVA's `params`, tmt's `environment`."""
+    """The variables that a file sets: LAVA's `params`, tmt's `environment`."""
     if isinstance(value, dict):
         for name, each in value.items():
             if name in ("params", "environment"):
@@ -96,7 +96,7 @@ def _parts(value: Mapping[str | bool, Any] | str | Sequence[str | Mapping[str, A
 
 
 def test_calls(jobs: Path) -> None:
-    """Commands and options are those of this program."""
+    """The parser accepts their commands and options."""
     found = [*calls(jobs)]
     assert {name for name, _ in found} == {"github.yaml", "gitlab.yaml", "kernels.fmf", "test.yaml"}
     for _, words in found:
@@ -104,7 +104,7 @@ def test_calls(jobs: Path) -> None:
 
 
 def test_profiles(jobs: Path, project: Path) -> None:
-    """Those that jobs name are here."""
+    """The profiles that jobs name exist."""
     text = "".join(file.read_text(encoding="utf-8") for file in (jobs / "lava").glob("*.yaml"))
     named = {*re.findall(r"profiles/[\w.-]+\.yaml", text)}
     assert named

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The script that jobs start: exit codes, reports, and what comes of a job that is cancelled."""
+"""The script that jobs start: exit codes, reports, and a job that is cancelled."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-#: In place of the program: `vm` makes two runs and ends as it is told, `report` writes a file.
+#: In place of the program: `vm` makes two runs and exits with $CODE, `report` writes a file.
 PROGRAM = """\
 #!/bin/bash
 echo "$@" >>"$PLACE/asked"
@@ -38,7 +38,7 @@ ln -sf /bin/true .venv/bin/pip
 
 @pytest.fixture
 def checkout(project: Path, tmp_path: Path) -> Path:
-    """A checkout with this script alone, on a machine that has all Debian packages and installs no Python package."""
+    """A checkout with only this script, on a machine that has all Debian packages and installs no Python package."""
     tools = tmp_path / "it" / "tools" / "ci"
     tools.mkdir(parents=True)
     shutil.copy(project / "tools" / "ci" / "judge", tools)
@@ -54,7 +54,7 @@ def checkout(project: Path, tmp_path: Path) -> Path:
 
 
 def command(checkout: Path, *words: str, **environment: Any) -> dict[str, Any]:
-    """The call of the script, and its environment."""
+    """Arguments for subprocess: a call of the script, and its environment."""
     place = checkout.parent
     known = {**os.environ, "PLACE": str(place), "PATH": f"{place}:{os.environ['PATH']}", "CODE": "0", **environment}
     return {"args": [checkout / "tools" / "ci" / "judge", *words], "env": known, "text": True}
@@ -62,7 +62,7 @@ def command(checkout: Path, *words: str, **environment: Any) -> dict[str, Any]:
 
 @pytest.mark.parametrize("code", range(5))
 def test_exit_code(checkout: Path, code: int) -> None:
-    """That of the virtual machines, whatever the reports of single runs end with; each run has its reports."""
+    """That of `vm`, whatever the exit codes of `report`; each run has its reports."""
     done = subprocess.run(**command(checkout, "--kernels", "6.12", "--", "a b", CODE=str(code)), capture_output=True)
     assert (done.returncode, done.stderr) == (code, "")
     assert (checkout.parent / "asked").read_text().splitlines()[0] == "vm --out results/vm --kernels 6.12 -- a b"
@@ -75,15 +75,15 @@ def test_exit_code(checkout: Path, code: int) -> None:
 
 
 @pytest.mark.parametrize(("code", "expected"), [(0, 2), (1, 1), (3, 3)])
-def test_report_that_is_not_written(checkout: Path, code: int, expected: int) -> None:
-    """A job without its reports is not green."""
+def test_report_that_cannot_be_written(checkout: Path, code: int, expected: int) -> None:
+    """A job without its reports does not pass."""
     done = subprocess.run(**command(checkout, "--out", "there", CODE=str(code), UNWRITTEN="yes"))
     assert done.returncode == expected
     assert (checkout / "there").is_dir()
 
 
-def test_what_cannot_be_installed(checkout: Path) -> None:
-    """Exit code 2, and nothing is judged."""
+def test_failed_installation(checkout: Path) -> None:
+    """Exit code 2, and nothing is run."""
     done = subprocess.run(**command(checkout, NONE="yes"), capture_output=True)
     assert done.returncode == 2
     assert "no network" in done.stderr
@@ -91,7 +91,7 @@ def test_what_cannot_be_installed(checkout: Path) -> None:
 
 
 def test_cancelled(checkout: Path) -> None:
-    """The guest is ended, and what it has told gets its reports."""
+    """The guest is ended, and the runs so far get their reports."""
     with subprocess.Popen(**command(checkout, LONG="300")) as job:
         deadline = time.monotonic() + 30
         while not (checkout.parent / "up").exists():

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What goes to KCIDB and to LAVA: a submission that the database's own library takes, and a test case for each rule."""
+"""Output for KCIDB and LAVA: a submission that the database's own library accepts, and a test case for each rule."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from stories import ended, timed, told, written
 from vfio_compliance.results import journal
 from vfio_compliance.results.events import Broken, Event
 
-#: In place of LAVA's own; tells what it was asked for.
+#: In place of LAVA's own program; records its arguments.
 LAVA = '#!/bin/sh\necho "$@" >>"$(dirname "$0")/asked"\n'
 
 
 @pytest.fixture
 def runs(tmp_path: Path) -> list[Path]:
-    """Two runs on one kernel; in the second something happened outside of any rule, twice."""
+    """Two runs on one kernel; the second has two failures outside any rule."""
     made: list[Path] = []
     stories: tuple[tuple[str, list[Event]], ...] = (
         ("one", [ended("a[1]", "pass"), ended("b", "fail", seen="that"), ended("c", "n/a"), ended("d", "not-run")]),
@@ -39,13 +39,13 @@ def runs(tmp_path: Path) -> list[Path]:
 
 
 def called(project: Path, script: str, *words: str | Path, **environment: Any) -> subprocess.CompletedProcess[str]:
-    """A script of tools/ci."""
+    """A finished call of a script in tools/ci."""
     command = [sys.executable, project / "tools" / "ci" / script, *words]
     return subprocess.run(command, capture_output=True, text=True, env={**os.environ, **environment})
 
 
 def test_submission(project: Path, runs: list[Path]) -> None:
-    """One document for all runs, by the sender's origin; what two of them share is told once."""
+    """One document for all runs, with the sender's origin; data that two runs share appears once."""
     schema = pytest.importorskip("kcidb_io").schema.LATEST
     done = called(project, "kcidb.py", "some_lab", *runs)
     assert (done.returncode, done.stderr) == (0, "")
@@ -69,7 +69,7 @@ def test_no_submission(project: Path, runs: list[Path], words: Sequence[str]) ->
 
 
 def test_cases_for_lava(project: Path, runs: list[Path], tmp_path: Path) -> None:
-    """Each rule by its name, what was not judged as unknown, and no name twice."""
+    """Each rule by its name, one that was not judged as unknown, and no name twice."""
     tool = tmp_path / "bin" / "lava-test-case"
     tool.parent.mkdir()
     tool.write_text(LAVA)
@@ -90,7 +90,7 @@ def test_cases_for_lava(project: Path, runs: list[Path], tmp_path: Path) -> None
 
 
 def test_cases_without_lava(project: Path, runs: list[Path]) -> None:
-    """It says so: a job whose cases were lost is not green."""
+    """Exit code 2: a job whose cases were lost does not pass."""
     done = called(project, "lava/cases.py", runs[0], PATH="/nowhere")
     assert done.returncode == 2
     assert "lava-test-case" in done.stderr

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The kselftest: KTAP and nothing else on stdout, and the three exit codes that the kernel's runner knows."""
+"""The kselftest: only KTAP on stdout, and the three exit codes that the kernel's runner knows."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def wrapper(project: Path) -> Path:
 
 @pytest.fixture
 def run(wrapper: Path, project: Path, tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Starts it in an empty folder, as the kernel's runner does; profile and options of the run."""
+    """Starts the script in an empty folder, as the kernel's runner does, with a profile and options."""
 
     def start(*words: str, profile: str | None = None, **environment: Any) -> subprocess.CompletedProcess[str]:
         known = {name: text for name, text in os.environ.items() if name not in ("PYTHONPATH", "VFIO_PROFILE")}
@@ -48,7 +48,7 @@ def run(wrapper: Path, project: Path, tmp_path: Path) -> Callable[..., subproces
 def test_a_run(
     run: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path, defects: Sequence[str], code: int, passed: int
 ) -> None:
-    """0 for a good driver, 1 for a broken one; Perl and the kernel read the same in it."""
+    """0 for a good driver, 1 for a broken one; the kernel's parser counts the cases."""
     done = run(*ONE_RULE, *defects, profile="reference.yaml")
     assert done.returncode == code
     lines = done.stdout.splitlines()
@@ -59,8 +59,8 @@ def test_a_run(
     assert kernel_parser.counts(done.stdout, tmp_path) == [passed, 5 - passed, 0, 0, 0]
 
 
-def test_prove_reads_it(wrapper: Path, project: Path, tmp_path: Path) -> None:
-    """As any other test."""
+def test_prove_reads_the_output(wrapper: Path, project: Path, tmp_path: Path) -> None:
+    """Like that of any other test."""
     if not shutil.which("prove"):
         pytest.skip("there is no prove")
     words = [str(project / "profiles" / "reference.yaml"), *ONE_RULE]
@@ -71,7 +71,7 @@ def test_prove_reads_it(wrapper: Path, project: Path, tmp_path: Path) -> None:
 
 
 def test_no_profile(run: Callable[..., subprocess.CompletedProcess[str]]) -> None:
-    """Nobody named a device: a skip."""
+    """If no device is named, the test is skipped."""
     done = run()
     assert (done.returncode, done.stderr) == (4, "")
     assert done.stdout == "KTAP version 1\n1..0 # SKIP no profile: name one in VFIO_PROFILE, or as the first argument\n"
@@ -96,7 +96,7 @@ def test_no_profile(run: Callable[..., subprocess.CompletedProcess[str]]) -> Non
 def test_nothing_to_judge(
     run: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path, text: str | None, words: str
 ) -> None:
-    """A profile that cannot be used, and a device that is not there, are skips that say why, in one line."""
+    """An unusable profile and a missing device are skips, with the reason in one line."""
     file = tmp_path / "p.yaml"
     if text is not None:
         file.write_text(text)
@@ -109,7 +109,7 @@ def test_nothing_to_judge(
 
 
 def test_not_installed(wrapper: Path, tmp_path: Path) -> None:
-    """A copy in a kernel's tree, with a Python that has nothing of this project: a skip."""
+    """A copy in a kernel's tree, with a Python that lacks this project, is skipped."""
     copy = tmp_path / "selftests" / "vfio_compliance" / wrapper.name
     copy.parent.mkdir(parents=True)
     shutil.copy(wrapper, copy)
@@ -118,8 +118,8 @@ def test_not_installed(wrapper: Path, tmp_path: Path) -> None:
     assert done.stdout.startswith("KTAP version 1\n1..0 # SKIP vfio-compliance is not installed for ")
 
 
-def test_a_run_that_is_refused(run: Callable[..., subprocess.CompletedProcess[str]]) -> None:
-    """No report came of it: a failure, never a skip or a pass; stderr has the reason."""
+def test_a_refused_run(run: Callable[..., subprocess.CompletedProcess[str]]) -> None:
+    """It has no report: a failure, never a skip or a pass; stderr has the reason."""
     done = run("--only", "nonsense", profile="reference.yaml")
     assert done.returncode == 1
     assert done.stdout.splitlines() == [
@@ -130,10 +130,8 @@ def test_a_run_that_is_refused(run: Callable[..., subprocess.CompletedProcess[st
     assert "no such rule, clause or case" in done.stderr
 
 
-def test_a_run_that_is_not_whole(
-    run: Callable[..., subprocess.CompletedProcess[str]], project: Path, tmp_path: Path
-) -> None:
-    """What could not be judged is a failure, never a skip or a pass: here the server cannot be started."""
+def test_an_incomplete_run(run: Callable[..., subprocess.CompletedProcess[str]], project: Path, tmp_path: Path) -> None:
+    """If nothing can be judged, here for lack of a server, that is a failure, never a skip or a pass."""
     text = (project / "profiles" / "reference.yaml").read_text(encoding="utf-8")
     assert '"{python}"' in text
     (tmp_path / "p.yaml").write_text(text.replace('"{python}"', "/nowhere/python"), encoding="utf-8")
@@ -144,7 +142,7 @@ def test_a_run_that_is_not_whole(
 
 
 def test_ended_by_the_runner(wrapper: Path, project: Path, tmp_path: Path) -> None:
-    """A time limit's SIGTERM ends the run; its report is whole all the same, and it is a failure."""
+    """SIGTERM at the time limit ends the run; its report is complete nevertheless, and a failure."""
     words = [str(project / "profiles" / "reference.yaml"), "--out", str(tmp_path / "out")]
     with subprocess.Popen(
         [sys.executable, str(wrapper), *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path
@@ -160,8 +158,8 @@ def test_ended_by_the_runner(wrapper: Path, project: Path, tmp_path: Path) -> No
     assert "# ERROR the run ended before" in out
 
 
-def test_what_the_kernel_reads_beside_it(wrapper: Path) -> None:
-    """`settings` has a time limit that a run stays below, `config` nothing but options."""
+def test_files_for_the_kernels_runner(wrapper: Path) -> None:
+    """`settings` has a time limit that is enough for a run, `config` only options."""
     folder = wrapper.parent
     assert os.access(wrapper, os.X_OK)
     settings = [line for line in (folder / "settings").read_text().splitlines() if not line.startswith("#")]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""`index`: many runs as one page, links to their reports, and what cannot be read or written."""
+"""`index`: many runs on one page, links to their reports, and files that cannot be read or written."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def page(file: Path) -> Element:
 
 
 def test_rules_by_runs(runs: list[Path], tmp_path: Path) -> None:
-    """What differs comes first, then what is the same, then what passes; the exit code is the worst of all."""
+    """Rules that differ come first, then those that agree, then those that pass; the exit code is the worst of all."""
     out = tmp_path / "index.html"
     assert main(["index", *map(str, runs), "--out", str(out)]) == 1
     rows = [cells(row) for row in part(page(out), "rules").iter("tr")]
@@ -59,7 +59,7 @@ def test_rules_by_runs(runs: list[Path], tmp_path: Path) -> None:
 
 
 def test_links_lead_to_the_reports(runs: list[Path], tmp_path: Path) -> None:
-    """From where the page is to each rule in them, also by way of a folder's name that an address cannot have."""
+    """Relative to the page, to each rule in them, even if a folder's name must be escaped in an address."""
     out = tmp_path / "pages" / "index.html"
     main(["index", str(tmp_path / "runs"), "--out", str(out), "--reports"])
     links = links_in(by_id(page(out), "v1.b"))
@@ -69,8 +69,8 @@ def test_links_lead_to_the_reports(runs: list[Path], tmp_path: Path) -> None:
         by_id(page(out.parent / urllib.parse.unquote(place)), rule)
 
 
-def test_without_reports_nothing_leads_there(runs: list[Path], tmp_path: Path) -> None:
-    """And none is written; one that is there is linked."""
+def test_only_existing_reports_are_linked(runs: list[Path], tmp_path: Path) -> None:
+    """Without --reports, none is written."""
     out = tmp_path / "index.html"
     (runs[0] / "report.html").write_text("here")
     main(["index", *map(str, runs), "--out", str(out)])
@@ -81,7 +81,7 @@ def test_without_reports_nothing_leads_there(runs: list[Path], tmp_path: Path) -
 
 
 def test_the_report_of_a_journal_and_of_a_bundle(runs: list[Path], tmp_path: Path) -> None:
-    """Beside the journal, and beside the bundle by its name."""
+    """Beside the journal; beside the bundle, with the bundle's name."""
     bundle = tmp_path / "lab.tar.gz"
     assert main(["bundle", str(runs[0]), "--output", str(bundle)]) == 0
     out = tmp_path / "index.html"
@@ -93,27 +93,29 @@ def test_the_report_of_a_journal_and_of_a_bundle(runs: list[Path], tmp_path: Pat
 def test_a_run_that_cannot_be_read_is_named(
     runs: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """On the page and beside it; the others are there."""
+    """On the page and on stderr; the other runs are on the page."""
     out = tmp_path / "index.html"
     (runs[1] / journal.NAME).write_text('{"event":"run","format":2}\n')
     assert main(["index", *map(str, runs), str(tmp_path / "none"), "--out", str(out)]) == 2
-    said = capsys.readouterr().err
-    assert "a journal of format 2; this program reads format 3" in said
-    assert said.count("\n") == 2
+    messages = capsys.readouterr().err
+    assert "a journal of format 2; this program reads format 3" in messages
+    assert messages.count("\n") == 2
     section = text(part(page(out), "runs"))
     assert "a journal of format 2; this program reads format 3" in section
     assert "none: No such file or directory" in section
 
 
 def test_a_page_that_cannot_be_written(runs: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The file, and why."""
+    """The message says so."""
     (tmp_path / "file").touch()
     assert main(["index", str(runs[0]), "--out", str(tmp_path / "file" / "index.html")]) == 2
     assert "the page was not written" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["runs/good", f"runs/good/{journal.NAME}"])
-def test_a_page_is_no_run(runs: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str) -> None:
+def test_a_page_replaces_no_run(
+    runs: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
     """Neither a folder nor a journal is overwritten."""
     before = (runs[0] / journal.NAME).read_bytes()
     assert main(["index", str(runs[0]), "--out", str(tmp_path / name)]) == 2
@@ -121,7 +123,7 @@ def test_a_page_is_no_run(runs: list[Path], tmp_path: Path, capsys: pytest.Captu
     assert (runs[0] / journal.NAME).read_bytes() == before
 
 
-def test_a_report_that_cannot_be_written_is_missed(
+def test_a_report_that_cannot_be_written_is_reported(
     runs: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The page is made without it."""
@@ -133,8 +135,8 @@ def test_a_report_that_cannot_be_written_is_missed(
 
 
 @pytest.mark.parametrize("name", sorted(HOSTILE))
-def test_of_hostile_devices(name: str) -> None:
-    """What they say is text in the page."""
+def test_hostile_devices(name: str) -> None:
+    """Their names are plain text in the page."""
     runs = named([merged(HOSTILE[name], hostile_run(HOSTILE[name])), merged("good", hostile_run("good"))])
     written = render([Linked(run, "a/report.html") for run in runs], [HOSTILE[name]])
     found = tree(written)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""`report`, `run --report` and `diff`: formats, files, exit codes, and what cannot be written or read."""
+"""`report`, `run --report`, `diff`, `merge`: formats, files, exit codes, and files that cannot be written or read."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ def recorded(folder: Path, verdict: str = "pass") -> Path:
 
 
 @pytest.fixture
-def held(tmp_path: Path) -> Path:
-    """A run in which the rule held."""
-    return recorded(tmp_path / "held")
+def kept(tmp_path: Path) -> Path:
+    """A run in which the rule was kept."""
+    return recorded(tmp_path / "kept")
 
 
 @pytest.fixture
@@ -52,15 +52,15 @@ def broken(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_format_is_printed(held: Path, capsys: pytest.CaptureFixture[str], name: str) -> None:
-    """The same that the writer makes; exit code of the run."""
-    assert main(["report", str(held), "--format", name]) == 0
-    assert capsys.readouterr().out == render(name, opened(held))
+def test_format_is_printed(kept: Path, capsys: pytest.CaptureFixture[str], name: str) -> None:
+    """As the writer makes it, with the exit code of the run."""
+    assert main(["report", str(kept), "--format", name]) == 0
+    assert capsys.readouterr().out == render(name, opened(kept))
 
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_output(broken: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str) -> None:
-    """A file for its owner alone, in a folder that is made; nothing is printed."""
+    """A file readable only by its owner, in a folder that is created; nothing is printed."""
     file = tmp_path / "new" / "report"
     assert main(["report", str(broken), "--format", name, "--output", str(file)]) == 1
     assert file.read_text(encoding="utf-8") == render(name, opened(broken))
@@ -69,12 +69,12 @@ def test_output(broken: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert capsys.readouterr() == ("", "")
 
 
-def test_output_takes_the_place_of_an_older_one(held: Path, tmp_path: Path) -> None:
-    """All of it, or nothing."""
+def test_output_replaces_an_older_file(kept: Path, tmp_path: Path) -> None:
+    """As a whole."""
     file = tmp_path / "report"
     file.write_text("older " * 10_000)
-    assert main(["report", str(held), "--format", "ktap", "--output", str(file)]) == 0
-    assert file.read_text(encoding="utf-8") == render("ktap", opened(held))
+    assert main(["report", str(kept), "--format", "ktap", "--output", str(file)]) == 0
+    assert file.read_text(encoding="utf-8") == render("ktap", opened(kept))
 
 
 @pytest.mark.parametrize(
@@ -86,22 +86,22 @@ def test_output_takes_the_place_of_an_older_one(held: Path, tmp_path: Path) -> N
     ],
 )
 def test_output_that_cannot_be_written(
-    held: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], place: str, why: str
+    kept: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], place: str, why: str
 ) -> None:
-    """The file and the reason, exit code 2; nothing is left behind."""
+    """The message has the file and the reason; nothing is left behind."""
     (tmp_path / "file").touch()
     (tmp_path / "folder").mkdir()
     before = {*tmp_path.iterdir()}
-    assert main(["report", str(held), "--output", str(tmp_path / place)]) == 2
-    said = capsys.readouterr().err
-    assert re.fullmatch(rf"vfio-compliance: \S+: ({why}): the terminal report was not written\n", said)
+    assert main(["report", str(kept), "--output", str(tmp_path / place)]) == 2
+    message = capsys.readouterr().err
+    assert re.fullmatch(rf"vfio-compliance: \S+: ({why}): the terminal report was not written\n", message)
     assert {*tmp_path.iterdir()} == before
 
 
-def test_unknown_format(held: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """It is met with those that there are, and what was meant."""
+def test_unknown_format(kept: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The message lists the formats, and suggests one."""
     with pytest.raises(SystemExit) as ended:
-        main(["report", str(held), "--format", "junti"])
+        main(["report", str(kept), "--format", "junti"])
     assert ended.value.code == 2
     assert f"(choose from {FORMATS_IN_WORDS}); did you mean `junit`?" in capsys.readouterr().err
 
@@ -137,7 +137,7 @@ def test_run_refuses_one_file_for_two_reports(
 
 
 def test_run_writes_reports(project: Path, tmp_path: Path) -> None:
-    """Those that were asked for, and the text in the folder; one that cannot be written spoils the exit code only."""
+    """The given ones, and report.txt in the folder; one that cannot be written affects only the exit code."""
     out, xml, nothing = tmp_path / "out", tmp_path / "a" / "it.xml", "/dev/full"
     command = [sys.executable, "-m", "vfio_compliance", "run", str(project / "profiles" / "reference.yaml")]
     command += ["--out", str(out), "--only", "RES-01", "--report", f"junit={xml}", "--report", f"json={nothing}"]
@@ -152,40 +152,40 @@ def test_run_writes_reports(project: Path, tmp_path: Path) -> None:
     assert json.loads(render("json", opened(out)))["verdict"]["exit_code"] == 0
 
 
-@pytest.mark.parametrize(("runs", "code"), [(("held", "held"), 0), (("held", "broken"), 1), (("broken", "held"), 0)])
+@pytest.mark.parametrize(("runs", "code"), [(("pass", "pass"), 0), (("pass", "fail"), 1), (("fail", "pass"), 0)])
 def test_diff(tmp_path: Path, capsys: pytest.CaptureFixture[str], runs: tuple[str, str], code: int) -> None:
-    """1 where something got worse; a run is named by its folder or its journal."""
-    places = [recorded(tmp_path / f"{number}", "pass" if run == "held" else "fail") for number, run in enumerate(runs)]
+    """Exit code 1 if something got worse; a run is named by its folder or its journal."""
+    places = [recorded(tmp_path / f"{number}", verdict) for number, verdict in enumerate(runs)]
     assert main(["diff", str(places[0]), str(places[1] / journal.NAME)]) == code
     assert capsys.readouterr().out.splitlines()[-1].startswith("WORSE" if code else "NOT WORSE")
 
 
 @pytest.mark.parametrize("missing", [0, 1])
-def test_diff_of_what_is_no_run(held: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], missing: int) -> None:
+def test_diff_without_a_run(kept: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], missing: int) -> None:
     """The file that is missing is named, exit code 2."""
-    places = [str(held), str(held)]
+    places = [str(kept), str(kept)]
     places[missing] = str(tmp_path / "none")
     assert main(["diff", *places]) == 2
     assert capsys.readouterr().err == f"vfio-compliance: {places[missing]}: No such file or directory\n"
 
 
-def test_merge(held: Path, broken: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Folder, journal and bundle alike; the exit code is the worst of all."""
-    packed = tmp_path / "held.tar.gz"
-    assert main(["bundle", str(held), "--output", str(packed)]) == 0
-    assert main(["merge", str(held / journal.NAME), str(packed)]) == 0
-    assert main(["merge", str(held), str(broken)]) == 1
+def test_merge(kept: Path, broken: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of folders, journals and bundles; the exit code is the worst of all."""
+    packed = tmp_path / "kept.tar.gz"
+    assert main(["bundle", str(kept), "--output", str(packed)]) == 0
+    assert main(["merge", str(kept / journal.NAME), str(packed)]) == 0
+    assert main(["merge", str(kept), str(broken)]) == 1
     assert capsys.readouterr().out.splitlines()[-1] == "2 runs: exit code 1"
 
 
 def test_merge_of_a_folder_of_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """All that are below it, by their names; one that has none is no run."""
+    """All runs below it, by name; a folder without runs is an error."""
     for name in ("b", "a"):
         (tmp_path / "all" / name).mkdir(parents=True)
         recorded(tmp_path / "all" / name / "p")
     assert main(["merge", str(tmp_path / "all")]) == 0
-    told = [line.split()[1] for line in capsys.readouterr().out.splitlines() if line.startswith("  run ")]
-    assert told == [str(tmp_path / "all" / name / "p") for name in ("a", "b")]
+    names = [line.split()[1] for line in capsys.readouterr().out.splitlines() if line.startswith("  run ")]
+    assert names == [str(tmp_path / "all" / name / "p") for name in ("a", "b")]
     (tmp_path / "empty").mkdir()
     assert main(["merge", str(tmp_path / "empty")]) == 2
     assert (
@@ -193,14 +193,14 @@ def test_merge_of_a_folder_of_runs(tmp_path: Path, capsys: pytest.CaptureFixture
     )
 
 
-def test_merge_of_what_cannot_be_read(held: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A line on each, with the cause, and exit code 2; the others are shown."""
+def test_merge_with_unreadable_runs(kept: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A line on each, with the cause, and exit code 2; the other runs are shown."""
     none, junk = tmp_path / "none", tmp_path / "junk"
     junk.write_bytes(b"\x1f\x8bjunk")
-    assert main(["merge", str(none), str(held), str(junk)]) == 2
+    assert main(["merge", str(none), str(kept), str(junk)]) == 2
     out, err = capsys.readouterr()
     assert out.splitlines()[-1] == "3 runs, 2 not readable: exit code 2"
-    assert f"  run      {held}\n" in out
+    assert f"  run      {kept}\n" in out
     assert err.splitlines()[0] == f"vfio-compliance: {none}: No such file or directory"
     assert re.fullmatch(rf"vfio-compliance: {junk}: \S.*", err.splitlines()[1])
     assert len(err.splitlines()) == 2
@@ -208,11 +208,11 @@ def test_merge_of_what_cannot_be_read(held: Path, tmp_path: Path, capsys: pytest
     assert capsys.readouterr() == ("", f"vfio-compliance: {none}: No such file or directory\n")
 
 
-def test_report_to_a_pipe(held: Path, tmp_path: Path) -> None:
-    """What is no file of its own is written to, not replaced."""
+def test_report_to_a_pipe(kept: Path, tmp_path: Path) -> None:
+    """A pipe is written to, not replaced."""
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     with subprocess.Popen(["cat", pipe], stdout=subprocess.PIPE, text=True) as reader:
-        assert main(["report", str(held), "--format", "ktap", "--output", str(pipe)]) == 0
-        assert reader.communicate(timeout=20)[0] == render("ktap", opened(held))
+        assert main(["report", str(kept), "--format", "ktap", "--output", str(pipe)]) == 0
+        assert reader.communicate(timeout=20)[0] == render("ktap", opened(kept))
     assert pipe.is_fifo()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""`vfio-compliance selftest` says of each part in a line whether it works; tests/installed has whole ones."""
+"""`vfio-compliance selftest` reports on each part in a line; tests/installed runs the whole command."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def failing(error: Exception) -> Callable[[], None]:
 
 
 @pytest.mark.parametrize(
-    ("part", "code", "said"),
+    ("part", "code", "line"),
     [
         (lambda: selftest.Found(True, "3 files"), 0, "ok      files     3 files\n"),
         (lambda: selftest.Found(False, "a\nb"), 2, "BROKEN  files     a\n                  b\n"),
@@ -34,16 +34,16 @@ def failing(error: Exception) -> Callable[[], None]:
     ],
 )
 def test_part(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], part: Callable[..., Any], code: int, said: str
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], part: Callable[..., Any], code: int, line: str
 ) -> None:
-    """It is broken where it says so or cannot be done; what it says harms no terminal. The next part has its turn."""
+    """It is broken if it says so or raises; its message is escaped. The next part is done nevertheless."""
     monkeypatch.setattr(selftest, "_PARTS", {"files": part, "next": lambda: selftest.Found(True, "well")})
     assert main(["selftest"]) == code
-    assert capsys.readouterr() == (f"{said}ok      next      well\n", "")
+    assert capsys.readouterr() == (f"{line}ok      next      well\n", "")
 
 
-def test_defect_that_nobody_notices(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A run that passes all the same is what this part is there to find."""
+def test_defect_that_is_not_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If the run of a broken driver passes, this part fails."""
     monkeypatch.setattr(selftest, "_run", lambda *_: (0, "CONFORMANT", None))
     assert selftest._defect() == (False, "reserved-garbage was not caught: CONFORMANT")
 

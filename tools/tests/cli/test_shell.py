@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What tools/shell makes: the manual page that is kept is current, and a shell completes by what the parser gives."""
+"""The output of tools/shell: the manual page in the tree is current, and shells complete what the parser accepts."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ printf '%s\\n' "${COMPREPLY[@]}"
 
 @pytest.fixture(scope="module")
 def made(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The files as they are made now."""
+    """The files, made now."""
     pytest.importorskip("shtab")
     pytest.importorskip("argparse_manpage")
     folder = tmp_path_factory.mktemp("shell")
@@ -39,18 +39,18 @@ def made(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_manual_is_current(project: Path, made: Path) -> None:
-    """It is what `python tools/shell` makes; another version of its maker may make it otherwise, which says nothing."""
+    """It is the output of `python tools/shell`; other versions of argparse-manpage may differ, which is not judged."""
     listed = (project / "tools" / "constraints.txt").read_text(encoding="utf-8")
     (pinned,) = re.findall(r"(?m)^argparse-manpage==([\w.]+)", listed)
     if (installed := importlib.metadata.version("argparse-manpage")) != pinned:
         pytest.skip(f"the page was made by argparse-manpage {pinned}; {installed} is installed")
     kept = (project / "tools" / "shell" / MANUAL).read_text(encoding="utf-8")
-    assert kept == (made / MANUAL).read_text(encoding="utf-8"), "python tools/shell writes it anew"
+    assert kept == (made / MANUAL).read_text(encoding="utf-8"), "renew it: python tools/shell"
 
 
 @pytest.mark.parametrize("shell", SHELLS)
 def test_completion_knows_all_commands_and_options(made: Path, shell: str) -> None:
-    """None is left out, whatever the shell."""
+    """In each shell."""
     text = (made / shell).read_text(encoding="utf-8")
     program = parser()
     (commands,) = (action.choices for action in program._actions if isinstance(action.choices, dict))
@@ -80,8 +80,8 @@ def test_bash_completes(project: Path, made: Path, words: Sequence[str], complet
     assert ended.stdout.split() == completed
 
 
-def test_manual_is_read_without_a_warning(project: Path) -> None:
-    """groff finds nothing to complain of."""
+def test_manual_is_formatted_without_a_warning(project: Path) -> None:
+    """By groff, with all its warnings."""
     if not shutil.which("groff"):
         pytest.skip("there is no groff")
     page = project / "tools" / "shell" / MANUAL

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What a command loads first, where seconds are lost unnoticed; and what it does where nobody sees what it says."""
+"""Modules that a command loads, which cost time at each start; and commands that cannot print their result."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-#: No call loads these unless it needs them.
+#: Modules that a call must not load unless it needs them.
 HEAVY = {"pytest", "cffi", "_cffi_backend", "hypothesis", "subprocess", "vfio_compliance.transport"}
 
 SCRIPT = """\
@@ -35,8 +35,8 @@ print(*sys.modules)
         ("explain v1.reserved", ["vfio_compliance.profiles", "difflib"]),
     ],
 )
-def test_loads_little(project: Path, words: str, more: Sequence[str]) -> None:
-    """Only what it needs."""
+def test_loads_only_what_it_needs(project: Path, words: str, more: Sequence[str]) -> None:
+    """Neither the heavy modules nor those in ``more``."""
     call = [sys.executable, "-c", SCRIPT, *words.split()]
     ended = subprocess.run(call, capture_output=True, text=True, cwd=project, check=True)
     assert set(ended.stdout.split()) & {*HEAVY, *more} == set()
@@ -67,8 +67,10 @@ def _terminal_gone() -> int:
     ],
 )
 @pytest.mark.parametrize("command", [["list"], ["explain", "v1.reserved"], ["check", "profiles/reference.yaml"]])
-def test_nobody_to_show_it_to(project: Path, command: Sequence[str], opened: Callable[..., Any], words: str) -> None:
-    """A command says so, if there is still somebody to tell, and does not exit with success."""
+def test_result_that_cannot_be_shown(
+    project: Path, command: Sequence[str], opened: Callable[..., Any], words: str
+) -> None:
+    """The command fails, and says why unless its reader has gone."""
     out = opened()
     ended = subprocess.run(
         [sys.executable, "-m", "vfio_compliance", *command], cwd=project, stdout=out, stderr=subprocess.PIPE, text=True

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What the program takes and what it says: --help has all of it, and a wrong word is met with the right one."""
+"""Arguments of the program: --help shows all of them, and a wrong one is answered with the right one."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ COMMANDS = dict[str, argparse.ArgumentParser](
 )
 
 
-def said(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:
-    """Exit code of a call that argparse ends, and the two things that it wrote."""
+def refused(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:
+    """The exit code, stdout and stderr of a call that argparse ends."""
     with pytest.raises(SystemExit) as ended:
         main(words)
     assert isinstance(ended.value.code, int)
@@ -28,10 +28,10 @@ def said(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str
 def test_help_shows_all(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], columns: str, command: str
 ) -> None:
-    """Each option and each word on it, in lines that fit, in the help of a command; the command in the program's."""
+    """A command's help has all its options with their help, in lines that fit; the program's help has the command."""
     monkeypatch.setenv("COLUMNS", columns)
-    assert f"    {command} " in said(capsys, "--help")[1]
-    code, text, complaint = said(capsys, command, "--help")
+    assert f"    {command} " in refused(capsys, "--help")[1]
+    code, text, complaint = refused(capsys, command, "--help")
     assert (code, complaint) == (0, "")
     assert text.startswith(f"usage: vfio-compliance {command}")
     assert all(len(line) <= int(columns) for line in text.splitlines() if line[:2] != "  " and "usage" not in line)
@@ -41,13 +41,13 @@ def test_help_shows_all(
         if action.help != argparse.SUPPRESS:
             assert "".join(action.help.split()) in flat
             assert all(option in text for option in action.option_strings)
-    for told in filter(None, (COMMANDS[command].description, COMMANDS[command].epilog)):
-        assert "".join(told.split()) in flat
+    for prose in filter(None, (COMMANDS[command].description, COMMANDS[command].epilog)):
+        assert "".join(prose.split()) in flat
 
 
 @pytest.mark.parametrize("command", ["", *COMMANDS])
-def test_no_word_is_cut_short(command: str) -> None:
-    """An option is written whole, so that a new one never changes what a script means."""
+def test_options_are_not_abbreviated(command: str) -> None:
+    """So a new option never changes the meaning of a script."""
     assert not (COMMANDS[command] if command else parser()).allow_abbrev
 
 
@@ -83,13 +83,13 @@ def test_no_word_is_cut_short(command: str) -> None:
         (["judge"], "judge [", "the following arguments are required: trace"),
     ],
 )
-def test_wrong_words(capsys: pytest.CaptureFixture[str], words: Sequence[str], usage: str, complaint: str) -> None:
-    """Exit 2, the usage of the command that was meant, and what is wrong."""
-    code, text, told = said(capsys, *words)
-    assert (code, text) == (2, "")
-    assert told.startswith("usage: vfio-compliance ")
-    assert usage in told
-    assert complaint in told
+def test_wrong_arguments(capsys: pytest.CaptureFixture[str], words: Sequence[str], usage: str, complaint: str) -> None:
+    """Exit code 2, the usage of the command, and what is wrong."""
+    code, output, errors = refused(capsys, *words)
+    assert (code, output) == (2, "")
+    assert errors.startswith("usage: vfio-compliance ")
+    assert usage in errors
+    assert complaint in errors
 
 
 @pytest.mark.parametrize("command", ["list", "explain"])
@@ -109,6 +109,6 @@ def test_wrong_words(capsys: pytest.CaptureFixture[str], words: Sequence[str], u
     ids=lambda text: text[:30],
 )
 def test_unknown_rule(capsys: pytest.CaptureFixture[str], command: str, pattern: str, hint: str) -> None:
-    """Any part of a name, in any case, finds the name; so does one with a slip in it."""
+    """Any part of a name, in any case, leads to the name; so does one with a typing error."""
     assert main([command, pattern]) == 2
     assert capsys.readouterr() == ("", f"vfio-compliance: no rule or clause {pattern!r}{hint}\n")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Clients of a device that answers everything as a good one would, written down access by access."""
+"""Clients of a device that answers as a good one, written access by access."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ RUNNING, STOP = DeviceState.RUNNING, DeviceState.STOP
 PRE_COPY, STOP_AND_COPY = DeviceState.PRE_COPY, DeviceState.STOP_AND_COPY
 RESUMING, ERROR = DeviceState.RESUMING, DeviceState.ERROR
 
-#: Where the device puts its data.
+#: The offset of the device's data.
 BASE = 0x1000
 
 OPEN, CLOSE, RESET, GAP = Access("open"), Access("close"), Access("reset"), Access("gap")
@@ -40,14 +40,14 @@ def refused(register: Register) -> Access:
 
 
 def moved(verb: str, content: bytes, at: int = BASE, first: int = 64) -> Access:
-    """Data was read or written; the trace has its first bytes, and its digest when that is not all."""
+    """Data was read or written; the trace has the first bytes, and a digest if there are more."""
     digest = hashlib.sha256(content).hexdigest() if len(content) > first else ""
     assert verb in ("read", "write")
     return Access("read" if verb == "read" else "write", at, len(content), len(content), content[:first], digest)
 
 
 def to(before: int, after: int) -> list[Access]:
-    """device_state is changed the proper way."""
+    """device_state is changed properly: read, then written."""
     return [read(DEVICE_STATE, before), write(DEVICE_STATE, after)]
 
 
@@ -67,12 +67,12 @@ def size(value: int) -> Access:
 
 
 def got(content: bytes) -> list[Access]:
-    """One buffer is taken the proper way, pending_bytes excepted."""
+    """One buffer is read properly, without the read of pending_bytes."""
     return [offset(), size(len(content)), moved("read", content)]
 
 
 def gave(content: bytes) -> list[Access]:
-    """One buffer is given the proper way."""
+    """One buffer is written properly."""
     return [offset(), moved("write", content), write(DATA_SIZE, len(content))]
 
 
@@ -90,7 +90,7 @@ def resumed(*buffers: bytes) -> list[Access]:
 
 @dataclass(frozen=True)
 class Judged:
-    """What a judge said."""
+    """The verdict of a judge."""
 
     judge: Judge
     offences: list[Offence]
@@ -101,7 +101,7 @@ class Judged:
         return [offence.clause for offence in self.offences]
 
     def __getitem__(self, clause: str) -> tuple[int, int]:
-        """How often a clause was kept, and broken."""
+        """The number of times that a clause was kept, and broken."""
         return self.judge.kept[clause], self.judge.broken[clause]
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Writes system calls as strace does, with any of its options: the same calls in another dress."""
+"""Writes system calls as strace does, with any of its options: the same calls in another form."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 
 class Fd(NamedTuple):
-    """A descriptor, and what it is."""
+    """A descriptor, and the path of its file."""
 
     number: int
     path: str
@@ -22,14 +22,14 @@ class Named(NamedTuple):
 
 
 class Data(NamedTuple):
-    """A string; of more than ``shown`` bytes the first ones."""
+    """A string, cut to its first ``shown`` bytes."""
 
     data: bytes
     shown: int | None = None
 
 
 class Call(NamedTuple):
-    """One call that ended."""
+    """One finished call."""
 
     pid: int
     name: str
@@ -93,7 +93,7 @@ def session(pid: int = 100) -> list[Call]:
 
 @dataclass(frozen=True)
 class Options:
-    """How strace was called."""
+    """The options of strace."""
 
     #: "" (no -f), "number" (-f -o), "pid" (-f without -o).
     thread: str = "number"
@@ -108,7 +108,7 @@ class Options:
     hex: int = 2
     #: "abbrev", "raw", "verbose".
     names: str = "abbrev"
-    #: Calls are told on two lines each.
+    #: Each call is on two lines.
     split: bool = False
 
     def __str__(self) -> str:
@@ -117,14 +117,14 @@ class Options:
 
 @dataclass
 class Text:
-    """Calls become lines."""
+    """The lines that strace writes."""
 
     options: Options
     lines: list[str] = field(default_factory=list)
     clock: float = 1795920226.0
 
     def write(self, calls: list[Call]) -> str:
-        """All of them."""
+        """Adds these calls; the whole text."""
         for call in calls:
             self.add(call)
         return "".join(f"{line}\n" for line in self.lines)
@@ -143,7 +143,7 @@ class Text:
             self.line(call.pid, f"{call.name}({arguments})".ljust(39) + f" = {result}{took}")
 
     def line(self, pid: int, text: str) -> None:
-        """What stands before each line."""
+        """Adds a line, after the columns that precede each one."""
         self.clock += 0.25
         thread = {"": "", "number": f"{pid:<5} ", "pid": f"[pid {pid:5}] "}[self.options.thread]
         clock = f"{self.clock:.6f}"
@@ -156,7 +156,7 @@ class Text:
         self.lines.append(f"{thread}{times[self.options.time]}{number}{pointer}{text}")
 
     def value(self, argument: Any) -> str:
-        """An argument."""
+        """An argument as strace writes it."""
         match argument:
             case Fd(number, path):
                 return f"{number}{self.path(path)}"
@@ -169,7 +169,7 @@ class Text:
         return str(argument)
 
     def returned(self, call: Call) -> str:
-        """What a call gave; a descriptor with its path."""
+        """The result of a call; a descriptor has its path."""
         if call.name == "openat" and call.result.isdigit():
             return call.result + self.path(next(e.data.decode() for e in call.arguments if isinstance(e, Data)))
         if GET_DEVICE_FD in call.arguments and call.result.isdigit():
@@ -177,14 +177,14 @@ class Text:
         return call.result
 
     def path(self, path: str) -> str:
-        """Behind a descriptor."""
+        """The path that follows a descriptor."""
         if not self.options.paths:
             return ""
         kind = "<char 10:196>" if self.options.paths == 2 and path.startswith("/dev/") else ""
         return f"<{self.escaped(path.encode())}{kind}>"
 
     def escaped(self, data: bytes) -> str:
-        """The bytes of a string."""
+        """The bytes of a string, escaped."""
         if self.options.hex == 2 or (self.options.hex == 1 and any(each < 32 or each > 126 for each in data)):
             return "".join(f"\\x{each:02x}" for each in data)
         plain = {ord('"'): '\\"', ord("\\"): "\\\\", 10: "\\n", 9: "\\t", 13: "\\r", 11: "\\v", 12: "\\f"}

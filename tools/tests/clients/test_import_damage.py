@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Whatever is cut, mixed, edited or made up: an import ends in a trace that can be read, or an error that names it."""
+"""Cut, mixed, edited or made-up files: an import ends in a readable trace, or an error that names the file."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ EASY = settings(deadline=None, max_examples=80, suppress_health_check=[HealthChe
 
 
 def ends_well(kind: str, data: bytes, folder: Path) -> str:
-    """Import it; how that ended."""
+    """Imports the data; "trace" or "error", by the outcome."""
     path, trace = folder / "given", folder / "trace"
     path.write_bytes(data)
     trace.unlink(missing_ok=True)
@@ -88,7 +88,7 @@ def ends_well(kind: str, data: bytes, folder: Path) -> str:
 @EASY
 @given(data=st.data())
 def test_lines_mixed_cut_and_edited(tmp_path: Path, kind: str, data: DataObject) -> None:
-    """Lines of several files, in any order, each perhaps with a piece of something else in it."""
+    """Lines of several files, in any order, some with other data in them."""
     chosen = data.draw(st.lists(st.sampled_from(KNOWN[kind]), max_size=25))
     text = bytearray(b"".join(chosen))
     for _ in range(data.draw(st.integers(0, 6))):
@@ -97,10 +97,10 @@ def test_lines_mixed_cut_and_edited(tmp_path: Path, kind: str, data: DataObject)
     ends_well(kind, bytes(text), tmp_path)
 
 
-@pytest.mark.parametrize("kind", IMPORTS)
-def test_cut_anywhere(tmp_path: Path, kind: str) -> None:
-    """Each beginning of a file is a trace, or an error."""
-    whole = b"".join(ODD) if kind == "strace" else b"".join(KNOWN["log"][:40])
+@pytest.mark.parametrize(("kind", "given"), [("strace", ODD), ("log", KNOWN["log"][:40])], ids=IMPORTS)
+def test_cut_anywhere(tmp_path: Path, kind: str, given: list[bytes]) -> None:
+    """Each beginning of a file gives a trace, or an error."""
+    whole = b"".join(given)
     outcomes = {ends_well(kind, whole[:end], tmp_path) for end in range(0, len(whole), 61)}
     assert outcomes == {"error", "trace"}
 
@@ -108,7 +108,7 @@ def test_cut_anywhere(tmp_path: Path, kind: str) -> None:
 @EASY
 @given(st.binary(max_size=200), st.lists(PIECES, max_size=12))
 def test_values_of_anything(data: bytes, pieces: list[bytes]) -> None:
-    """A value is understood or not; nothing is raised, and no more comes out than went in."""
+    """A value is parsed or not; nothing is raised, and the result is not longer than the input."""
     for text in (data, b"".join(pieces)):
         assert sum(map(len, split(text))) <= len(text)
         assert len(unescaped(text)) <= len(text)
@@ -118,8 +118,8 @@ def test_values_of_anything(data: bytes, pieces: list[bytes]) -> None:
 
 @EASY
 @given(st.binary(max_size=100))
-def test_strings_come_back(data: bytes) -> None:
-    """In each way of writing them."""
+def test_strings_are_unescaped(data: bytes) -> None:
+    """From each of strace's notations."""
     for hexed in (0, 1, 2):
         text = Text(Options(hex=hexed))
         assert unescaped(text.escaped(data).encode()) == data
@@ -143,7 +143,7 @@ def test_strings_come_back(data: bytes) -> None:
     ids=range(8),
 )
 def test_hostile_lines_take_no_longer_than_others(line: bytes) -> None:
-    """No expression goes back and forth over a line."""
+    """No regular expression backtracks over a whole line."""
     begin = time.process_time()
     list(Parser(NAMES, IDLE, set()).read([Line(1, line, False)]))
     split(line)
@@ -152,7 +152,7 @@ def test_hostile_lines_take_no_longer_than_others(line: bytes) -> None:
 
 
 def test_a_long_line_takes_no_more_memory_than_the_limit(tmp_path: Path) -> None:
-    """Of a line of 100 MiB its beginning is kept."""
+    """Of a line of 100 MiB, only the beginning is kept."""
     path = tmp_path / "long"
     with path.open("wb") as file:
         for _ in range(100):
@@ -169,7 +169,7 @@ def test_a_long_line_takes_no_more_memory_than_the_limit(tmp_path: Path) -> None
 
 
 def test_many_processes_come_and_go() -> None:
-    """What is kept of them is bounded; the last ones are known."""
+    """Their number in memory is bounded; the latest ones are known."""
     known = Descriptors()
     for pid in range(70_000):
         known.put(pid, pid, File(Kind.DEVICE, pid), True)

@@ -1,17 +1,19 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""QEMU's trace events become a trace: known values where an event has them, and gaps where it tells of nothing."""
+"""QEMU's trace events become a trace, with the values that an event has, and a gap if an access is not shown."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from vfio_compliance.cli.main import main
-from vfio_compliance.clients.importers.command import Imported, import_qemu
-from vfio_compliance.clients.trace import Reader, Record, TraceError
+from vfio_compliance.clients.importers.command import import_qemu
+from vfio_compliance.clients.trace import Record, TraceError
+
+if TYPE_CHECKING:
+    from tests.clients.conftest import Import
 
 OPEN = [
     "vfio_get_device Device dev flags: 3, regions: 10, irqs: 5",
@@ -23,23 +25,13 @@ OPEN = [
 
 
 @pytest.fixture
-def imported(tmp_path: Path) -> Callable[..., tuple[Imported, list[Record]]]:
-    """Import events: what came of it, and the records but the end."""
-
-    def make(events: list[str], **options: Any) -> tuple[Imported, list[Record]]:
-        path, trace = tmp_path / "log", tmp_path / "trace"
-        path.write_text("".join(f"{event}\n" for event in events))
-        trace.unlink(missing_ok=True)
-        made = import_qemu(path, trace, **options)
-        *records, end = Reader(trace)
-        assert end.verb == "end"
-        return made, records
-
-    return make
+def imported(import_by: Import) -> Import:
+    """Imports events, one a line."""
+    return lambda events, **options: import_by(import_qemu, "log", "".join(f"{each}\n" for each in events), **options)
 
 
-def told(records: list[Record]) -> list[tuple[Any, ...]]:
-    """Verb, place, length and data of each access behind the opening."""
+def accesses(records: list[Record]) -> list[tuple[Any, ...]]:
+    """Verb, offset, length and data of each access after the opening."""
     return [
         (each.verb, each.offset, each.length, each.data.hex() if not each.unknown else "?")
         for each in records
@@ -48,7 +40,7 @@ def told(records: list[Record]) -> list[tuple[Any, ...]]:
 
 
 def le(value: int, width: int = 8) -> str:
-    """As a trace has it."""
+    """A number as in a trace, little-endian."""
     return value.to_bytes(width, "little").hex()
 
 
@@ -84,32 +76,32 @@ EVENTS = {
 
 @pytest.mark.parametrize("prefix", ["", "163@1795920226.039934:"])
 @pytest.mark.parametrize("event", EVENTS)
-def test_each_event(imported: Callable[..., tuple[Imported, list[Record]]], event: str, prefix: str) -> None:
-    """Is the accesses that QEMU must have made; with and without time."""
+def test_each_event(imported: Import, event: str, prefix: str) -> None:
+    """Becomes the accesses that QEMU must have made, with and without a time."""
     _, records = imported([f"{prefix}{each}" for each in [*OPEN, event]])
-    assert told(records) == EVENTS[event]
+    assert accesses(records) == EVENTS[event]
     assert [each.about for each in records if each.about] == [(9, 0x5000, ((0x1000, 0x4000),), True)]
 
 
-def test_data_in_a_mapping_is_in_no_trace(imported: Callable[..., tuple[Imported, list[Record]]]) -> None:
-    """What lies outside of it was read."""
+def test_data_in_a_mapping_is_in_no_trace(imported: Import) -> None:
+    """Bytes outside of the mapping were read."""
     events = [*OPEN, "vfio_region_mmap Region migration mmaps[0] [0x2000 - 0x2fff]"]
     _, records = imported([*events, "vfio_save_buffer  (dev) Offset 0x1000 size 0x3000 pending 0x3000"])
-    assert told(records)[3:] == [("read", 0x1000, 0x1000, "?"), ("read", 0x3000, 0x1000, "?")]
+    assert accesses(records)[3:] == [("read", 0x1000, 0x1000, "?"), ("read", 0x3000, 0x1000, "?")]
     unmapped = "vfio_region_unmap Region migration mmaps[0] unmap [0x2000 - 0x2fff]"
     _, records = imported([*events, unmapped, "vfio_save_buffer  (dev) Offset 0x1000 size 0x3000 pending 0x3000"])
-    assert told(records)[3:] == [("read", 0x1000, 0x3000, "?")]
+    assert accesses(records)[3:] == [("read", 0x1000, 0x3000, "?")]
 
 
-def test_a_change_of_state_that_succeeded_leaves_no_gap(imported: Callable[..., tuple[Imported, list[Record]]]) -> None:
-    """The event of the virtual machine's change tells nothing more."""
+def test_a_change_of_state_that_succeeded_leaves_no_gap(imported: Import) -> None:
+    """The event of the virtual machine's change adds nothing."""
     change = "vfio_vmstate_change  (dev) running 1 reason running device state 1"
     _, records = imported([*OPEN, "vfio_migration_set_state  (dev) state 1", change])
-    assert [each[0] for each in told(records)] == ["read", "write"]
+    assert [each[0] for each in accesses(records)] == ["read", "write"]
 
 
-def test_dirty_pages(imported: Callable[..., tuple[Imported, list[Record]]]) -> None:
-    """A bitmap came, so tracking was started; it ends with the migration."""
+def test_dirty_pages(imported: Import) -> None:
+    """A bitmap implies that tracking was started; it ends with the migration."""
     bitmap = "vfio_get_dirty_bitmap container fd=13, iova=0x1000 size= 0x2000000 bitmap_size=0x400 start=0x0"
     end = "vfio_migration_state_notifier  (dev) state completed"
     _, records = imported([*OPEN, bitmap, bitmap, end, bitmap])
@@ -126,8 +118,8 @@ def test_dirty_pages(imported: Callable[..., tuple[Imported, list[Record]]]) -> 
     }
 
 
-def test_memory(imported: Callable[..., tuple[Imported, list[Record]]]) -> None:
-    """Ranges are told by their first and last byte."""
+def test_memory(imported: Import) -> None:
+    """Events give the first and the last byte of a range."""
     add = "vfio_listener_region_add_ram region_add [ram] 0x0 - 0x1ffffff [0x7fd0b1e00000]"
     _, records = imported([*OPEN, add, "vfio_listener_region_del region_del 0x0 - 0xffffffffffffffff"])
     assert [(each.verb, each.called.iova, each.called.size) for each in records if each.called] == [
@@ -136,18 +128,18 @@ def test_memory(imported: Callable[..., tuple[Imported, list[Record]]]) -> None:
     ]
 
 
-def test_two_devices(imported: Callable[..., tuple[Imported, list[Record]]]) -> None:
-    """Events name them."""
+def test_two_devices(imported: Import) -> None:
+    """Events have their names."""
     second = [each.replace("dev ", "other ").replace("dev,", "other,").replace("(dev)", "(other)") for each in OPEN]
     mapping = "vfio_region_mmap Region migration mmaps[0] [0x1000 - 0x4fff]"
     _, records = imported([*OPEN, *second, "vfio_save_setup  (dev)", "vfio_update_pending  (dev) pending 0x1", mapping])
     assert [each.device for each in records if each.verb in ("open", "read", "map")] == [0, 1, 0, 0]
 
 
-def test_the_log_began_late(imported: Callable[..., tuple[Imported, list[Record]]]) -> None:
-    """The device is known by its name, its region by the user."""
+def test_log_without_the_opening(imported: Import) -> None:
+    """The event names the device; the user names its region."""
     made, records = imported(["vfio_update_pending  (dev) pending 0x1"])
-    assert [each[0] for each in told(records)] == ["gap"]
+    assert [each[0] for each in accesses(records)] == ["gap"]
     assert any("name it with --region" in note for note in made.notes)
     _, records = imported(["vfio_update_pending  (dev) pending 0x1"], region=9)
     assert [(each.verb, each.region) for each in records[1:]] == [("gap", -1), ("read", 9)]
@@ -171,7 +163,7 @@ def test_files_of_other_programs(tmp_path: Path, text: str, complaint: str) -> N
 
 
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Says what it made, and what the reader has to know."""
+    """It reports the result, and what the reader has to know."""
     (tmp_path / "log").write_text("".join(f"{each}\n" for each in [*OPEN, *EVENTS]))
     assert main(["import", "qemu", str(tmp_path / "log"), "--trace", str(tmp_path / "made")]) == 0
     assert "failures are not in the trace" in " ".join(capsys.readouterr().out.split())

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """A real migration: QEMU 7.2 moves the reference module's state to a second device, on Linux 6.1.
 
-Each end was recorded by strace and by QEMU's own events at the same time, once with its data going through mappings and
-once without (``x-no-mmap=on``). samples/ has what concerns VFIO of these four files: other lines were left out.
+Each end was recorded by strace and by QEMU's own events at the same time, once with data through mappings and once
+without (``x-no-mmap=on``). samples/ has these files; only lines about VFIO were kept.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ SAMPLES = Path(__file__).parent / "samples"
 IMPORTS = {"strace": import_strace, "log": import_qemu}
 CASES = [pytest.param(way, kind, id=f"{way}-{kind}") for way in ("mapped", "trapped") for kind in IMPORTS]
 
-#: Clauses of a client that saves and of one that restores, by way and kind: which are kept, and which cannot be told.
+#: Clauses of a client that saves and of one that restores, by way and kind: those kept, and those unclear.
 SAVING = {
     ("mapped", "strace"): (
         {"DS-15", "FLD-06", "SAV-02", "SAV-11", "SAV-13"},
@@ -76,7 +76,7 @@ def traces(tmp_path: Path) -> Callable[[str, str], tuple[Path, Path]]:
 
 
 def verdicts(result: Result) -> tuple[set[str], set[str]]:
-    """The clauses that were kept, and those of which something could not be told."""
+    """The clauses that were kept, and those that were unclear."""
     assert not result.broken.total()
     assert not result.damage
     return {each for each, times in result.kept.items() if times}, {
@@ -85,10 +85,8 @@ def verdicts(result: Result) -> tuple[set[str], set[str]]:
 
 
 @pytest.mark.parametrize(("way", "kind"), CASES)
-def test_a_good_client_is_accused_of_nothing(
-    traces: Callable[[str, str], tuple[Path, Path]], way: str, kind: str
-) -> None:
-    """What the evidence suffices for is kept, and the rest is said to be untold."""
+def test_a_good_client_breaks_no_clause(traces: Callable[[str, str], tuple[Path, Path]], way: str, kind: str) -> None:
+    """If the evidence suffices, a clause is kept; the others are unclear."""
     source, target = traces(way, kind)
     assert verdicts(judge_files(source)) == SAVING[way, kind]
     assert verdicts(judge_files(target, source)) == RESTORING[way, kind]
@@ -96,10 +94,10 @@ def test_a_good_client_is_accused_of_nothing(
 
 @pytest.mark.parametrize("end", [0, 1], ids=["source", "target"])
 @pytest.mark.parametrize("way", ["mapped", "trapped"])
-def test_both_records_tell_the_same(
+def test_both_records_agree(
     traces: Callable[[str, str], tuple[Path, Path]], tmp_path: Path, way: str, end: int
 ) -> None:
-    """Where both know the value of a register, they agree; and nothing is in one that the other has not."""
+    """On the value of a register, if both have it; and neither has an access that the other lacks."""
 
     def accesses(path: Path) -> list[tuple[Any, ...]]:
         records = [each for each in Reader(path) if each.verb in ("read", "write", "map", "reset", "open")]
@@ -114,13 +112,13 @@ def test_both_records_tell_the_same(
         each.unlink()
     ours = accesses(traces(way, "log")[end])
     assert [each[:2] for each in ours] == [each[:2] for each in theirs]
-    assert all(known == told for (_, _, told), (_, _, known) in zip(ours, theirs, strict=True) if told)
-    assert sum(bool(told) for _, _, told in ours) > 10
+    assert all(data == own for (_, _, own), (_, _, data) in zip(ours, theirs, strict=True) if own)
+    assert sum(bool(data) for _, _, data in ours) > 10
 
 
 @pytest.mark.parametrize(("way", "kind"), CASES)
 def test_nothing_is_missing(traces: Callable[[str, str], tuple[Path, Path]], way: str, kind: str) -> None:
-    """No gap: all of the lines were understood."""
+    """There is no gap: all lines were understood."""
     for each in traces(way, kind):
         counts = Counter(record.verb for record in Reader(each))
         assert counts["gap"] == 0

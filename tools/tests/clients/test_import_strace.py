@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What strace wrote of a client becomes a trace, whatever its options; what it does not show is a gap, or unknown."""
+"""strace's record of a client becomes a trace, with any options; what it does not show is a gap, or unknown."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import hashlib
 import itertools
 import json
 import os
-from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from strace_text import (
@@ -33,41 +33,34 @@ from strace_text import (
 )
 
 from vfio_compliance.cli.main import main
-from vfio_compliance.clients.importers.command import Imported, import_strace
+from vfio_compliance.clients.importers.command import import_strace
 from vfio_compliance.clients.trace import Reader, Record, TraceError
+
+if TYPE_CHECKING:
+    from tests.clients.conftest import Import
 
 CLONE = "flags=CLONE_VM|CLONE_FS|CLONE_FILES|CLONE_THREAD, child_tid=0x7f"
 FORK = "child_stack=NULL, flags=CLONE_CHILD_CLEARTID|SIGCHLD, child_tidptr=0x7f"
 
 
 @pytest.fixture
-def imported(tmp_path: Path) -> Callable[..., tuple[Imported, list[Record]]]:
-    """Import a text: what came of it, and the records but the end."""
-
-    def make(text: str | bytes, **options: Any) -> tuple[Imported, list[Record]]:
-        path, trace = tmp_path / "strace", tmp_path / "trace"
-        path.write_bytes(text if isinstance(text, bytes) else text.encode())
-        trace.unlink(missing_ok=True)
-        made = import_strace(path, trace, **options)
-        *records, end = Reader(trace)
-        assert end.verb == "end"
-        return made, records
-
-    return make
+def imported(import_by: Import) -> Import:
+    """Imports a text of strace."""
+    return partial(import_by, import_strace, "strace")
 
 
-def told(records: list[Record]) -> list[tuple[Any, ...]]:
-    """What is the same however it was written down."""
+def without_format(records: list[Record]) -> list[tuple[Any, ...]]:
+    """The records without the fields that depend on strace's options."""
     return [each._replace(line=0, time=0.0, took=0) for each in records if each.verb != "region"]
 
 
 def verbs(records: list[Record]) -> list[str]:
-    """Of all records but the region's."""
+    """The verbs of all records but the region's."""
     return [each.verb for each in records if each.verb != "region"]
 
 
 def written(calls: list[Call], **options: Any) -> str:
-    """As strace writes it."""
+    """The calls as strace writes them."""
     return Text(Options(**options)).write(calls)
 
 
@@ -88,13 +81,11 @@ MATRIX = [
 
 
 @pytest.mark.parametrize("options", MATRIX, ids=str)
-def test_every_dress_gives_the_same_trace(
-    imported: Callable[..., tuple[Imported, list[Record]]], options: Options
-) -> None:
-    """The options of strace change how a call is written, never what the trace says of it."""
+def test_every_format_gives_the_same_trace(imported: Import, options: Options) -> None:
+    """The options of strace change how a call is written, but not its record in the trace."""
     made, records = imported(Text(options).write(session()))
     _, plain = imported(written(session()))
-    assert told(records) == told(plain)
+    assert without_format(records) == without_format(plain)
     assert verbs(records) == ["open", "reset", *["read", "write"], *["read"] * 5, "read", "write", "close"]
     assert [each.about for each in records if each.about] == [(9, 0, (), True)]
     assert records[8].data == b'a"\\\n\0 b),= 3\x7f\xff\x001'
@@ -105,18 +96,15 @@ def test_every_dress_gives_the_same_trace(
     ("time", "first", "second"),
     [("ttt", 0.0, 0.25), ("tt", 0.0, 0.25), ("r", 0.0, 0.25), ("t", 0.0, 1.0), ("", 0.0, 0.0)],
 )
-def test_times_begin_at_the_first_access(
-    imported: Callable[..., tuple[Imported, list[Record]]], time: str, first: float, second: float
-) -> None:
-    """In seconds; without times in the file all are the same."""
+def test_times_begin_at_the_first_access(imported: Import, time: str, first: float, second: float) -> None:
+    """In seconds; without times in the file, all are 0."""
     _, records = imported(written(session(), time=time))
     open_, reset = records[1:3]
     assert (open_.time, reset.time) == (first, second)
     assert reset.took == 20
 
 
-def test_midnight_comes(imported: Callable[..., tuple[Imported, list[Record]]]) -> None:
-    """Times of day go on behind it."""
+def test_times_of_day_continue_after_midnight(imported: Import) -> None:
     text = Text(Options(time="tt"), clock=86399.6)
     _, records = imported(text.write(session()))
     times = [each.time for each in records[1:]]
@@ -127,16 +115,14 @@ def test_midnight_comes(imported: Callable[..., tuple[Imported, list[Record]]]) 
 @pytest.mark.parametrize(
     "request_as", ["VFIO_DEVICE_RESET", "0x3b6f", "_IOC(_IOC_NONE, 0x3b, 0x6f, 0)", "_IO(0x3b, 111)"]
 )
-def test_requests_by_name_number_and_macro(
-    imported: Callable[..., tuple[Imported, list[Record]]], request_as: str
-) -> None:
-    """Versions of strace differ in it."""
+def test_requests_by_name_number_and_macro(imported: Import, request_as: str) -> None:
+    """Versions of strace differ."""
     _, records = imported(written([*opened(), Call(100, "ioctl", (DEVICE, request_as, 0)), *state(0)]))
     assert verbs(records) == ["open", "reset", "read", "write"]
 
 
-def test_a_string_that_was_cut_is_not_known_whole(imported: Callable[..., tuple[Imported, list[Record]]]) -> None:
-    """The first bytes are, up to 64."""
+def test_a_string_that_was_cut_is_partly_unknown(imported: Import) -> None:
+    """Its first bytes are kept, up to 64."""
     data = bytes(range(200))
     call = Call(100, "pread64", (DEVICE, Data(data, 100), 200, PLACE + 0x1000), "200")
     _, records = imported(written([*opened(), *state(2), call]))
@@ -144,8 +130,8 @@ def test_a_string_that_was_cut_is_not_known_whole(imported: Callable[..., tuple[
     assert (records[-1].data, records[-1].length, records[-1].value) == (data[:64], 200, 200)
 
 
-def test_a_long_string_that_is_whole_has_its_digest(imported: Callable[..., tuple[Imported, list[Record]]]) -> None:
-    """With -s as long as the largest buffer, content can be judged."""
+def test_a_long_complete_string_has_its_digest(imported: Import) -> None:
+    """If -s is at least the size of the largest buffer, content can be judged."""
     data = bytes(range(200))
     _, records = imported(written([*opened(), *state(2), access("pread64", 0x1000, data)]))
     assert (records[-1].sha256, records[-1].unknown) == (hashlib.sha256(data).hexdigest(), False)
@@ -160,30 +146,28 @@ def test_a_long_string_that_is_whole_has_its_digest(imported: Callable[..., tupl
         ("-1 EIO (Input/output error) (INJECTED)", -1, 5),
     ],
 )
-def test_what_a_call_returned(
-    imported: Callable[..., tuple[Imported, list[Record]]], result: str, value: int, errno: int
-) -> None:
-    """Bytes moved, or an error."""
+def test_result_of_a_call(imported: Import, result: str, value: int, errno: int) -> None:
+    """The number of bytes, or an error."""
     _, records = imported(written([*opened(), access("pread64", 0, bytes(4), result=result)]))
     assert (records[-1].value, records[-1].errno) == (value, errno)
 
 
-def test_a_call_that_is_made_again_counts_once(imported: Callable[..., tuple[Imported, list[Record]]]) -> None:
-    """A signal came before the driver was asked."""
+def test_a_restarted_call_counts_once(imported: Import) -> None:
+    """A signal came before the kernel called the driver."""
     again = access("pwrite64", 0, b"\2\0\0\0", result="? ERESTARTSYS (To be restarted if SA_RESTART is set)")
     _, records = imported(written([*opened(), *state(2)[:1], again, state(2)[1]]))
     assert verbs(records) == ["open", "read", "write"]
 
 
-def test_a_call_that_never_returned_is_a_gap(imported: Callable[..., tuple[Imported, list[Record]]]) -> None:
-    """The process was killed in it; nobody knows whether the driver took it."""
+def test_a_call_that_never_returned_is_a_gap(imported: Import) -> None:
+    """The process was killed in it, so it is unknown whether the call took effect."""
     _, records = imported(written([*opened(), *state(2), access("pwrite64", 0, b"\0\0\0\0", result="?")]))
     assert verbs(records)[-1] == "gap"
     assert "is unknown" in records[-1].why
 
 
-def test_vectors_are_an_access_for_each_buffer(imported: Callable[..., tuple[Imported, list[Record]]]) -> None:
-    """As the kernel hands them to a driver, up to the first that is not taken whole."""
+def test_vectors_are_an_access_for_each_buffer(imported: Import) -> None:
+    """As the kernel passes them to a driver, up to the first incomplete one."""
     vector = r'[{iov_base="\1\0\0\0", iov_len=4}, {iov_base="{=,]\0\0\0\0", iov_len=8}, {iov_base="a{,=", iov_len=3}]'
     for name, verb in (("pwritev", "write"), ("preadv", "read")):
         call = Call(100, name, (DEVICE, vector, 3, PLACE + 0x1000), "8")
@@ -213,8 +197,8 @@ def test_vectors_are_an_access_for_each_buffer(imported: Callable[..., tuple[Imp
     ],
     ids=lambda call: call.name,
 )
-def test_copies_are_the_same_device(imported: Callable[..., tuple[Imported, list[Record]]], copy: Call) -> None:
-    """It is closed with the last of its descriptors."""
+def test_copies_are_the_same_device(imported: Import, copy: Call) -> None:
+    """The device is closed with the last of its descriptors."""
     twin = Fd(20, DEVICE.path)
     calls = [*opened(), copy, Call(100, "close", (DEVICE,)), *state(2, fd=twin), Call(100, "close", (twin,))]
     _, records = imported(written(calls))
@@ -223,10 +207,8 @@ def test_copies_are_the_same_device(imported: Callable[..., tuple[Imported, list
 
 
 @pytest.mark.parametrize("end", ["+++ exited with 0 +++", "+++ killed by SIGKILL +++"])
-def test_the_end_of_a_process_closes_its_devices(
-    imported: Callable[..., tuple[Imported, list[Record]]], end: str
-) -> None:
-    """Its last thread's; a copy in a forked process keeps them open."""
+def test_the_end_of_a_process_closes_its_devices(imported: Import, end: str) -> None:
+    """With its last thread; a copy in a forked process keeps them open."""
     text = Text(Options())
     text.write([*opened(), Call(100, "clone", (CLONE,), "101"), Call(100, "fork", (), "102")])
     text.write(state(2, pid=101))
@@ -239,8 +221,8 @@ def test_the_end_of_a_process_closes_its_devices(
     assert verbs(records)[-1] == "close"
 
 
-def test_exec_closes_the_device(imported: Callable[..., tuple[Imported, list[Record]]]) -> None:
-    """The kernel gives its descriptor with close-on-exec; F_SETFD takes that back."""
+def test_exec_closes_the_device(imported: Import) -> None:
+    """The kernel returns the descriptor with close-on-exec set; F_SETFD clears that."""
     exec_ = Call(102, "execve", (Data(b"/bin/cat"), "[]", "0x7f /* 9 vars */"))
     forked = [*opened(), Call(100, "clone", (FORK,), "102")]
     _, records = imported(written([*forked, exec_, access("pread64", 0, bytes(4), pid=102, result="-1 EBADF (Bad)")]))
@@ -250,8 +232,8 @@ def test_exec_closes_the_device(imported: Callable[..., tuple[Imported, list[Rec
     assert verbs(records) == ["open", "read", "write"]
 
 
-def test_a_forked_process_has_a_table_of_its_own(imported: Callable[..., tuple[Imported, list[Record]]]) -> None:
-    """What it closes stays open elsewhere, and the number may become another file."""
+def test_a_forked_process_has_a_table_of_its_own(imported: Import) -> None:
+    """A descriptor that it closes stays open in its parent, and the number may become another file."""
     calls = [*opened(), Call(100, "clone", (FORK,), "102"), Call(102, "close", (DEVICE,))]
     other = Fd(14, "/tmp/file")
     calls += [Call(102, "openat", (AT, Data(b"/tmp/file"), OPEN_FLAGS), "14")]
@@ -260,8 +242,8 @@ def test_a_forked_process_has_a_table_of_its_own(imported: Callable[..., tuple[I
     assert verbs(records) == ["open", "read", "write"]
 
 
-def test_a_child_is_seen_before_its_parent_returns(imported: Callable[..., tuple[Imported, list[Record]]]) -> None:
-    """A clone that goes on says whose descriptors the new thread has."""
+def test_a_child_is_seen_before_its_parent_returns(imported: Import) -> None:
+    """The flags in the unfinished clone say whose descriptors the new thread has."""
     text = Text(Options())
     text.write(opened())
     text.line(100, f"clone3({{{CLONE}}} <unfinished ...>")
@@ -271,14 +253,14 @@ def test_a_child_is_seen_before_its_parent_returns(imported: Callable[..., tuple
     assert verbs(records) == ["open", *["read", "write"] * 2]
 
 
-def test_a_thread_that_began_unseen(imported: Callable[..., tuple[Imported, list[Record]]]) -> None:
-    """Is taken for one of the first process, which is said."""
+def test_a_thread_that_began_unseen(imported: Import) -> None:
+    """It counts as one of the first process; a note says so."""
     made, records = imported(written([*opened(), *state(2, pid=101)]))
     assert verbs(records) == ["open", "read", "write"]
     assert any("1 thread began unseen" in note for note in made.notes)
 
 
-def test_exec_by_a_thread(imported: Callable[..., tuple[Imported, list[Record]]]) -> None:
+def test_exec_by_a_thread(imported: Import) -> None:
     """It takes the number of its process."""
     text = Text(Options())
     text.write([*opened(), Call(100, "fcntl", (DEVICE, Named("F_SETFD", 2), 0)), Call(100, "clone", (CLONE,), "101")])
@@ -289,19 +271,25 @@ def test_exec_by_a_thread(imported: Callable[..., tuple[Imported, list[Record]]]
     assert verbs(records) == ["open", "read", "write"]
 
 
-@pytest.mark.parametrize(
-    ("flags", "left"),
-    [("0", ["close"]), ("CLOSE_RANGE_UNSHARE", ["close"]), ("CLOSE_RANGE_CLOEXEC", ["read", "write"])],
-)
-def test_close_range(imported: Callable[..., tuple[Imported, list[Record]]], flags: str, left: Sequence[str]) -> None:
-    """All at once; or later, when the program is replaced."""
-    calls = [*opened(), Call(100, "close_range", (3, 4294967295, flags)), *state(2)[:0]]
-    _, records = imported(written([*calls, *(state(2) if left != ["close"] else [])]))
-    assert verbs(records) == ["open", *left]
+def close_range(flags: str) -> Call:
+    """Of all descriptors from 3."""
+    return Call(100, "close_range", (3, 4294967295, flags))
 
 
-def test_a_descriptor_that_went_to_another_process(imported: Callable[..., tuple[Imported, list[Record]]]) -> None:
-    """It may be used there unseen; where it is seen, it is the same device."""
+@pytest.mark.parametrize("flags", ["0", "CLOSE_RANGE_UNSHARE"])
+def test_close_range(imported: Import, flags: str) -> None:
+    _, records = imported(written([*opened(), close_range(flags)]))
+    assert verbs(records) == ["open", "close"]
+
+
+def test_close_range_at_exec(imported: Import) -> None:
+    """Until then, the device stays open."""
+    _, records = imported(written([*opened(), close_range("CLOSE_RANGE_CLOEXEC"), *state(2)]))
+    assert verbs(records) == ["open", "read", "write"]
+
+
+def test_a_descriptor_sent_to_another_process(imported: Import) -> None:
+    """It may be used there unseen; if its use is seen, it is the same device."""
     message = (
         '{msg_name=NULL, msg_namelen=0, msg_iov=[{iov_base="x", iov_len=1}], msg_iovlen=1, msg_control=[{cmsg_len=20, '
         "cmsg_level=SOL_SOCKET, cmsg_type=SCM_RIGHTS, cmsg_data=[14]}], msg_controllen=24, msg_flags=0}"
@@ -317,8 +305,8 @@ def test_a_descriptor_that_went_to_another_process(imported: Callable[..., tuple
 
 
 @pytest.mark.parametrize("paths", [0, 1, 2])
-def test_recording_began_in_the_middle(imported: Callable[..., tuple[Imported, list[Record]]], paths: int) -> None:
-    """A device that was open before is known by what is done to it; that something is missing is said."""
+def test_recording_began_in_the_middle(imported: Import, paths: int) -> None:
+    """A device opened earlier is recognised by the calls to it; the gap says that the beginning is missing."""
     _, records = imported(written(session()[3:], paths=paths))
     assert verbs(records)[:2] == ["gap", "reset"]
     assert "opened before the recording" in records[1].why
@@ -326,8 +314,8 @@ def test_recording_began_in_the_middle(imported: Callable[..., tuple[Imported, l
     assert verbs(records)[:3] == ["gap", "read", "write"]
 
 
-def test_two_devices(imported: Callable[..., tuple[Imported, list[Record]]]) -> None:
-    """Each has its number."""
+def test_two_devices(imported: Import) -> None:
+    """Each has its own number."""
     second = Fd(15, DEVICE.path)
     calls = [*opened(), Call(100, "openat", (AT, Data(b"/dev/vfio/15"), OPEN_FLAGS), "11")]
     calls += [Call(100, "ioctl", (Fd(11, "/dev/vfio/15"), GET_DEVICE_FD, "0x5"), "15")]
@@ -337,16 +325,16 @@ def test_two_devices(imported: Callable[..., tuple[Imported, list[Record]]]) -> 
     assert sorted(each.device for each in records if each.about) == [0, 1]
 
 
-def test_a_device_that_is_opened_again_is_the_same(imported: Callable[..., tuple[Imported, list[Record]]]) -> None:
-    """It comes from the same group, and was closed."""
+def test_a_device_that_is_opened_again_is_the_same(imported: Import) -> None:
+    """It is from the same group, and was closed."""
     again = [Call(100, "close", (DEVICE,)), Call(100, "ioctl", (GROUP, GET_DEVICE_FD, "0x5"), "14")]
     made, records = imported(written([*opened(), *state(2), *again, *state(1)]))
     assert {each.device for each in records} == {0}
     assert not any("two devices" in note for note in made.notes)
 
 
-def test_two_descriptors_from_one_group(imported: Callable[..., tuple[Imported, list[Record]]]) -> None:
-    """Names are not in the file: they are taken for two devices, which is said."""
+def test_two_descriptors_from_one_group(imported: Import) -> None:
+    """The file has no names, so they count as two devices; a note says so."""
     made, records = imported(written([*opened(), Call(100, "ioctl", (GROUP, GET_DEVICE_FD, "0x5"), "15"), *state(2)]))
     assert [each.device for each in records if each.verb == "open"] == [0, 1]
     assert any("counted as two devices" in note for note in made.notes)
@@ -355,8 +343,8 @@ def test_two_descriptors_from_one_group(imported: Callable[..., tuple[Imported, 
 # What strace does not show
 
 
-def test_mappings(imported: Callable[..., tuple[Imported, list[Record]]]) -> None:
-    """Part of the device's file; what goes through them is in no trace."""
+def test_mappings(imported: Import) -> None:
+    """Mappings of the device's file; accesses through them are not in a trace."""
     flags = (Named("PROT_READ|PROT_WRITE", 3), Named("MAP_SHARED", 1))
     made = Call(100, "mmap", ("NULL", 16384, *flags, DEVICE, hex(PLACE + 0x1000)), "0x7fd0c52f8000")
     failed = made._replace(result="-1 EINVAL (Invalid argument)")
@@ -366,8 +354,8 @@ def test_mappings(imported: Callable[..., tuple[Imported, list[Record]]]) -> Non
     assert maps == [(9, 0x1000, 0x4000, 0, 0), (9, 0x1000, 0x4000, -1, 22)]
 
 
-def test_calls_of_the_container_have_no_arguments(imported: Callable[..., tuple[Imported, list[Record]]]) -> None:
-    """That they were made is known, and whether they succeeded."""
+def test_calls_of_the_container_have_no_arguments(imported: Import) -> None:
+    """Only the request and its result are known."""
     calls = [
         Call(100, "ioctl", (Fd(13, "/dev/vfio/vfio"), DIRTY_PAGES, "0x7f"), result) for result in ("0", "-1 EINVAL (x)")
     ]
@@ -377,24 +365,24 @@ def test_calls_of_the_container_have_no_arguments(imported: Callable[..., tuple[
     assert all(each.called and each.called.argsz is None for each in found)
 
 
-def test_reads_at_the_position_of_the_file(imported: Callable[..., tuple[Imported, list[Record]]]) -> None:
-    """It is not followed."""
+def test_reads_at_the_position_of_the_file(imported: Import) -> None:
+    """The position is not followed, so the read is a gap."""
     _, records = imported(written([*opened(), Call(100, "read", (DEVICE, Data(b"abcd"), 4), "4"), *state(2)]))
     assert "position" in records[2].why
 
 
-def test_a_hot_reset(imported: Callable[..., tuple[Imported, list[Record]]]) -> None:
-    """Is a reset that the interface does not speak of."""
+def test_a_hot_reset(imported: Import) -> None:
+    """The interface does not cover it, so it is a gap."""
     hot = Call(100, "ioctl", (DEVICE, Named("VFIO_DEVICE_PCI_HOT_RESET or VFIO_IOMMU_MAP_DMA", 0x3B71), "0x7f"))
     _, records = imported(written([*opened(), hot, *state(2)]))
     assert "HOT_RESET" in records[2].why
 
 
-# Which region it is
+# The migration region
 
 
-def test_the_region_that_is_used_as_one(imported: Callable[..., tuple[Imported, list[Record]]]) -> None:
-    """Not a BAR with registers of other sizes, nor one whose first register is no state; a note says it is a guess."""
+def test_the_migration_region_is_guessed_by_its_use(imported: Import) -> None:
+    """It is not a BAR with other registers or whose first one does not hold a state; a note says that it is a guess."""
     bar = [
         Call(100, "pread64", (DEVICE, Data(b"\xf4\x1a\0\0"), 4, 0), "4"),
         Call(100, "pwrite64", (DEVICE, Data(bytes(8)), 8, 8), "8"),
@@ -406,8 +394,8 @@ def test_the_region_that_is_used_as_one(imported: Callable[..., tuple[Imported, 
     assert any("region 9 of device 0 is used as the migration region" in note for note in made.notes)
 
 
-def test_two_regions_may_be_it(imported: Callable[..., tuple[Imported, list[Record]]], tmp_path: Path) -> None:
-    """The user has to say; no trace is left."""
+def test_two_regions_used_alike(imported: Import, tmp_path: Path) -> None:
+    """The user has to name one; no trace is left."""
     other = [call._replace(arguments=(*call.arguments[:3], call.arguments[3] - (1 << 40))) for call in state(2)]
     text = written([*opened(), *state(2), *other])
     with pytest.raises(TraceError, match="region 8 or region 9 may be the migration region; name it with --region"):
@@ -418,8 +406,8 @@ def test_two_regions_may_be_it(imported: Callable[..., tuple[Imported, list[Reco
     assert made.notes == []
 
 
-def test_a_region_at_another_place(imported: Callable[..., tuple[Imported, list[Record]]]) -> None:
-    """Drivers put their regions where they like."""
+def test_a_region_at_another_place(imported: Import) -> None:
+    """Drivers place their regions anywhere in the file."""
     calls = [call._replace(arguments=(*call.arguments[:3], call.arguments[3] - PLACE + 0x300000)) for call in state(2)]
     config = Call(100, "pread64", (DEVICE, Data(bytes(4)), 4, 0x40), "4")
     _, records = imported(written([*opened(), config, *calls]), region_at=0x300000)
@@ -427,22 +415,22 @@ def test_a_region_at_another_place(imported: Callable[..., tuple[Imported, list[
     assert [(each.region, each.offset) for each in records[2:]] == [(1, 0x40), (0, 0), (0, 0)]
 
 
-def test_a_region_that_was_not_used(imported: Callable[..., tuple[Imported, list[Record]]]) -> None:
-    """One that the user names and the client left alone is probably the wrong one."""
+def test_a_region_that_was_not_used(imported: Import) -> None:
+    """If the client did not use the region that the user names, it is probably the wrong one."""
     made, _ = imported(written([*opened(), *state(2)]), region=5)
     assert made.notes == ["region 5 of device 0 was not used as a migration region is used"]
 
 
-def test_reasons_of_gaps(imported: Callable[..., tuple[Imported, list[Record]]]) -> None:
-    """The first are told, and how many there are."""
+def test_reasons_of_gaps(imported: Import) -> None:
+    """The notes have the first reasons, and the number of gaps."""
     made, records = imported(written([*opened(), *[Call(100, "read", (DEVICE, Data(bytes(4)), 4), "4")] * 5]))
     assert verbs(records).count("gap") == 5
     assert sum("at the file's position" in note for note in made.notes) == 3
     assert "5 gaps in all, each with its reason in the trace" in made.notes
 
 
-def test_nothing_of_vfio(imported: Callable[..., tuple[Imported, list[Record]]]) -> None:
-    """Is a trace of nothing, which judges nothing."""
+def test_nothing_of_vfio(imported: Import) -> None:
+    """The trace has no records."""
     made, records = imported(written([Call(100, "close", (Fd(3, "/etc/passwd"),)), Call(100, "dup", (3,), "4")]))
     assert (records, made.counts.total()) == ([], 0)
 
@@ -451,7 +439,7 @@ def test_nothing_of_vfio(imported: Callable[..., tuple[Imported, list[Record]]])
 
 
 def test_files_of_threads(tmp_path: Path) -> None:
-    """What -ff makes is put in order by the times in it."""
+    """The files that -ff makes are merged by their times."""
     for pid, calls in ((100, [*opened(), Call(100, "clone", (CLONE,), "101")]), (101, state(2, pid=101))):
         text = Text(Options(thread=""), clock=1795920226.0 + pid)
         (tmp_path / f"log.{pid}").write_text(text.write(calls))
@@ -460,7 +448,7 @@ def test_files_of_threads(tmp_path: Path) -> None:
 
 
 def test_files_of_threads_without_times(tmp_path: Path) -> None:
-    """They cannot be put in order."""
+    """They cannot be merged."""
     for pid in (100, 101):
         (tmp_path / f"log.{pid}").write_text(written(session(pid), thread="", time=""))
     with pytest.raises(
@@ -481,29 +469,26 @@ def test_files_of_threads_without_times(tmp_path: Path) -> None:
         (b'{"trace":"vfio-compliance"}\n', "strace:1: not written by strace"),
     ],
 )
-def test_files_of_other_programs(
-    imported: Callable[..., tuple[Imported, list[Record]]], text: bytes, complaint: str
-) -> None:
+def test_files_of_other_programs(imported: Import, text: bytes, complaint: str) -> None:
     """An error that names the file."""
     with pytest.raises(TraceError, match=complaint):
         imported(text)
 
 
-def test_a_file_that_is_not_there(tmp_path: Path) -> None:
-    """Nor one of a thread."""
+def test_a_missing_file(tmp_path: Path) -> None:
+    """There is no file of a thread, either."""
     with pytest.raises(TraceError, match="no such file, nor one with a thread"):
         import_strace(tmp_path / "nothing", tmp_path / "trace")
 
 
 def test_a_pipe(tmp_path: Path) -> None:
-    """It would be waited for without end."""
+    """It is refused, because reading it might never end."""
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(TraceError, match="pipe: a pipe, but this has to be read twice; write it to a file first"):
         import_strace(tmp_path / "pipe", tmp_path / "trace")
 
 
-def test_a_trace_that_is_there_stays(tmp_path: Path) -> None:
-    """No file is overwritten, nor deleted."""
+def test_an_existing_trace_is_not_overwritten(tmp_path: Path) -> None:
     (tmp_path / "log").write_text(written(session()))
     (tmp_path / "trace").write_text("precious")
     with pytest.raises(TraceError, match="exists already"):
@@ -511,16 +496,16 @@ def test_a_trace_that_is_there_stays(tmp_path: Path) -> None:
     assert (tmp_path / "trace").read_text() == "precious"
 
 
-def test_the_file_was_cut(imported: Callable[..., tuple[Imported, list[Record]]]) -> None:
-    """What its last line told of is missing."""
+def test_a_file_that_was_cut(imported: Import) -> None:
+    """Its incomplete last line is a gap."""
     text = written(session())
     _, records = imported(text[: text.rindex("pwrite64") + 20])
     assert verbs(records)[-1] == "gap"
     assert records[-1].why == "line 13: pwrite64 cannot be read whole"
 
 
-def test_a_line_of_many_mebibytes(imported: Callable[..., tuple[Imported, list[Record]]]) -> None:
-    """Is not kept: a gap is left of it."""
+def test_a_line_of_many_mebibytes(imported: Import) -> None:
+    """It is a gap."""
     text = written([*opened(), *state(2)]).encode()
     long = b'100 1795920300.000000 pread64(14, "' + b"\\x00" * (5 << 20) + b'", 5242880, 9895604654080) = 5242880\n'
     _, records = imported(text + long + written(state(0)).encode())
@@ -528,12 +513,12 @@ def test_a_line_of_many_mebibytes(imported: Callable[..., tuple[Imported, list[R
 
 
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Says what it made, and what it guessed; judge takes it."""
+    """It reports the result and the guesses; `judge` accepts the trace."""
     (tmp_path / "log").write_text(written(session()))
     assert main(["import", "strace", str(tmp_path / "log")]) == 0
-    told = capsys.readouterr().out
-    assert "log.trace: 1 open, 7 reads, 2 writes, 1 reset, 1 close" in " ".join(told.split())
-    assert "note  region 9 of device 0" in told
+    output = capsys.readouterr().out
+    assert "log.trace: 1 open, 7 reads, 2 writes, 1 reset, 1 close" in " ".join(output.split())
+    assert "note  region 9 of device 0" in output
     assert json.loads((tmp_path / "log.trace").read_text().splitlines()[0])["maps"] == "seen"
     assert main(["judge", str(tmp_path / "log.trace")]) == 0
     assert main(["import", "strace", str(tmp_path / "log")]) == 2

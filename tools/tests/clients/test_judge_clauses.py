@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Each clause of the client's side: kept, broken each way that a client can, and not put to the test."""
+"""Each clause of the client's side: kept, broken in each possible way, and not exercised."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ A, B, C = bytes(range(16)), bytes(100), b"c" * 100
 SAVING = [OPEN, *to(RUNNING, STOP_AND_COPY)]
 GIVING = [OPEN, *to(RUNNING, RESUMING)]
 
-#: What a whole, proper migration puts to the test, and how often.
+#: How often a complete, proper migration exercises each clause.
 PROPER = {
     "DS-04": 0,
     "DS-07": 0,
@@ -60,7 +60,7 @@ PROPER = {
 
 
 def test_a_proper_client() -> None:
-    """Saving and resuming by the book: each clause that it meets is kept as often as it was met, none is broken."""
+    """Saving and resuming by the book keeps each clause that it exercises, and breaks none."""
     result = judged(saved(A, B, C), resumed(A, B, C))
     assert result.offences == []
     assert result.judge.kept == PROPER
@@ -123,18 +123,18 @@ def test_a_proper_client() -> None:
     ids=lambda client: client[0],
 )
 def test_allowed(client: tuple[str, Sequence[Access]]) -> None:
-    """What the text allows a client, or leaves open, is no offence."""
+    """The specification allows it, or leaves it open, so there is no offence."""
     assert judged(client[1]).offences == []
 
 
-#: Clause: name of the way to break it, the client, and words of the sentence.
+#: By clause and by the way to break it: the client, and words of the offence.
 OFFENDERS = {
     "DS-04": {
         "writes again": (
             [OPEN, read(DEVICE_STATE, 1), write(DEVICE_STATE, 5, ok=False), write(DEVICE_STATE, 0)],
             "a write of device_state came first",
         ),
-        "goes on": (
+        "reads a register": (
             [OPEN, read(DEVICE_STATE, 1), write(DEVICE_STATE, 5, ok=False), pending(0)],
             "a read of pending_bytes came first",
         ),
@@ -289,34 +289,33 @@ OFFENDERS = {
 
 CASES = [(clause, way) for clause, ways in OFFENDERS.items() for way in ways]
 
-#: Where breaking one clause breaks another one as well.
-BESIDES = {
+#: Ways to break a clause that also break another one.
+ALSO_BROKEN = {
     ("FLD-04", "never asks where"): {"SAV-11"},
     ("FLD-06", "does not ask how much"): {"SAV-11"},
     ("DS-04", "writes again"): {"DS-15"},
 }
 
 
-def test_every_clause_is_broken() -> None:
-    """There is a client for each clause that a client can break."""
+def test_every_clause_has_an_offender() -> None:
     assert OFFENDERS.keys() == CLAUSES.keys()
 
 
 @pytest.mark.parametrize(("clause", "way"), CASES, ids=[f"{clause} {way}" for clause, way in CASES])
 def test_broken(clause: str, way: str) -> None:
-    """The clause is broken once, for the reason that a reader of the trace would give, and no other one is."""
+    """The clause is broken once, for the expected reason, and no other one is."""
     client, words = OFFENDERS[clause][way]
     result = judged(client)
     (offence,) = [offence for offence in result.offences if offence.clause == clause]
     assert words in offence.seen
     assert offence.expected
     assert 1 <= offence.access <= len(client)
-    assert {offence.clause for offence in result.offences} == {clause} | BESIDES.get((clause, way), set())
+    assert {offence.clause for offence in result.offences} == {clause} | ALSO_BROKEN.get((clause, way), set())
 
 
 @pytest.mark.parametrize("clause", CLAUSES)
-def test_not_put_to_the_test(clause: str) -> None:
-    """A client that never came near a clause has neither kept nor broken it."""
+def test_not_exercised(clause: str) -> None:
+    """A client that only opens and closes the device has neither kept nor broken the clause."""
     assert judged([OPEN, read(DEVICE_STATE, RUNNING), CLOSE])[clause] == (0, 0)
 
 
@@ -330,21 +329,21 @@ def test_not_put_to_the_test(clause: str) -> None:
         ("ERR-02", [*GIVING, offset(), Access("write", BASE, 16, -1, A), RESET]),
     ],
 )
-def test_kept_in_trouble(clause: str, client: Sequence[Access]) -> None:
-    """What only a failing device puts to the test counts as kept by a client that then does the right thing."""
+def test_kept_on_a_failing_device(clause: str, client: Sequence[Access]) -> None:
+    """A clause that only a failing device exercises is kept by a client that then does the right thing."""
     result = judged(client)
     assert result.offences == []
     assert result[clause] == (1, 0)
 
 
-def test_stopping_is_free() -> None:
-    """Closing a stopped device and closing a running one are counted, and neither is an offence."""
+def test_closing_in_any_state_is_allowed() -> None:
+    """Closing a stopped device and a running one are counted, and neither is an offence."""
     result = judged(OPEN, to(RUNNING, STOP), CLOSE, OPEN, CLOSE, OPEN, to(RUNNING, PRE_COPY), CLOSE)
     assert result.offences == []
     assert (result.judge.closed_stopped, result.judge.closed_otherwise) == (1, 2)
 
 
-def test_an_offence_tells_its_access() -> None:
-    """The number is that of the access that completes the offence."""
+def test_an_offence_has_the_number_of_its_access() -> None:
+    """That of the access that completes the offence."""
     result = judged(SAVING, pending(9), got(A), pending(0), size(16))
     assert [(offence.clause, offence.access) for offence in result.offences] == [("SAV-02", 9)]

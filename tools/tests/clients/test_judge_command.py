@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""`vfio-compliance judge`, as its user meets it: exit codes, what is shown, and files that are not right."""
+"""`vfio-compliance judge` as users see it: exit codes, output, and unsuitable files."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TypeAlias
 
 import pytest
 from clients import RUNNING, STOP, STOP_AND_COPY, pending, read, resumed, saved, size, to
@@ -28,10 +29,16 @@ GOOD = [*saved(A, B), *resumed(A, B)]
 RUN = first((), {})
 DISORDERED = [*saved(A), *to(STOP, RUNNING), *to(RUNNING, STOP_AND_COPY), pending(9), size(8), read(DATA_OFFSET, 64)]
 
+#: Writes a trace, and returns its path.
+Record: TypeAlias = Callable[..., str]
+
+#: Runs the command; returns its exit code, stdout and stderr.
+Judge: TypeAlias = Callable[..., tuple[int, str, str]]
+
 
 @pytest.fixture
-def record(tmp_path: Path) -> Callable[..., str]:
-    """Writes a trace of these accesses, a millisecond apart; the path."""
+def record(tmp_path: Path) -> Record:
+    """Writes a trace of these accesses, a millisecond apart; returns its path."""
 
     def write(
         accesses: Sequence[Access], name: str = "trace", region: Region | None = MIGRATION, maps_seen: bool = True
@@ -58,20 +65,19 @@ def record(tmp_path: Path) -> Callable[..., str]:
 
 
 @pytest.fixture
-def judge(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[int, str, str]]:
-    """Runs the command; exit code, what it said, and its complaint."""
+def judge(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Judge:
+    """Runs the command; its exit code, stdout and stderr."""
     monkeypatch.setenv("COLUMNS", "100")
 
     def run(*words: str) -> tuple[int, str, str]:
         code = main(["judge", *words])
-        said = capsys.readouterr()
-        return code, said.out, said.err
+        return code, *capsys.readouterr()
 
     return run
 
 
-def test_a_good_client(record: Callable[..., str], judge: Callable[..., tuple[int, str, str]]) -> None:
-    """All that was put to the test was kept: exit 0, with a line for each clause."""
+def test_a_good_client(record: Record, judge: Judge) -> None:
+    """All exercised clauses were kept: exit code 0, with a line for each clause."""
     code, text, complaint = judge(record(GOOD))
     assert (code, complaint) == (0, "")
     lines = {line.split()[0]: " ".join(line.split()[1:4]) for line in text.splitlines() if line[:2] == "  "}
@@ -84,8 +90,8 @@ def test_a_good_client(record: Callable[..., str], judge: Callable[..., tuple[in
     assert text.endswith("PASS: every clause that was put to the test was kept\n")
 
 
-def test_a_bad_client(record: Callable[..., str], judge: Callable[..., tuple[int, str, str]]) -> None:
-    """An offence: exit 1; its access, time, what was expected and seen, and what was done around it, in words."""
+def test_a_bad_client(record: Record, judge: Judge) -> None:
+    """Exit code 1; an offence has its access, time, expected and seen, and the accesses around it, in words."""
     code, text, _ = judge(record(DISORDERED))
     assert code == 1
     number = len(DISORDERED) - 1
@@ -100,22 +106,22 @@ def test_a_bad_client(record: Callable[..., str], judge: Callable[..., tuple[int
     assert text.endswith("FAIL: the client breaks clauses\n")
 
 
-def test_many_offences_are_counted(record: Callable[..., str], judge: Callable[..., tuple[int, str, str]]) -> None:
-    """The same offence again and again is shown a few times, then counted."""
+def test_many_offences_are_counted(record: Record, judge: Judge) -> None:
+    """A repeated offence is shown a few times, then counted."""
     _, text, _ = judge(record([*saved(A), *to(STOP, STOP_AND_COPY), *[pending(0), size(8)] * 20]))
     assert "SAV-02 was broken 17 times more" in text
     assert text.count("BROKEN  SAV-02") == 3
 
 
-def test_nothing_to_judge(record: Callable[..., str], judge: Callable[..., tuple[int, str, str]]) -> None:
-    """A trace without any access to the migration region is no pass: exit 4."""
+def test_nothing_to_judge(record: Record, judge: Judge) -> None:
+    """A trace without any access to the migration region does not pass: exit code 4."""
     code, text, _ = judge(record([]))
     assert code == 4
     assert text.count("not exercised") == len(CLAUSES) + 1
 
 
-def test_two_traces(record: Callable[..., str], judge: Callable[..., tuple[int, str, str]]) -> None:
-    """--source gives what was saved elsewhere."""
+def test_two_traces(record: Record, judge: Judge) -> None:
+    """--source names the trace of the client that saved."""
     source, target = record(saved(A, B), "source"), record(resumed(B, A), "target")
     assert judge(target)[0] == 0
     code, text, _ = judge(target, "--source", source)
@@ -124,15 +130,15 @@ def test_two_traces(record: Callable[..., str], judge: Callable[..., tuple[int, 
     assert judge(record(resumed(A, B), "right"), "--source", source)[0] == 0
 
 
-def test_a_source_that_has_nothing(record: Callable[..., str], judge: Callable[..., tuple[int, str, str]]) -> None:
-    """--source with a trace in which nothing was saved is a mistake of the user's: exit 2."""
+def test_a_source_without_a_saved_state(record: Record, judge: Judge) -> None:
+    """It is a mistake of the user: exit code 2."""
     code, _, complaint = judge(record(resumed(A)), "--source", record(resumed(A), "source"))
     assert code == 2
     assert "nothing is saved in it" in complaint
 
 
-def test_which_region(record: Callable[..., str], judge: Callable[..., tuple[int, str, str]]) -> None:
-    """A trace that does not know the migration region wants it named."""
+def test_region_named_by_the_user(record: Record, judge: Judge) -> None:
+    """It is required if the trace does not say which region is for migration."""
     path = record(GOOD, region=None)
     code, text, _ = judge(path)
     assert code == 2
@@ -141,8 +147,8 @@ def test_which_region(record: Callable[..., str], judge: Callable[..., tuple[int
     assert judge(path, "--region", "8")[0] == 4
 
 
-def test_mappings_that_nobody_saw(record: Callable[..., str], judge: Callable[..., tuple[int, str, str]]) -> None:
-    """Where the data section can be mapped and the recorder is blind to that, the result says what was not judged."""
+def test_mappings_that_were_not_recorded(record: Record, judge: Judge) -> None:
+    """If the data section can be mapped and the recorder does not see mappings, the result says what was not judged."""
     unseen = [access for access in GOOD if access.offset != 0x1000 or access.verb not in ("read", "write")]
     region = Region(9, 0x5000, ((0x1000, 0x4000),), True)
     code, text, _ = judge(record(unseen, region=region, maps_seen=False))
@@ -151,13 +157,9 @@ def test_mappings_that_nobody_saw(record: Callable[..., str], judge: Callable[..
     assert judge(record(unseen, "seen", region=region))[0] == 1
 
 
-@pytest.mark.parametrize(
-    ("client", "expected"), [(GOOD, 2), (DISORDERED, 1)], ids=["kept until there", "broken before"]
-)
-def test_damaged(
-    record: Callable[..., str], judge: Callable[..., tuple[int, str, str]], client: Sequence[Access], expected: int
-) -> None:
-    """A trace is judged up to its damage, which is told with file and line; what was broken before stays so."""
+@pytest.mark.parametrize(("client", "expected"), [(GOOD, 2), (DISORDERED, 1)], ids=["kept before", "broken before"])
+def test_damaged_trace(record: Record, judge: Judge, client: Sequence[Access], expected: int) -> None:
+    """A trace is judged up to its damage, which is reported with file and line; earlier offences count."""
     path = record(client)
     with open(path, "a") as file:
         file.write('{"verb": "dance", "time": 0}\n')
@@ -166,7 +168,7 @@ def test_damaged(
     assert f"{path}:{len(client) + 4}: there is no verb 'dance'" in " ".join(text.split())
 
 
-def test_no_end(record: Callable[..., str], judge: Callable[..., tuple[int, str, str]]) -> None:
+def test_trace_without_an_end(record: Record, judge: Judge) -> None:
     """A trace whose recorder was killed is judged, with a note."""
     path = record(GOOD)
     lines = Path(path).read_text().splitlines(keepends=True)
@@ -210,8 +212,8 @@ def journal(*lines: bytes) -> bytes:
         "no region",
     ],
 )
-def test_foreign_files(tmp_path: Path, judge: Callable[..., tuple[int, str, str]], content: bytes, words: str) -> None:
-    """What is neither a trace nor a run is refused with the place and the reason: exit 2, no traceback."""
+def test_foreign_files(tmp_path: Path, judge: Judge, content: bytes, words: str) -> None:
+    """A file that is neither a trace nor a run is refused with the place and the reason: exit code 2."""
     path = tmp_path / "file"
     path.write_bytes(content)
     code, text, complaint = judge(str(path))
@@ -232,9 +234,9 @@ def test_foreign_files(tmp_path: Path, judge: Callable[..., tuple[int, str, str]
     ids=str,
 )
 def test_a_journal_with_a_bad_call(
-    tmp_path: Path, judge: Callable[..., tuple[int, str, str]], call: Mapping[str, str] | Sequence[str | int] | str
+    tmp_path: Path, judge: Judge, call: Mapping[str, str] | Sequence[str | int] | str
 ) -> None:
-    """A call that is none is told with its line."""
+    """A malformed call is reported with its line."""
     target = line(Target({}, (UsedRegion(9, "migration_v1", ()),)), 1)
     calls = json.dumps({"event": "calls", "calls": [call]}, separators=(",", ":"))
     end = line(End("c", "r", Verdict.PASS, 0.5, None, {}), 1)
@@ -244,23 +246,21 @@ def test_a_journal_with_a_bad_call(
     assert "journal.jsonl:4: not a record of a journal" in " ".join(text.split())
 
 
-def test_missing(tmp_path: Path, judge: Callable[..., tuple[int, str, str]]) -> None:
-    """A file that is not there, or a folder without a run, is named."""
+def test_missing_file(tmp_path: Path, judge: Judge) -> None:
+    """A missing file, or a folder without a run, is named."""
     assert "nowhere: No such file" in judge(str(tmp_path / "nowhere"))[2]
     assert "journal.jsonl: No such file" in judge(str(tmp_path))[2]
 
 
-def test_the_region_is_found_from_the_source(
-    record: Callable[..., str], judge: Callable[..., tuple[int, str, str]]
-) -> None:
-    """Where only one of two traces says which region it is, that holds for the other."""
+def test_the_region_is_found_from_the_source(record: Record, judge: Judge) -> None:
+    """If only one of two traces names the migration region, it counts for both."""
     source, target = record(saved(A, B), "source"), record(resumed(B, A), "target", region=None)
     assert judge(target)[0] == 2
     assert judge(target, "--source", source)[0] == 1
-    source, target = record(saved(A, B), "silent", region=None), record(resumed(B, A), "telling")
+    source, target = record(saved(A, B), "unnamed", region=None), record(resumed(B, A), "named")
     assert judge(target, "--source", source)[0] == 1
-    silent = record(resumed(A), "silent too", region=None)
-    assert "name it with --region" in judge(silent, "--source", record(saved(A), "mute", region=None))[2]
+    unnamed = record(resumed(A), "unnamed too", region=None)
+    assert "name it with --region" in judge(unnamed, "--source", record(saved(A), "unnamed source", region=None))[2]
 
 
 def put(writer: Writer, accesses: Sequence[Access], region: int = 9, device: int = 0) -> None:
@@ -275,7 +275,7 @@ def put(writer: Writer, accesses: Sequence[Access], region: int = 9, device: int
             writer.access(access.verb, number, 1, place, access.value, 0, access.data, access.digest, device=device)
 
 
-def test_several_devices(tmp_path: Path, judge: Callable[..., tuple[int, str, str]]) -> None:
+def test_several_devices(tmp_path: Path, judge: Judge) -> None:
     """The first device with a migration region is judged, the others are named, and --device chooses."""
     writer = Writer(tmp_path / "trace", "three devices", maps_seen=True)
     writer.region(0, Region(2, 4096, (), False), 0)
@@ -295,25 +295,21 @@ def test_several_devices(tmp_path: Path, judge: Callable[..., tuple[int, str, st
     assert judge(str(tmp_path / "trace"), "--region", "9")[0] == 0
 
 
-def test_a_trace_that_was_stopped_short(
-    tmp_path: Path, record: Callable[..., str], judge: Callable[..., tuple[int, str, str]]
-) -> None:
-    """What the rest of a trace might have excused is not held against the client; nor where it is damaged."""
+def test_a_trace_that_ends_early(tmp_path: Path, record: Record, judge: Judge) -> None:
+    """If the missing rest might excuse an access, a clause is unclear, not broken."""
     left = [*to(RUNNING, STOP_AND_COPY), pending(9), *to(STOP_AND_COPY, STOP)]
     assert judge(record(left))[0] == 1
     lines = Path(record(left, "short")).read_text().splitlines(keepends=True)[:-1]
-    for name, end in {"cut": "", "torn": '{"verb":', "edited": '{"verb":"dance","time":9}\n'}.items():
+    for name, end, expected in (("cut", "", 0), ("torn", '{"verb":', 2), ("edited", '{"verb":"dance","time":9}\n', 2)):
         (tmp_path / name).write_text("".join([*lines, end]))
         code, text, _ = judge(str(tmp_path / name))
-        assert code == (2 if end else 0)
+        assert code == expected
         assert "SAV-13  unclear 1 time" in text
 
 
 @pytest.mark.parametrize("columns", ["60", "100"])
-def test_what_could_not_be_told(
-    tmp_path: Path, judge: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch, columns: str
-) -> None:
-    """Of a clause that the trace cannot decide the reason stands in the report, with how often, and fits the window."""
+def test_unclear_clauses(tmp_path: Path, judge: Judge, monkeypatch: pytest.MonkeyPatch, columns: str) -> None:
+    """The report has the reason and the number of times, in lines that fit the window."""
     monkeypatch.setenv("COLUMNS", columns)
     writer = Writer(tmp_path / "trace", "hidden", maps_seen=True)
     writer.region(0, MIGRATION)
@@ -325,38 +321,36 @@ def test_what_could_not_be_told(
     writer.called("dma-unmap", 2, 1, ContainerCall(24, 0, 0, 1 << 30), 0, 0)
     writer.close(3)
     code, text, _ = judge(str(tmp_path / "trace"))
-    told = " ".join(text.split())
+    output = " ".join(text.split())
     assert code == 1
-    assert "DS-15 unclear 1 time" in told
-    assert "unclear DS-07 (1 time), DS-15 (1 time): the trace does not have the value of device_state" in told
-    assert "BROKEN DRT-08" in told
-    assert "expected 32768 bytes at least" in told
-    assert "memory was unmapped while its pages were tracked" in told
-    assert "read device_state -> (not in the trace)" in told
+    assert "DS-15 unclear 1 time" in output
+    assert "unclear DS-07 (1 time), DS-15 (1 time): the trace does not have the value of device_state" in output
+    assert "BROKEN DRT-08" in output
+    assert "expected 32768 bytes at least" in output
+    assert "memory was unmapped while its pages were tracked" in output
+    assert "read device_state -> (not in the trace)" in output
     assert max(map(len, text.splitlines()[1:])) <= int(columns)  # the first has the file's path
 
 
-def test_why_accesses_are_missing(tmp_path: Path, judge: Callable[..., tuple[int, str, str]]) -> None:
-    """The reasons of the first gaps are told, harmless to a terminal, and how many there are."""
+def test_why_accesses_are_missing(tmp_path: Path, judge: Judge) -> None:
+    """The report has the reasons of the first gaps, escaped, and the number of gaps."""
     writer = Writer(tmp_path / "trace", "hid\x1b[2Jden", maps_seen=True)
     writer.region(0, MIGRATION)
     for number in range(5):
         writer.gap(number, f"reason\x07{number}")
     writer.close(6)
     code, text, _ = judge(str(tmp_path / "trace"))
-    told = " ".join(text.split())
+    output = " ".join(text.split())
     assert code == 4
     for number in range(3):
-        assert f"gap at access {number + 2}: reason\\x07{number}" in told
-    assert "reason\\x073" not in told
-    assert "5 gaps in all" in told
+        assert f"gap at access {number + 2}: reason\\x07{number}" in output
+    assert "reason\\x073" not in output
+    assert "5 gaps in all" in output
     assert text.replace("\n", "").isprintable()
 
 
-def test_a_narrow_window(
-    tmp_path: Path, judge: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Where the counts of a clause take much of the window its sentence stands below them."""
+def test_a_narrow_window(tmp_path: Path, judge: Judge, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If the counts of a clause take much of the window, its sentence is below them."""
     monkeypatch.setenv("COLUMNS", "60")
     writer = Writer(tmp_path / "trace", "both", maps_seen=True)
     writer.called("dirty", 2, 1, ContainerCall(48, 4, 0, 4096, Bitmap(4096, 8, True)), 0, 0)
@@ -368,8 +362,8 @@ def test_a_narrow_window(
     assert max(map(len, text.splitlines()[1:])) <= 60
 
 
-def test_files_that_are_no_traces(tmp_path: Path, judge: Callable[..., tuple[int, str, str]]) -> None:
-    """What strace or QEMU wrote has to be imported; a pipe would be waited for without end."""
+def test_files_to_import_and_pipes(tmp_path: Path, judge: Judge) -> None:
+    """Files of strace or QEMU have to be imported first; a pipe is refused, because it cannot be read twice."""
     (tmp_path / "strace").write_text("163 close(3) = 0\n")
     code, _, complaint = judge(str(tmp_path / "strace"))
     assert (code, "vfio-compliance import makes one" in complaint) == (2, True)

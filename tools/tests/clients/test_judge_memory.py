@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The clauses of dirty page tracking: what a client hands over with each call of the container."""
+"""The clauses of dirty page tracking: the arguments of a client's calls to the container."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ START, STOP = ContainerCall(8, 1), ContainerCall(8, 2)
 def get(
     pages: int = 64, size: int = 8, argsz: int = 48, pgsize: int = PAGE, zero: bool | None = None
 ) -> tuple[Verb, ContainerCall]:
-    """GET_BITMAP."""
+    """A request for the bitmap (GET_BITMAP)."""
     return "dirty", ContainerCall(argsz, 4, 0, pages * PAGE, Bitmap(pgsize, size, zero))
 
 
@@ -35,7 +35,7 @@ def unmap(
 def judged(
     *calls: tuple[Verb, ContainerCall | None], message: bool = False, value: int = 0
 ) -> tuple[DirtyJudge, list[Offence]]:
-    """The judge of these calls, and the clauses that they broke."""
+    """The judge of these calls, and their offences."""
     judge = DirtyJudge()
     found: list[Offence] = []
     for number, (verb, call) in enumerate(calls, 1):
@@ -45,20 +45,22 @@ def judged(
     return judge, found
 
 
+#: Requests for a bitmap: the function, and the clauses on argsz and on memory.
 ASKING = {"get": (get, "DRT-06", "DRT-08"), "unmap": (unmap, "UNM-02", "UNM-03")}
+
+#: The clauses that each of them exercises.
+EXERCISED = {"get": {"DRT-06", "DRT-08", "DRT-12"}, "unmap": {"UNM-02", "UNM-03"}}
 
 
 @pytest.mark.parametrize("ask", ASKING)
 @pytest.mark.parametrize(("pages", "size"), [(1, 1), (8, 1), (9, 2), (64, 8), (65, 9), (65, 16), (1, 1 << 20)])
 @pytest.mark.parametrize("message", [False, True], ids=["ioctl", "message"])
-def test_enough(ask: str, pages: int, size: int, message: bool) -> None:
-    """A bit for each page is enough, and more is no harm."""
-    make, reach, memory = ASKING[ask]
+def test_enough_memory(ask: str, pages: int, size: int, message: bool) -> None:
+    """A bit for each page, or more."""
+    make, *_ = ASKING[ask]
     judge, found = judged(make(pages, size, zero=True), message=message)
     assert found == []
-    assert {clause for clause, count in judge.kept.items() if count} == {reach, memory} | (
-        {"DRT-12"} if ask == "get" else set()
-    )
+    assert {clause for clause, count in judge.kept.items() if count} == EXERCISED[ask]
     assert judge.unclear == {}
 
 
@@ -66,7 +68,7 @@ def test_enough(ask: str, pages: int, size: int, message: bool) -> None:
 @pytest.mark.parametrize(("pages", "size"), [(1, 0), (9, 1), (64, 7), (65, 8), (HUGE // PAGE, 1 << 40)])
 @pytest.mark.parametrize("value", [0, -1], ids=["carried out", "refused"])
 def test_too_small(ask: str, pages: int, size: int, value: int) -> None:
-    """Less than a bit for each page is not, whether the kernel refuses it or not."""
+    """Less than a bit for each page is an offence, even if the kernel refuses it."""
     make, _, memory = ASKING[ask]
     _, (offence,) = judged(make(pages, size), value=value)
     assert offence.clause == memory
@@ -75,7 +77,7 @@ def test_too_small(ask: str, pages: int, size: int, value: int) -> None:
 
 @pytest.mark.parametrize("ask", ASKING)
 def test_not_cleared(ask: str) -> None:
-    """Memory that was not zero is an offence; unseen it cannot be told, and by message there is none."""
+    """Memory that was not zero is an offence. Unseen, it is unclear; in a message, there is no such memory."""
     make, _, memory = ASKING[ask]
     assert [offence.clause for offence in judged(make(zero=False))[1]] == [memory]
     judge, found = judged(make())
@@ -86,7 +88,7 @@ def test_not_cleared(ask: str) -> None:
 @pytest.mark.parametrize("ask", ASKING)
 @pytest.mark.parametrize(("message", "least"), [(False, 48), (True, 40)], ids=["ioctl", "message"])
 def test_argsz(ask: str, message: bool, least: int) -> None:
-    """argsz takes in the structure that describes the bitmap, which a message makes shorter."""
+    """argsz covers the structure that describes the bitmap, which is shorter in a message."""
     make, reach, _ = ASKING[ask]
     for argsz in (8, 24, least - 1):
         _, (offence,) = judged(make(argsz=argsz), message=message)
@@ -96,16 +98,16 @@ def test_argsz(ask: str, message: bool, least: int) -> None:
 
 
 @pytest.mark.parametrize("argsz", [0, 4, 7])
-def test_argsz_of_nothing(argsz: int) -> None:
-    """An argsz that leaves out the flags is an offence, whatever was meant."""
+def test_argsz_below_the_flags(argsz: int) -> None:
+    """An argsz that does not cover the flags is an offence."""
     _, (offence,) = judged(("dirty", ContainerCall(argsz)))
     assert offence.clause == "DRT-12"
 
 
 @pytest.mark.parametrize("ask", ASKING)
 @pytest.mark.parametrize("gone", ["size", "bitmap", "pgsize", "bitmap size"])
-def test_what_is_not_known(ask: str, gone: str) -> None:
-    """A range or size that is not in the trace leaves the size of the memory untold."""
+def test_unknown_fields(ask: str, gone: str) -> None:
+    """If a range or size is not in the trace, it is unclear whether the memory suffices."""
     make, reach, memory = ASKING[ask]
     verb, call = make()
     call = {
@@ -120,8 +122,8 @@ def test_what_is_not_known(ask: str, gone: str) -> None:
 
 
 @pytest.mark.parametrize("flags", [0, 3, 5, 6, 7, 8, 0x80000004])
-def test_flags_that_mean_nothing(flags: int) -> None:
-    """A request with no flag, several or unknown ones asks for no bitmap."""
+def test_invalid_flags(flags: int) -> None:
+    """A request with no flag, several or unknown ones does not ask for a bitmap."""
     judge, found = judged(("dirty", ContainerCall(8, flags)))
     assert found == []
     assert judge.kept == {"UNM-02": 0, "UNM-03": 0, "DRT-06": 0, "DRT-08": 0, "DRT-12": 1}
@@ -129,7 +131,7 @@ def test_flags_that_mean_nothing(flags: int) -> None:
 
 @pytest.mark.parametrize("call", [get(pages=0), unmap(pages=0), get(pgsize=0), unmap(pgsize=0)])
 def test_no_pages(call: tuple[Verb, ContainerCall]) -> None:
-    """A range of nothing, or pages of no size, need no memory that anybody could name."""
+    """An empty range, or a page size of 0, needs no memory."""
     judge, found = judged(call)
     assert (found, judge.unclear) == ([], {})
 
@@ -157,7 +159,7 @@ def test_unmapping_tracked_memory(calls: Sequence[tuple[Verb, ContainerCall | No
 
 
 def test_refused_calls_change_nothing() -> None:
-    """Tracking that was not begun is none."""
+    """If START is refused, nothing is tracked."""
     judge, _ = judged(("dirty", START), PLAIN, value=-1)
     assert judge.remarks == {}
 
@@ -173,8 +175,8 @@ def test_refused_calls_change_nothing() -> None:
     ],
     ids=["map", "unmap", "get", "start"],
 )
-def test_only_what_argsz_takes_in(request_number: int, argument: bytes, argsz: int) -> None:
-    """Of an argument only what its argsz takes in is given; the rest is whatever was there."""
+def test_fields_beyond_argsz_are_ignored(request_number: int, argument: bytes, argsz: int) -> None:
+    """Only the fields that argsz covers are read."""
     understood = by_ioctl(request_number, struct.pack("<I", argsz) + argument)
     assert understood is not None
     verb, call = understood
@@ -189,7 +191,7 @@ def test_only_what_argsz_takes_in(request_number: int, argument: bytes, argsz: i
 
 
 def test_messages() -> None:
-    """The same by message; what is cut or another message is none."""
+    """Calls in messages are read in the same way; a short or another message is not a call."""
     asked = struct.pack("<IIQQQQ", 48, 4, 0x10000, 0x4000, PAGE, 8)
     assert by_message(14, asked) == ("dirty", ContainerCall(48, 4, 0x10000, 0x4000, Bitmap(PAGE, 8)))
     assert by_message(2, struct.pack("<IIQQQ", 32, 3, 77, 0x10000, 0x4000)) == (

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Registers in pieces are the registers; what is no register whole is held against nobody."""
+"""Registers accessed in pieces count as registers; other partial accesses are not held against a client."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ LOOPS = {"FLD-04", "FLD-06", "SAV-02", "SAV-11", "SAV-13", "ERR-02", "RSM-05", "
 
 
 def cut(access: Access, *widths: int) -> list[Access]:
-    """The same access in pieces."""
+    """The same access in pieces of these widths."""
     at, made = 0, []
     for width in widths:
         data = access.data[at : at + width]
@@ -46,7 +46,7 @@ def cut(access: Access, *widths: int) -> list[Access]:
 
 
 def in_pieces(accesses: Sequence[Access], *widths: int) -> list[Access]:
-    """All registers of 8 bytes in pieces."""
+    """The accesses, with each register of 8 bytes in pieces."""
     return [
         piece
         for access in accesses
@@ -55,8 +55,8 @@ def in_pieces(accesses: Sequence[Access], *widths: int) -> list[Access]:
 
 
 @pytest.mark.parametrize("widths", [(4, 4), (1,) * 8, (2, 2, 4), (6, 2)], ids=str)
-def test_pieces_are_the_register(widths: tuple[int, ...]) -> None:
-    """A client that moves registers piece by piece is judged as one that moves them whole."""
+def test_pieces_count_as_the_register(widths: tuple[int, ...]) -> None:
+    """A client that accesses registers in pieces is judged as one that accesses them whole."""
     clients = [(saved(A, B), None), (resumed(A, B), SOURCE), (resumed(B, A), SOURCE), (resumed(A), SOURCE)]
     for client, source in clients:
         whole, pieces = judged(client, source=source), judged(in_pieces(client, *widths), source=source)
@@ -65,8 +65,8 @@ def test_pieces_are_the_register(widths: tuple[int, ...]) -> None:
         assert pieces.judge.unclear == whole.judge.unclear
 
 
-def test_the_word_behind_device_state() -> None:
-    """device_state moved together with the reserved bytes behind it is device_state."""
+def test_device_state_with_the_reserved_bytes() -> None:
+    """An access to both counts as one to device_state."""
     wide = Access("read", 0, 8, 8, RUNNING.to_bytes(8, "little"))
     result = judged(OPEN, wide, write(DEVICE_STATE, STOP_AND_COPY), pending(0), to(STOP_AND_COPY, STOP))
     assert result.clauses == []
@@ -86,16 +86,16 @@ def test_the_word_behind_device_state() -> None:
     ],
     ids=["half", "other half", "half and a refusal", "three", "a page", "a byte of device_state", "everything"],
 )
-def test_what_cannot_be_followed(strange: Sequence[Access]) -> None:
-    """Nothing is held against a client from there on, until device_state is read again, and the result says so."""
+def test_accesses_that_cannot_be_followed(strange: Sequence[Access]) -> None:
+    """After one, nothing is held against a client until device_state is read again, and the result says so."""
     result = judged(OPEN, to(RUNNING, STOP_AND_COPY), pending(5), strange, moved("read", A), got(B))
     assert result.clauses == []
     assert {clause for clause, why in result.judge.unclear.items() if WIDTHS in why} == LOOPS
 
 
 @pytest.mark.parametrize("length", [1, 32, 4096])
-def test_a_look_at_the_header(length: int) -> None:
-    """A read of anything, where no data is moved, changes nothing."""
+def test_a_read_of_the_header(length: int) -> None:
+    """While no data is transferred, a read of any length changes nothing."""
     look = Access("read", 0, length, length, bytes([RUNNING, *[0] * 63])[:length])
     result = judged(OPEN, read(DEVICE_STATE, RUNNING), look, write(DEVICE_STATE, RESUMING), to(RESUMING, RUNNING))
     assert result.clauses == []

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What was restored against what was saved, where the trace does not show everything."""
+"""Restored data compared with saved data, even if the trace does not show everything."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ RESTORED = ("RSM-05", "RSM-06", "RSM-07")
 
 
 def counts(result: Judged) -> list[tuple[int, int]]:
-    """How often each clause of restoring was kept and broken."""
+    """The number of times that each clause of restoring was kept and broken."""
     return [result[clause] for clause in RESTORED]
 
 
@@ -75,21 +75,21 @@ def resume(*steps: Access) -> list[Access]:
 
 
 def test_source_in_another_trace() -> None:
-    """What another client saved is compared with as if it had been in the same trace."""
+    """Data that another client saved counts as if it were in the same trace."""
     source = judged(saved(A, B)).judge.saved
     assert counts(judged(resumed(A, B), source=source)) == [(2, 0)] * 3
     assert judged(resumed(B, A), source=source).clauses == ["RSM-05"]
 
 
-def test_nothing_to_compare_with() -> None:
-    """Without what was saved nothing is judged, and the result says so."""
+def test_no_saved_data() -> None:
+    """Then nothing is judged, and the result says so."""
     result = judged(resumed(A, B))
     assert counts(result) == [(0, 0)] * 3
     assert {clause: list(why) for clause, why in result.judge.unclear.items()} == {key: [ELSEWHERE] for key in RESTORED}
 
 
-def test_any_state_saved_counts() -> None:
-    """Of the states that were saved a client restores the one it likes, whole; not one after the other."""
+def test_any_saved_state_may_be_restored() -> None:
+    """But completely, and only one of them."""
     assert judged(saved(A), saved(B), resumed(B)).offences == []
     assert judged(saved(A), saved(B), resumed(A)).offences == []
     assert judged(saved(A), saved(B), resumed(A, B)).clauses == ["RSM-05"]
@@ -97,7 +97,7 @@ def test_any_state_saved_counts() -> None:
 
 
 def test_equal_buffers_are_no_disorder() -> None:
-    """Buffers with the same content are told apart by their place."""
+    """Buffers with the same content are distinguished by their position."""
     assert judged(saved(A, A, B, A), resumed(A, A, B, A)).offences == []
     assert judged(saved(A, A, B), resumed(A, B)).clauses == ["RSM-05"]
 
@@ -105,7 +105,7 @@ def test_equal_buffers_are_no_disorder() -> None:
 @pytest.mark.parametrize("first", [(), (40,), (8, 16, 24, 64)], ids=str)
 @pytest.mark.parametrize("second", [(), (50,), (8, 16, 24, 64)], ids=str)
 def test_pieces_do_not_matter(first: tuple[int, ...], second: tuple[int, ...]) -> None:
-    """A buffer in short pieces is the same as whole."""
+    """A buffer in short pieces is the same as a whole one."""
     result = judged(suspend(*taken(A, *first)), resume(*given(A, *second)))
     assert result.offences == []
     assert counts(result) == [(1, 0)] * 3
@@ -113,22 +113,22 @@ def test_pieces_do_not_matter(first: tuple[int, ...], second: tuple[int, ...]) -
 
 @pytest.mark.parametrize(("first", "second", "known"), [((90,), (90,), 1), ((90,), (), 0), ((1,), (90,), 0)], ids=str)
 def test_pieces_may_hide_the_content(first: tuple[int], second: tuple[int, ...], known: int) -> None:
-    """Long pieces can be compared with equal ones only; what cannot be is held against nobody."""
+    """Long pieces can only be compared with equal ones; otherwise, the content is not judged."""
     result = judged(suspend(*taken(A, *first)), resume(*given(A, *second)))
     assert result.offences == []
     assert counts(result) == [(known, 0), (1, 0), (known, 0)]
 
 
 def test_changed_in_one_piece() -> None:
-    """In pieces or not, a byte that differs is found where the content is known."""
+    """A byte that differs is found if the content is known, in pieces or not."""
     changed = A[:70] + b"!" + A[71:]
     assert judged(suspend(*taken(A, 40)), resume(*given(changed, 40))).clauses == ["RSM-07"]
     assert judged(suspend(*taken(A)), resume(*given(changed, 40))).clauses == ["RSM-07"]
     assert judged(suspend(*taken(A, 10)), resume(*given(changed, 10))).clauses == ["RSM-07"]
 
 
-def test_unknown_content_is_not_guessed() -> None:
-    """Data without a digest is judged by its size only."""
+def test_unknown_content_is_not_judged() -> None:
+    """Data without a digest is judged only by its size."""
     bare = [access._replace(digest="") for access in suspend(*taken(A))]
     result = judged(bare, resume(*given(A)))
     assert counts(result) == [(0, 0), (1, 0), (0, 0)]
@@ -136,7 +136,7 @@ def test_unknown_content_is_not_guessed() -> None:
 
 
 def test_mapped_data_is_not_held_against_a_client() -> None:
-    """Where the client may have used a mapping, missing data is no offence; the result says that it was not seen."""
+    """If the client may have used a mapping, missing data is not an offence; the result says that it was not seen."""
     client = [
         *(OPEN, MAPPED, *to(RUNNING, STOP_AND_COPY), pending(9), offset(), size(100), pending(9), offset(), size(50)),
         *(
@@ -154,27 +154,27 @@ def test_mapped_data_is_not_held_against_a_client() -> None:
     assert set(judged(without).clauses) == {"SAV-11", "FLD-06"}
 
 
-def test_sizes_count_where_data_is_mapped() -> None:
-    """A buffer given in another size is an offence, seen or not."""
+def test_sizes_of_mapped_buffers_are_judged() -> None:
+    """A buffer restored with another size is an offence, even if its data was not seen."""
     source = judged(suspend(MAPPED, pending(9), offset(), size(100))).judge.saved
     client = resume(MAPPED, offset(), write(DATA_SIZE, 50))
     assert judged(client, source=source).clauses == ["RSM-06"]
 
 
 def test_a_mapping_ends_with_the_device() -> None:
-    """What one client mapped, the next has not."""
+    """The next client does not have the mapping."""
     client = [OPEN, MAPPED, CLOSE, OPEN, *to(RUNNING, STOP_AND_COPY), pending(9), offset(), size(100), pending(9)]
     assert judged(client).clauses == ["SAV-11"]
 
 
 def test_a_gap_hides_what_was_saved() -> None:
-    """Where accesses are missing, what was saved is not known, and nothing is compared with it."""
+    """If accesses are missing, the saved state is unknown, and nothing is compared with it."""
     client = [OPEN, *to(RUNNING, STOP_AND_COPY), pending(9), *got(A), GAP, pending(9), *got(B), pending(0)]
     assert judged(client, to(STOP_AND_COPY, STOP), resumed(A, B)).offences == []
 
 
 def test_memory_does_not_grow_with_the_state() -> None:
-    """Many thousand buffers, or a buffer in as many pieces, cost no more than a hundred bytes or two each."""
+    """Thousands of buffers, or of pieces of one, cost no more than about two hundred bytes each."""
 
     def long_save() -> Iterator[Access]:
         yield from suspend()[:3]
@@ -198,7 +198,7 @@ def test_memory_does_not_grow_with_the_state() -> None:
 
 
 def test_too_many_buffers_are_not_compared(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of a state of more buffers than are remembered the first are compared; the result says that others are not."""
+    """If there are more than the judge remembers, only the first ones are compared, and the result says so."""
     monkeypatch.setattr(stream, "MOST_BUFFERS", 2)
     result = judged(saved(A, B, C), resumed(A, B, A))
     assert result.offences == []
@@ -206,26 +206,26 @@ def test_too_many_buffers_are_not_compared(monkeypatch: pytest.MonkeyPatch) -> N
     assert judged(saved(A, B, C), resumed(B, A, C)).clauses == ["RSM-05"]
 
 
-def test_a_step_after_the_whole_buffer_is_given_again() -> None:
-    """Giving a buffer once more after the device ran is a state of its own."""
+def test_a_state_restored_twice() -> None:
+    """A buffer given again after the device ran is a new state; before that, it is an offence."""
     assert judged(saved(A), resumed(A), resumed(A)).offences == []
     assert judged(saved(A), OPEN, to(RUNNING, RESUMING), gave(A), gave(A)).clauses == ["RSM-05"]
 
 
-def test_buffers_of_two_states() -> None:
-    """Each of two states may be given, and no mixture of them, whether sizes tell them apart or content alone."""
-    for second in (b"d" * 100, b"d" * 30):
-        both = [*suspend(*taken(A), *taken(B)), *to(STOP, RUNNING), *suspend(*taken(C), *taken(second))[1:]]
-        source = judged(both).judge.saved
-        assert judged(resume(*given(A), *given(B)), source=source).clauses == []
-        assert judged(resume(*given(C), *given(second)), source=source).clauses == []
-        (offence,) = judged(resume(*given(A), *given(second)), source=source).offences
-        assert (offence.clause, "part of another one" in offence.seen) == ("RSM-05", True)
+@pytest.mark.parametrize("second", [b"d" * 100, b"d" * 30], ids=["content", "size"])
+def test_buffers_of_two_states(second: bytes) -> None:
+    """Each of two states may be restored, but no mixture, whether they differ in content or in size."""
+    both = [*suspend(*taken(A), *taken(B)), *to(STOP, RUNNING), *suspend(*taken(C), *taken(second))[1:]]
+    source = judged(both).judge.saved
+    assert judged(resume(*given(A), *given(B)), source=source).clauses == []
+    assert judged(resume(*given(C), *given(second)), source=source).clauses == []
+    (offence,) = judged(resume(*given(A), *given(second)), source=source).offences
+    assert (offence.clause, "part of another one" in offence.seen) == ("RSM-05", True)
 
 
 @pytest.mark.parametrize("way", [[RUNNING], [PRE_COPY], [STOP, RUNNING], [STOP, PRE_COPY]], ids=str)
-def test_all_is_given_whichever_way_the_device_runs(way: Sequence[DeviceState]) -> None:
-    """A device that runs, at once or by way of stop, has been given all of it; one that is closed before need not."""
+def test_a_state_is_restored_before_the_device_runs(way: Sequence[DeviceState]) -> None:
+    """All of it, if the device runs, at once or from stop; not if it is closed before."""
     source = judged(suspend(*taken(A), *taken(B))).judge.saved
     on = [access for before, after in pairwise([RESUMING, *way]) for access in to(before, after)]
     for steps, clauses in (([], ["RSM-05"]), (given(A), ["RSM-05"]), ([*given(A), *given(B)], [])):
@@ -235,8 +235,8 @@ def test_all_is_given_whichever_way_the_device_runs(way: Sequence[DeviceState]) 
         assert judged(began, on[:-2], GAP, on[-2:], source=source).clauses == []
 
 
-def test_a_device_that_went_on_and_is_given_nothing() -> None:
-    """What was saved of a device that has run since is not what it lacks."""
+def test_a_device_that_ran_after_saving_needs_no_state() -> None:
+    """Its saved state is outdated, so leaving it out is not an offence."""
     result = judged(suspend(*taken(A)), to(STOP, RUNNING), to(RUNNING, RESUMING), to(RESUMING, RUNNING))
     assert result.clauses == []
     assert result.judge.unclear == {"RSM-05": {ELSEWHERE: 1}}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The suite as a client: its runs judged, with and without a proxy in between, and a client that breaks each clause."""
+"""The suite as a client: its runs are judged, with and without a proxy, and so is a client that breaks each clause."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from vfio_compliance.results.summary import Summary
 from vfio_compliance.transport import VfioUser, VfioUserSettings
 from vfio_compliance.uapi.migration_v1 import DATA_OFFSET, DATA_SIZE, DEVICE_STATE, PENDING_BYTES, DeviceState
 
-#: Whole runs, some through the recorder: each takes a minute where the machine is busy.
+#: Whole runs, some through the recorder: each takes a minute on a busy machine.
 pytestmark = pytest.mark.timeout(600)
 
 RUNNING, STOP, RESUMING = DeviceState.RUNNING, DeviceState.STOP, DeviceState.RESUMING
@@ -43,9 +43,9 @@ STOP_AND_COPY = DeviceState.STOP_AND_COPY
 
 DEADLINE = 30.0
 
-#: What a trace and a journal tell differently. A journal has no digest of most data, and each case in it is judged by
-#: itself: the reset before the next one is not part of it, nor is a mapping that an earlier one made, through which a
-#: buffer may have gone that was not read.
+#: Clauses on which a trace and a journal differ. A journal has no digest of most data, and each of its cases is judged
+#: separately: without the reset before the next case, and without a mapping that an earlier case made, through which a
+#: buffer may have been read unseen.
 DIFFERENT = {"DS-07", "RSM-05", "RSM-06", "RSM-07"}
 
 
@@ -58,7 +58,7 @@ class Run:
 
     @property
     def result(self) -> Summary:
-        """What its journal amounts to."""
+        """The summary of its journal."""
         return summarise(journal.read(self.folder / journal.NAME))
 
 
@@ -81,10 +81,10 @@ class Proxied:
             select.select([], [], [], 0.002)
 
     def end(self, number: Signals = signal.SIGTERM) -> tuple[int, str]:
-        """Tell the recorder to end; its exit code, and what it said."""
+        """Ends the recorder by a signal; its exit code and its output."""
         self.process.send_signal(number)
-        _, said = self.process.communicate(timeout=DEADLINE)
-        return self.process.returncode, said
+        _, output = self.process.communicate(timeout=DEADLINE)
+        return self.process.returncode, output
 
     def __enter__(self) -> Proxied:
         return self
@@ -98,7 +98,7 @@ class Proxied:
 
 
 def run(project: Path, profile: str | Path, folder: Path) -> Run:
-    """A run as its user starts it."""
+    """A run as a user starts it."""
     command = [sys.executable, "-m", "vfio_compliance", "run", str(profile), "--out", str(folder)]
     ended = subprocess.run(command, cwd=project, stdout=subprocess.DEVNULL, timeout=600, check=False)
     return Run(folder, ended.returncode)
@@ -112,7 +112,7 @@ def direct(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 @pytest.fixture(scope="module")
 def proxied(project: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, Path]:
-    """The same through a proxy, and the trace of it."""
+    """The same run through a proxy, and its trace."""
     folder = tmp_path_factory.mktemp("p")
     document = yaml.safe_load((project / "profiles/reference.yaml").read_text())
     document["device"] = {"transport": "vfio-user", "socket": str(folder / "a")}
@@ -124,36 +124,36 @@ def proxied(project: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Ru
 
 
 def test_own_run_is_clean(direct: Run) -> None:
-    """What the suite does as a client breaks no clause, but where a rule says that its test does so on purpose."""
+    """The suite breaks no clause, unless a rule says that its test does so on purpose."""
     result = judge(sources.load(direct.folder))
     assert result.found == []
     assert result.exit_code == 0
     assert all(result.kept[clause] for clause in CLAUSES)
 
 
-def test_what_is_provoked_is_written_down(direct: Run, project: Path) -> None:
-    """The clauses that a test breaks are those that its rule announces, no more and no fewer."""
+def test_provoked_clauses_are_declared(direct: Run, project: Path) -> None:
+    """The clauses that a test breaks are exactly those that its rule declares."""
     rules = {case.id: case.rule for case in direct.result.cases.values()}
     provoked: dict[str, set[str]] = {}
     source = sources.load(direct.folder)
     for part in source.parts:
         judged = judge(replace(source, parts=iter([replace(part, provokes=())])))
         provoked.setdefault(rules[part.case], set()).update(+judged.broken)
-    announced = {rule.id: set(rule.provokes) for rule in spec.load(project / "suites")}
+    declared = {rule.id: set(rule.provokes) for rule in spec.load(project / "suites")}
     assert {rule: clauses for rule, clauses in provoked.items() if clauses} == {
-        rule: clauses for rule, clauses in announced.items() if clauses
+        rule: clauses for rule, clauses in declared.items() if clauses
     }
 
 
-def test_the_run_is_unchanged(direct: Run, proxied: tuple[Run, Path]) -> None:
-    """Through a proxy every rule gets the verdict that it gets without."""
+def test_a_proxy_does_not_change_the_verdicts(direct: Run, proxied: tuple[Run, Path]) -> None:
+    """Each rule has the same one as in a direct run."""
     through, _ = proxied
     assert (through.code, direct.code) == (0, 0)
     assert through.result.verdicts == direct.result.verdicts
 
 
 def test_the_trace_is_complete(proxied: tuple[Run, Path]) -> None:
-    """Every access that the run made is in the trace: in order, with the same answer and the same data."""
+    """It has every access of the run, in order, with the same result and the same data."""
     through, trace = proxied
     made: list[tuple[Any, ...]] = []
     for part in sources.load(through.folder).parts:
@@ -175,19 +175,19 @@ def test_the_trace_is_complete(proxied: tuple[Run, Path]) -> None:
             recorded.append((*place, record.data.hex() or record.sha256))
         elif record.verb == "reset":
             recorded.append(("reset", "", 0, 0, record.value, record.errno, ""))
-    del recorded[: -len(made)]  # what is looked at before the first case belongs to none
+    del recorded[: -len(made)]  # accesses before the first case belong to no case
     assert [access[:6] for access in recorded] == [access[:6] for access in made]
     for seen, own in zip(recorded, made, strict=True):
         assert seen[6] == own[6] or (seen[4] > 64 and len(seen[6]) == 64) or own[4] < 0
 
 
-def test_the_trace_is_judged_as_the_journal(proxied: tuple[Run, Path]) -> None:
-    """With the run beside it, a judge finds in the trace what it finds in the journal, and nothing to blame."""
+def test_trace_and_journal_are_judged_alike(proxied: tuple[Run, Path]) -> None:
+    """With the run given, a judge finds the same in the trace as in the journal, and no offence."""
     through, trace = proxied
     own, seen = judge(sources.load(through.folder)), judge_files(trace, run=through.folder)
     assert (seen.damage, seen.found, seen.exit_code) == ("", [], 0)
-    # Some structures of the kernel that are cut short have no message of their own; and what was not seen being given
-    # may have gone through a mapping, which no proxy sees.
+    # Some of the kernel's structures, if cut short, have no message; and a buffer whose data was not seen may have been
+    # written through a mapping, which no proxy sees.
     of_region = MigrationV1.judge.clauses.keys()
     assert {clause: seen.provoked[clause] for clause in of_region - {"FLD-06"}} == {
         clause: own.provoked[clause] for clause in of_region - {"FLD-06"}
@@ -199,13 +199,13 @@ def test_the_trace_is_judged_as_the_journal(proxied: tuple[Run, Path]) -> None:
 
 
 def test_the_trace_alone(proxied: tuple[Run, Path]) -> None:
-    """Nobody tells a judge of the trace alone what was meant as provocation: it sees a client that breaks clauses."""
+    """Without the run, the judge does not know which offences are on purpose: the client breaks clauses."""
     _, trace = proxied
     assert judge_files(trace).exit_code == 1
 
 
-def test_the_run_of_another_trace(proxied: tuple[Run, Path], tmp_path: Path) -> None:
-    """A run that is not that of the trace is refused, wherever they part."""
+def test_a_run_of_another_trace_is_refused(proxied: tuple[Run, Path], tmp_path: Path) -> None:
+    """Wherever they differ."""
     through, trace = proxied
     lines = trace.read_text().splitlines(keepends=True)
     (tmp_path / "short").write_text("".join([*lines[: len(lines) // 2], lines[-1]]))
@@ -236,7 +236,7 @@ def server() -> Iterator[Device]:
 
 @pytest.fixture
 def migration(server: Device) -> MigrationRegion:
-    """Its migration region, after a reset; the trace begins here, with digests."""
+    """The migration region of that device, after a reset; the trace begins here, with digests."""
     server.reset()
     region = MigrationRegion(server.regions_of_type(REGION_TYPE)[0], 1 << 30)
     server.transport.tracer.forget()
@@ -245,14 +245,14 @@ def migration(server: Device) -> MigrationRegion:
 
 
 def save(migration: MigrationRegion) -> list[bytes]:
-    """A saved state: its buffers."""
+    """The buffers of a saved state."""
     migration.enter(STOP_AND_COPY)
     stream = migration.save()
     return [stream.data(buffer) for buffer in stream.buffers]
 
 
 def restore(server: Device, migration: MigrationRegion, buffers: Sequence[bytes]) -> None:
-    """Give it back."""
+    """Restores these buffers, and sets the device running."""
     server.reset()
     migration.enter(RESUMING)
     for buffer in buffers:
@@ -311,7 +311,7 @@ def leaves_data_behind(server: Device, migration: MigrationRegion) -> None:
     migration.enter(STOP)
 
 
-def goes_on_after_an_error(server: Device, migration: MigrationRegion) -> None:
+def continues_after_an_error(server: Device, migration: MigrationRegion) -> None:
     migration.enter(STOP_AND_COPY)
     migration.read(PENDING_BYTES)
     area = migration.place()
@@ -344,7 +344,7 @@ BREAKERS = {
     "SAV-02": iterates_at_zero,
     "SAV-11": reads_size_first,
     "SAV-13": leaves_data_behind,
-    "ERR-02": goes_on_after_an_error,
+    "ERR-02": continues_after_an_error,
     "RSM-05": swaps_buffers,
     "RSM-06": splits_a_buffer,
     "RSM-07": changes_a_byte,
@@ -352,7 +352,7 @@ BREAKERS = {
 
 
 def judged(server: Device, migration: MigrationRegion) -> Judge:
-    """The judge of all that was done since the test began."""
+    """The judge of all accesses since the test began."""
     judge = Judge()
     for access in migration.accesses(server.transport.tracer.calls):
         judge.take(access)
@@ -362,8 +362,8 @@ def judged(server: Device, migration: MigrationRegion) -> Judge:
 
 
 @pytest.mark.parametrize("clause", MigrationV1.judge.clauses)
-def test_each_clause_broken_by_hand(server: Device, migration: MigrationRegion, clause: str) -> None:
-    """On a real server: a client that breaks the clause is caught; one that migrates properly is not."""
+def test_a_client_that_breaks_a_clause_is_caught(server: Device, migration: MigrationRegion, clause: str) -> None:
+    """On a real server; one that migrates properly breaks none."""
     with contextlib.suppress(DeviceError):  # the server may notice as well
         BREAKERS[clause](server, migration)
     judge = judged(server, migration)
@@ -378,7 +378,7 @@ def test_each_clause_broken_by_hand(server: Device, migration: MigrationRegion, 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
 def test_ended_by_a_signal(tmp_path: Path, number: Signals) -> None:
-    """With a client connected a signal ends it in order: exit 0, the trace has its end, the socket is gone."""
+    """While a client is connected: exit code 0, the trace has its end, the socket is removed."""
     with Proxied(tmp_path) as between:
         device = Device(VfioUser(VfioUserSettings(between.socket, None, DEADLINE, DEADLINE)))
         device.open()
@@ -391,7 +391,7 @@ def test_ended_by_a_signal(tmp_path: Path, number: Signals) -> None:
 
 
 def test_once(tmp_path: Path) -> None:
-    """With --once it ends when the first client has left."""
+    """With --once, the recorder ends when the first client has left."""
     with Proxied(tmp_path, "--once") as between:
         device = Device(VfioUser(VfioUserSettings(between.socket, None, DEADLINE, DEADLINE)))
         device.open()
@@ -411,17 +411,17 @@ def test_once(tmp_path: Path) -> None:
     ],
     ids=["trace", "folder", "file", "no folder", "long"],
 )
-def test_what_cannot_be(
+def test_files_that_cannot_be_made(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], words: Sequence[str], complaint: str
 ) -> None:
-    """A trace or a socket that cannot be made: exit 2, one line, and nothing is changed."""
+    """A trace or a socket: exit code 2, one line, and nothing is changed."""
     from vfio_compliance.cli.main import main
 
     (tmp_path / "there").write_text("mine")
     options = ["--listen", f"{tmp_path}/a", "--connect", f"{tmp_path}/b"]
     assert main(["proxy", *options, *(word.replace("{here}", str(tmp_path)) for word in words)]) == 2
-    said = capsys.readouterr().err
-    assert complaint in said
-    assert len(said.splitlines()) == 1
+    errors = capsys.readouterr().err
+    assert complaint in errors
+    assert len(errors.splitlines()) == 1
     assert sorted(path.name for path in tmp_path.iterdir()) == ["there"]
     assert (tmp_path / "there").read_text() == "mine"

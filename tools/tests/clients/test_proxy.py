@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The proxy between two sockets that a test holds both: what goes in comes out, whatever it is."""
+"""The proxy between two sockets of the test: any data is passed on unchanged."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ COMMAND, REPLY, NO_REPLY, ERROR = 0, 1, 16, 32
 def message(
     number: int, command: int, payload: bytes = b"", flags: int = COMMAND, error: int = 0, size: int | None = None
 ) -> bytes:
-    """A message; ``size`` is what its header says, the true one by default."""
+    """A message; ``size`` is the one in its header, by default the true one."""
     return struct.pack("<HHIII", number, command, 16 + len(payload) if size is None else size, flags, error) + payload
 
 
@@ -42,31 +42,31 @@ def at(offset: int, region: int, count: int, data: bytes = b"") -> bytes:
 
 
 class Notes:
-    """A sink that remembers what it was told, without the times."""
+    """A sink that records its calls, without the times."""
 
     def __init__(self) -> None:
-        self.told: list[tuple[Any, ...]] = []
+        self.records: list[tuple[Any, ...]] = []
 
     def opened(self) -> None:
-        self.told.append(("open",))
+        self.records.append(("open",))
 
     def closed(self) -> None:
-        self.told.append(("close",))
+        self.records.append(("close",))
 
     def access(
         self, verb: str, moment: Moment, place: tuple[int, int, int], value: int, code: int, data: bytes, digest: str
     ) -> None:
         assert moment.took_ns >= 0
-        self.told.append((verb, place, value, code, digest or data))
+        self.records.append((verb, place, value, code, digest or data))
 
     def reset(self, moment: Moment, code: int) -> None:
-        self.told.append(("reset", code))
+        self.records.append(("reset", code))
 
     def memory(self, moment: Moment, command: int, asked: bytes, code: int) -> None:
-        self.told.append((command, asked, code))
+        self.records.append((command, asked, code))
 
     def region(self, moment: Moment, info: bytes, mappable: bool) -> None:
-        self.told.append(("region", info, mappable))
+        self.records.append(("region", info, mappable))
 
 
 class Between:
@@ -75,12 +75,12 @@ class Between:
     def __init__(self, folder: Path) -> None:
         self.path = str(folder / "a")
         self.notes = Notes()
-        self.said: list[str] = []
+        self.messages: list[str] = []
         self._server = socket.socket(socket.AF_UNIX)
         self._server.settimeout(DEADLINE)
         self._server.bind(str(folder / "b"))
         self._server.listen()
-        self.proxy = Proxy(self.path, str(folder / "b"), self.said.append)
+        self.proxy = Proxy(self.path, str(folder / "b"), self.messages.append)
         self._stopping, self._stop = os.pipe()
         self._thread = threading.Thread(target=self.proxy.serve, args=(self.notes, self._stopping), daemon=True)
         self._thread.start()
@@ -97,11 +97,11 @@ class Between:
                 yield client, server
 
     def deaf(self) -> None:
-        """The server listens no more."""
+        """The server stops listening."""
         self._server.close()
 
     def finish(self) -> list[tuple[str | tuple[int, int, int] | int | bytes, ...]]:
-        """Stop; all that was told and said is there then."""
+        """Stops the proxy; all records."""
         if self._thread.is_alive():
             os.write(self._stop, b"!")
             self._thread.join(DEADLINE)
@@ -110,12 +110,12 @@ class Between:
             self._server.close()
             os.close(self._stop)
             os.close(self._stopping)
-        return self.notes.told
+        return self.notes.records
 
 
 @pytest.fixture
 def between(tmp_path: Path) -> Iterator[Between]:
-    """A proxy that runs; no descriptor of it is left in the end."""
+    """A running proxy; no descriptor of it is left at the end."""
     with same_descriptors():
         running = Between(tmp_path)
         yield running
@@ -124,7 +124,7 @@ def between(tmp_path: Path) -> Iterator[Between]:
 
 
 def exactly(stream: Socketsocket, count: int) -> bytes:
-    """So many bytes."""
+    """The given number of bytes."""
     data = bytearray()
     while len(data) < count:
         piece = stream.recv(min(count - len(data), 1 << 20))
@@ -134,7 +134,7 @@ def exactly(stream: Socketsocket, count: int) -> bytes:
 
 
 def ended(stream: Socketsocket) -> bool:
-    """Whether the other side hung up, with nothing more to come."""
+    """Whether the other side closed the connection without sending more."""
     try:
         return stream.recv(1) == b""
     except ConnectionResetError:
@@ -142,7 +142,7 @@ def ended(stream: Socketsocket) -> bool:
 
 
 def descriptors_with(stream: Socketsocket, count: int) -> tuple[bytes, list[int]]:
-    """So many bytes by one call, and the descriptors that came with them."""
+    """At most the given number of bytes by one call, and the descriptors received with them."""
     data, ancillary, _, _ = stream.recvmsg(count, socket.CMSG_SPACE(253 * 4))
     found = array.array("i")
     for _, _, content in ancillary:
@@ -156,15 +156,15 @@ def send_with(stream: Socketsocket, data: bytes, descriptors: Sequence[int]) -> 
 
 
 def exchange(client: Socketsocket, server: Socketsocket, request: bytes, answer: bytes) -> None:
-    """A request goes one way and its answer the other, unchanged."""
+    """Sends a request one way and its answer the other; both arrive unchanged."""
     client.sendall(request)
     assert exactly(server, len(request)) == request
     server.sendall(answer)
     assert exactly(client, len(answer)) == answer
 
 
-def test_accesses_are_told(between: Between) -> None:
-    """Reads, writes and resets, carried out or refused, come through unchanged and are told with their answers."""
+def test_accesses_are_recorded(between: Between) -> None:
+    """Reads, writes and resets, carried out or refused, are passed on unchanged and recorded with their answers."""
     long = bytes(range(256)) * 4
     with between.pair() as (client, server):
         exchange(client, server, message(1, VERSION, b"\0\0\0\0"), message(1, VERSION, b"\0\0\0\0", REPLY))
@@ -199,11 +199,11 @@ def test_accesses_are_told(between: Between) -> None:
         ("read", (9, 0, 4), -1, errno.EPIPE, b""),
         ("close",),
     ]
-    assert between.said == []
+    assert between.messages == []
 
 
-def test_any_pieces(between: Between) -> None:
-    """Messages that come byte by byte, or many at once, come out as the same bytes."""
+def test_messages_in_any_pieces(between: Between) -> None:
+    """Sent byte by byte, or many at once, they arrive as the same bytes."""
     requests = [message(number, READ, at(number, 9, 4)) for number in range(20)]
     with between.pair() as (client, server):
         for byte in b"".join(requests[:4]):
@@ -217,7 +217,7 @@ def test_any_pieces(between: Between) -> None:
 
 
 def test_large_messages(between: Between) -> None:
-    """Messages far larger than what the proxy holds go through, both ways at the same time."""
+    """Messages far larger than the proxy's buffers are passed on, both ways at the same time."""
     data = os.urandom(1 << 20) * 8
     up, down = message(1, WRITE, at(0, 2, len(data), data)), message(1, DMA_READ, data)
     with between.pair() as (client, server):
@@ -236,8 +236,8 @@ def test_large_messages(between: Between) -> None:
     assert between.finish()[1] == ("write", (2, 0, len(data)), len(data), 0, hashlib.sha256(data).hexdigest())
 
 
-def test_the_server_asks(between: Between) -> None:
-    """The server's own requests reach a client that waits, and its answers the server; they are not accesses."""
+def test_requests_of_the_server(between: Between) -> None:
+    """They reach a waiting client, and its answers reach the server; they are not accesses."""
     with between.pair() as (client, server):
         client.sendall(message(5, WRITE, at(0, 0, 4, b"\1\0\0\0")))
         exactly(server, 36)
@@ -252,7 +252,7 @@ def test_the_server_asks(between: Between) -> None:
 
 
 def test_descriptors_stay_with_their_message(between: Between) -> None:
-    """A descriptor arrives with the message it was sent with, not with the one before or after, both ways."""
+    """Each arrives with its own message, not with the one before or after, both ways."""
     plain = message(1, VERSION, b"\0\0\0\0")
     with between.pair() as (client, server):
         for source, target in ((client, server), (server, client)):
@@ -269,8 +269,8 @@ def test_descriptors_stay_with_their_message(between: Between) -> None:
                 os.close(descriptor)
 
 
-def test_interrupts_go_through(between: Between) -> None:
-    """What the server adds to an eventfd that came with SET_IRQS, the client reads; the answer is the server's."""
+def test_eventfds_are_passed_on(between: Between) -> None:
+    """The client sees what the server writes to an eventfd of SET_IRQS; the answer is the server's."""
     eventfd = os.eventfd(0, os.EFD_NONBLOCK)
     request = message(1, SET_IRQS, struct.pack("<5I", 20, 36, 1, 0, 1))
     with between.pair() as (client, server):
@@ -286,8 +286,8 @@ def test_interrupts_go_through(between: Between) -> None:
     assert between.finish() == [("open",), ("close",)]
 
 
-def test_regions_are_told(between: Between) -> None:
-    """What the server says of a region is told, with whether a descriptor came along."""
+def test_regions_are_recorded(between: Between) -> None:
+    """With the server's information, and whether it came with a descriptor."""
     info = struct.pack("<IIIIQQ", 32, 3, 9, 0, 4096, 0)
     with between.pair() as (client, server), open("/dev/null", "rb") as file:
         client.sendall(message(1, REGION_INFO, info))
@@ -300,8 +300,8 @@ def test_regions_are_told(between: Between) -> None:
     assert between.finish()[1:-1] == [("region", info, True), ("region", info, False)]
 
 
-def test_calls_of_memory_are_told(between: Between) -> None:
-    """Mapping, unmapping and dirty pages come through unchanged, and are told with what was asked and the answer."""
+def test_calls_of_memory_are_recorded(between: Between) -> None:
+    """Mapping, unmapping and dirty pages are passed on unchanged, and recorded with request and answer."""
     page = struct.pack("<QQ", 4096, 8)
     asked = {
         DMA_MAP: struct.pack("<IIQQQ", 32, 3, 0, 0x10000, 0x4000),
@@ -313,12 +313,12 @@ def test_calls_of_memory_are_told(between: Between) -> None:
             exchange(client, server, message(number, command, payload), message(number, command, b"", REPLY))
         refusal = message(9, DIRTY_PAGES, b"", REPLY | ERROR, 22)
         exchange(client, server, message(9, DIRTY_PAGES, struct.pack("<II", 4, 1)), refusal)
-    told = [(command, payload, 0) for command, payload in asked.items()]
-    assert between.finish()[1:-1] == [*told, (DIRTY_PAGES, struct.pack("<II", 4, 1), errno.EINVAL)]
+    accepted = [(command, payload, 0) for command, payload in asked.items()]
+    assert between.finish()[1:-1] == [*accepted, (DIRTY_PAGES, struct.pack("<II", 4, 1), errno.EINVAL)]
 
 
 def test_one_client_after_the_other(between: Between) -> None:
-    """When a client leaves, the server sees it, and the next one is served."""
+    """When a client disconnects, the server sees it, and the next one is served."""
     for number in range(3):
         with between.pair() as (client, server):
             client.sendall(message(number, RESET))
@@ -329,21 +329,21 @@ def test_one_client_after_the_other(between: Between) -> None:
 
 
 def test_no_server(between: Between) -> None:
-    """A client for whom there is no server is sent away, with a word why; the proxy goes on."""
+    """The client is disconnected, with a message why; the proxy continues."""
     between.deaf()
     with socket.socket(socket.AF_UNIX) as client:
         client.settimeout(DEADLINE)
         client.connect(between.path)
         assert ended(client)
     assert between.finish() == []
-    (line,) = between.said
+    (line,) = between.messages
     assert line.startswith("a client was sent away: cannot connect to")
 
 
 @pytest.mark.parametrize("who", ["client", "server"])
 @pytest.mark.parametrize("size", [0, 15])
 def test_framing_lost(between: Between, who: str, size: int) -> None:
-    """A size that cannot be: what came is handed on, both sides are closed, and one line says why."""
+    """After an impossible size, the header is passed on, both sides are closed, and one line says why."""
     bad = message(1, READ, size=size)
     with between.pair() as (client, server):
         sides = {"client": (client, server), "server": (server, client)}
@@ -353,7 +353,7 @@ def test_framing_lost(between: Between, who: str, size: int) -> None:
         assert ended(target)
         assert ended(source)
     between.finish()
-    assert between.said == [
+    assert between.messages == [
         f"a connection was ended: a message of the {who} (REGION_READ) says that it has {size} bytes, fewer than 16"
     ]
 
@@ -372,8 +372,8 @@ def test_framing_lost(between: Between, who: str, size: int) -> None:
         ("client", b"", []),
     ],
 )
-def test_leaving(between: Between, who: str, sent: bytes, line: Sequence[str]) -> None:
-    """A side that leaves, be it inside a message: the other gets what there was, and the end."""
+def test_disconnecting(between: Between, who: str, sent: bytes, line: Sequence[str]) -> None:
+    """If a side disconnects, even inside a message, the other one receives the data so far, and the end."""
     with between.pair() as (client, server):
         sides = {"client": (client, server), "server": (server, client)}
         source, target = sides[who]
@@ -382,11 +382,11 @@ def test_leaving(between: Between, who: str, sent: bytes, line: Sequence[str]) -
         assert exactly(target, len(sent)) == sent
         assert ended(target)
     between.finish()
-    assert between.said == line
+    assert between.messages == line
 
 
-def test_last_words_of_a_server(between: Between) -> None:
-    """An answer with which the server hung up reaches a client that was still sending."""
+def test_last_answer_of_a_server(between: Between) -> None:
+    """An answer sent before the server disconnects reaches a client that was still sending."""
     with between.pair() as (client, server):
         client.sendall(message(1, RESET))
         exactly(server, 16)
@@ -401,7 +401,7 @@ def test_last_words_of_a_server(between: Between) -> None:
 
 
 @pytest.mark.parametrize(
-    ("answer", "told"),
+    ("answer", "code"),
     [
         (message(7, READ, at(0, 9, 4, b"data"), REPLY), errno.EPIPE),
         (message(1, WRITE, at(0, 9, 4), REPLY), errno.EPROTO),
@@ -411,16 +411,16 @@ def test_last_words_of_a_server(between: Between) -> None:
     ],
     ids=["another id", "another command", "too much", "too little", "no errno"],
 )
-def test_nonsense_is_handed_on(between: Between, answer: bytes, told: int) -> None:
-    """An answer that makes no sense reaches the client as it is, and is told as no answer or a breach."""
+def test_invalid_answers_are_passed_on(between: Between, answer: bytes, code: int) -> None:
+    """They reach the client unchanged, and are recorded as a missing answer or a breach of the protocol."""
     with between.pair() as (client, server):
         exchange(client, server, message(1, READ, at(0, 9, 4)), answer)
-    assert between.finish()[1:-1] == [("read", (9, 0, 4), -1, told, b"")]
+    assert between.finish()[1:-1] == [("read", (9, 0, 4), -1, code, b"")]
 
 
 @pytest.mark.parametrize("payload", [b"", b"short"])
-def test_requests_that_ask_for_nothing(between: Between, payload: bytes) -> None:
-    """A region access without a place is handed on, and is none."""
+def test_requests_that_are_too_short(between: Between, payload: bytes) -> None:
+    """A region access without an offset is passed on, and not recorded."""
     with between.pair() as (client, server):
         for command in (READ, WRITE):
             exchange(client, server, message(1, command, payload), message(1, command, b"", REPLY))
@@ -428,18 +428,18 @@ def test_requests_that_ask_for_nothing(between: Between, payload: bytes) -> None
 
 
 def test_commands_without_answers(between: Between) -> None:
-    """A client that piles up commands which nobody answers is cut off, and what is remembered stays bounded."""
+    """A client with too many unanswered commands is disconnected; the number remembered is bounded."""
     with between.pair() as (client, server):
         client.sendall(b"".join(message(number, RESET) for number in range(MOST_UNANSWERED + 1)))
         assert len(exactly(server, 16 * (MOST_UNANSWERED + 1))) == 16 * (MOST_UNANSWERED + 1)
         assert ended(client)
-    told = between.finish()
-    assert told.count(("reset", errno.EPIPE)) == MOST_UNANSWERED + 1
-    assert "have no answer" in between.said[0]
+    records = between.finish()
+    assert records.count(("reset", errno.EPIPE)) == MOST_UNANSWERED + 1
+    assert "have no answer" in between.messages[0]
 
 
-def test_a_side_that_does_not_listen(between: Between) -> None:
-    """A side that takes nothing holds the other up, and not the proxy, which still ends when told to."""
+def test_a_side_that_does_not_read(between: Between) -> None:
+    """It blocks the other side, but not the proxy, which can still be stopped."""
     with between.pair() as (client, _):
         client.setblocking(False)
         sent = 0
@@ -451,7 +451,7 @@ def test_a_side_that_does_not_listen(between: Between) -> None:
 
 
 def test_a_path_in_use(between: Between, tmp_path: Path) -> None:
-    """A path at which somebody listens, or which is a file, is left alone."""
+    """If another program listens at a path, or it is a file, it is left alone."""
     from vfio_compliance.transport import SetupError
 
     with pytest.raises(SetupError, match="another program already listens"):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The trace format: what is written is read, and nothing that is read is believed."""
+"""The trace format: records are read as they were written, and everything read is checked."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ ABOUT = {"verb": "region", "time": 0, "region": 9, "size": 4096, "areas": [[0, 4
 
 
 def put(path: Path, *lines: str | Mapping[str, Any]) -> Path:
-    """A file of these lines; what is no text becomes JSON."""
+    """A file of these lines; a mapping becomes JSON."""
     text = [line if isinstance(line, str) else json.dumps(line) for line in lines]
     path.write_text("".join(f"{line}\n" for line in text))
     return path
 
 
 def test_round_trip(tmp_path: Path) -> None:
-    """Every kind of record comes back as it was written."""
+    """Every kind of record is read as it was written."""
     path = tmp_path / "trace"
     writer = Writer(path, "a test", maps_seen=True)
     assert path.stat().st_mode & 0o777 == 0o600  # the data in it is its owner's
@@ -95,7 +95,7 @@ def test_round_trip(tmp_path: Path) -> None:
 
 
 def test_each_record_is_on_disk_at_once(tmp_path: Path) -> None:
-    """What was written can be read while the writer goes on."""
+    """Records can be read while the writer is open."""
     writer = Writer(tmp_path / "trace", "a test", maps_seen=False)
     writer.simple("open", 0.0)
     assert [record.verb for record in Reader(tmp_path / "trace")] == ["open"]
@@ -103,7 +103,7 @@ def test_each_record_is_on_disk_at_once(tmp_path: Path) -> None:
 
 
 def test_nothing_is_overwritten(tmp_path: Path) -> None:
-    """A file that is there stays as it is."""
+    """An existing file stays as it is."""
     path = tmp_path / "trace"
     path.write_text("mine")
     with pytest.raises(TraceError, match="exists already"):
@@ -111,8 +111,8 @@ def test_nothing_is_overwritten(tmp_path: Path) -> None:
     assert path.read_text() == "mine"
 
 
-def test_a_full_disk_is_told(tmp_path: Path) -> None:
-    """A disk that takes no more is an error that names the file."""
+def test_a_full_disk_is_reported(tmp_path: Path) -> None:
+    """The error names the file."""
     writer = Writer(tmp_path / "trace", "a test", maps_seen=True)
     limit = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (200, limit[1]))
@@ -144,7 +144,7 @@ def test_a_full_disk_is_told(tmp_path: Path) -> None:
     ids=lambda value: str(value)[:30],
 )
 def test_foreign_files(tmp_path: Path, first: str | Mapping[str, Any], words: str) -> None:
-    """A file that is no trace is refused at its first line."""
+    """A file that is not a trace is refused at its first line."""
     path = put(tmp_path / "trace", first)
     with pytest.raises(TraceError) as caught:
         Reader(path)
@@ -155,8 +155,8 @@ def test_foreign_files(tmp_path: Path, first: str | Mapping[str, Any], words: st
 @pytest.mark.parametrize(
     "content", [b"", b"\x7fELF\x02\x01\x01\0\n", b"\xff" * (2 << 20)], ids=["empty", "binary", "no lines"]
 )
-def test_files_that_are_no_text(tmp_path: Path, content: bytes) -> None:
-    """Neither an empty file nor a program, nor one endless line, does harm."""
+def test_files_without_text(tmp_path: Path, content: bytes) -> None:
+    """An empty file, a program and one endless line do no harm."""
     path = tmp_path / "trace"
     path.write_bytes(content)
     with pytest.raises(TraceError, match=r":1: (the file is empty|not JSON|a line of more than)"):
@@ -222,7 +222,7 @@ def test_files_that_are_no_text(tmp_path: Path, content: bytes) -> None:
     ids=lambda value: str(value)[:50],
 )
 def test_malformed_records(tmp_path: Path, bad: str | Mapping[str, Any], words: str) -> None:
-    """A record that cannot be is refused with its line, after those before it were given."""
+    """A malformed record is refused with its line, after those before it were returned."""
     path = put(tmp_path / "trace", HEADER, READ, bad, READ)
     records = iter(Reader(path))
     assert next(records).data == b"\1\0\0\0"
@@ -233,8 +233,8 @@ def test_malformed_records(tmp_path: Path, bad: str | Mapping[str, Any], words: 
     assert len(str(caught.value)) < len(str(path)) + 200
 
 
-def test_what_is_not_known_is_ignored(tmp_path: Path) -> None:
-    """Further keys, and data of a failed read or a digest that is not there, do no harm."""
+def test_optional_and_unknown_keys(tmp_path: Path) -> None:
+    """Unknown keys, data of a failed read, and a missing digest do no harm."""
     failed = READ | {"value": -1, "errno": 22, "colour": "red"}
     bare = {key: value for key, value in LONG.items() if key != "sha256"}
     records = list(Reader(put(tmp_path / "trace", HEADER | {"more": 1}, failed, bare)))
@@ -242,8 +242,8 @@ def test_what_is_not_known_is_ignored(tmp_path: Path) -> None:
     assert [record.unknown for record in records] == [False, True]
 
 
-def test_unknown_is_believed_as_far_as_it_goes(tmp_path: Path) -> None:
-    """A record that says that its content is not known, and has all of it, is a whole one."""
+def test_a_complete_record_is_never_unknown(tmp_path: Path) -> None:
+    """If a record is marked as unknown but has all its data, it counts as complete."""
     (record,) = Reader(put(tmp_path / "trace", HEADER, READ | {"unknown": True}))
     assert (record.data, record.unknown) == (b"\1\0\0\0", False)
 
@@ -258,6 +258,6 @@ def test_cut_short(tmp_path: Path, cut: int) -> None:
 
 
 def test_missing_file(tmp_path: Path) -> None:
-    """A file that is not there is named."""
+    """A missing file is named."""
     with pytest.raises(TraceError, match="nowhere: No such file"):
         Reader(tmp_path / "nowhere")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The record of a call: to JSON and back, and runs of the same call."""
+"""The record of a call: to JSON and back, and repeated calls."""
 
 from __future__ import annotations
 
@@ -25,19 +25,18 @@ CALLS = [
 
 
 @pytest.mark.parametrize("call", CALLS, ids=lambda call: call.verb)
-def test_there_and_back(call: Call) -> None:
-    """JSON has the fields by name, and gives the same record."""
+def test_json_and_back(call: Call) -> None:
+    """JSON has the fields by name, and is read as the same record."""
     value = json.loads(json.dumps(call.to_json()))
     assert Call.from_json(value) == call
     assert not {"times", "errno"} & Call("read", "region 9").to_json().keys()
 
 
-def test_an_argument_that_comes_back_as_it_went() -> None:
-    """JSON has it once."""
+def test_an_unchanged_argument_is_in_json_once() -> None:
     assert [("received" in call.to_json()) for call in CALLS[2:4]] == [True, False]
 
 
-#: Of what no call can be read that lies behind an argument.
+#: Wrong records of the memory that an argument points to.
 BAD_BEHIND: list[Any] = [None, {}, {"size": -1}, {"size": 1, "first": [-1]}, {"first": []}]
 
 GOOD: dict[str, Any] = {"verb": "read", "target": "region 9"}
@@ -62,23 +61,23 @@ GOOD: dict[str, Any] = {"verb": "read", "target": "region 9"}
     ],
     ids=str,
 )
-def test_what_is_no_call(value: Sequence[Any] | str | Mapping[str, Any] | None) -> None:
-    """Wrong types, digits and ranges, fields that are missing or not known."""
+def test_wrong_records_of_a_call(value: Sequence[Any] | str | Mapping[str, Any] | None) -> None:
+    """Wrong types, digits and ranges, fields that are missing or unknown."""
     with pytest.raises(ValueError, match=r"expected|has no|no field|hexadecimal"):
         Call.from_json(value)
 
 
 @pytest.mark.parametrize("value", [[], {}, {"first": 1, "last": 2}, {"first": 1, "last": "2", "case": "x"}], ids=str)
-def test_what_is_no_span(value: Sequence[Any] | Mapping[str, Any]) -> None:
-    """The same of ranges of calls."""
+def test_wrong_records_of_a_span(value: Sequence[Any] | Mapping[str, Any]) -> None:
+    """The same for a range of calls."""
     span = Span(1, 2, "x")
     assert Span.from_json(span.to_json()) == span
     with pytest.raises(ValueError, match=r"expected|has no"):
         Span.from_json(value)
 
 
-def test_runs_of_the_same_call_are_one_record() -> None:
-    """With the number of the first, how many there were, and how long they took; not across parts of a case."""
+def test_repeated_calls_are_one_record() -> None:
+    """With the number of the first, their count and total duration; not across parts of a case."""
     calls = [
         CALLS[0]._replace(serial=serial, duration_ns=serial, part="body" if serial > 3 else "set-up")
         for serial in range(1, 6)
@@ -89,7 +88,7 @@ def test_runs_of_the_same_call_are_one_record() -> None:
 
 
 def test_times_without_noise() -> None:
-    """The beginning in whole microseconds; a duration to the nanosecond below ten microseconds, else three digits."""
+    """The start in whole microseconds; a duration to the nanosecond below ten microseconds, else with three digits."""
     short, long = (CALLS[0]._replace(started_ns=1_234_567, duration_ns=duration) for duration in (9_999, 12_345))
     (call,) = Calls(folded([short]))
     assert (call.started_ns, call.duration_ns) == (1_234_000, 9_999)

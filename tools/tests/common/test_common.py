@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Lines of text, numbers in words, suggestions, processes."""
+"""Wrapped lines, numbers in words, suggestions, processes."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from vfio_compliance.common.words import runs
 from vfio_compliance.common.wrap import wrap
 
 
-def test_lines_are_kept_and_continued_behind_their_start() -> None:
-    """A line that does not fit goes on below its beginning, the next one starts there, and no word is broken."""
+def test_lines_are_kept_and_wrapped_with_an_indent() -> None:
+    """A long line continues below its beginning, the next one starts there, and no word is broken."""
     assert list(wrap("seen ", "one two three\nfour", 12)) == ["seen one two", "     three", "     four"]
     assert list(wrap("", "unbreakable-word a", 4, hanging="  ")) == ["unbreakable-word", "  a"]
     assert list(wrap("seen ", "", 12)) == ["seen "]
 
 
 def test_runs() -> None:
-    """Numbers that follow one another are named by the first and the last."""
+    """Consecutive numbers are named by the first and the last."""
     assert [*runs([0, 5, 6, 7, 9, 10])] == ["0", "5 to 7", "9 to 10"]
     assert not [*runs([])]
 
@@ -36,12 +36,12 @@ def test_runs() -> None:
     [("RUN", "run"), ("rnu", "run"), ("reprot", "report"), ("vm", None), ("", None), ("run" * 30, None)],
 )
 def test_similar(word: str, found: str | None) -> None:
-    """The nearest word in any case, or none; what nobody would write is not compared."""
+    """The nearest word in any case, or none; overlong words are not compared."""
     assert similar(word, ["run", "report"]) == found
 
 
 def test_question() -> None:
-    """A question with as many words as were found."""
+    """It has all the words found."""
     assert did_you_mean() == did_you_mean(None) == ""
     assert did_you_mean("a", None, "a") == "; did you mean `a`?"
     assert did_you_mean("a", "b") == "; did you mean `a` or `b`?"
@@ -49,7 +49,7 @@ def test_question() -> None:
 
 
 def started(script: str) -> tuple[subprocess.Popen[bytes], str]:
-    """A process that runs a script, once it has printed something, and what that was."""
+    """A process that runs a script, once it has printed a line, and the line."""
     process = processes.start([sys.executable, "-c", script], stdout=subprocess.PIPE)
     assert process.stdout is not None
     return process, process.stdout.readline().decode()
@@ -73,8 +73,8 @@ print(child.pid, flush=True)
     ],
     ids=["asked", "killed", "gone"],
 )
-def test_all_of_a_group_ends(first: str, last: str, code: int) -> None:
-    """What a process started ends with it, whether it does as it is asked, has to be killed or is gone already."""
+def test_a_whole_group_ends(first: str, last: str, code: int) -> None:
+    """Its children end with a process, whether it obeys SIGTERM, has to be killed or has exited already."""
     process, child = started(FAMILY.format(first=first, last=last))
     if not last:
         assert processes.await_exit(process, 10)
@@ -87,13 +87,13 @@ def test_all_of_a_group_ends(first: str, last: str, code: int) -> None:
             if stat.read().rpartition(")")[2].split()[0] == "Z":
                 break
     assert time.monotonic() < until
-    processes.end(process, 0.2, 10)  # once more does nothing
+    processes.end(process, 0.2, 10)  # a second call does nothing
     assert process.stdout is not None
     process.stdout.close()
 
 
-def test_termination_is_an_interruption_for_a_while() -> None:
-    """SIGTERM raises KeyboardInterrupt inside, and is what it was outside."""
+def test_sigterm_as_an_interruption() -> None:
+    """SIGTERM raises KeyboardInterrupt in the block, and its handler is restored after it."""
     before = signal.getsignal(signal.SIGTERM)
     with pytest.raises(KeyboardInterrupt), terminated_as_interrupted():
         signal.raise_signal(signal.SIGTERM)

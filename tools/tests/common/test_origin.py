@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Which version this is: by git in a checkout, by the record of the build elsewhere, or not known."""
+"""The version of the suite: by git in a checkout, by the record of the build elsewhere, or unknown."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def git(folder: Path, *words: str) -> str:
-    """Its output."""
+    """The output of git."""
     if not shutil.which("git"):
         pytest.skip("there is no git")
     who = ["-c", "user.name=a", "-c", "user.email=a@localhost", "-c", "commit.gpgsign=false"]
@@ -40,7 +40,7 @@ def git(folder: Path, *words: str) -> str:
 
 @pytest.fixture
 def commit(tree: Path) -> str:
-    """The tree is a checkout; its commit."""
+    """The commit of the tree, made a checkout."""
     git(tree, "init", "-q")
     git(tree, "add", ".")
     git(tree, "commit", "-qm", "one")
@@ -48,7 +48,7 @@ def commit(tree: Path) -> str:
 
 
 def write(tree: Path, content: Mapping[str, Any] | bytes) -> None:
-    """A record."""
+    """Writes the record of a build."""
     path = tree / origin.RECORD
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content if isinstance(content, bytes) else json.dumps(content).encode())
@@ -66,7 +66,7 @@ def write(tree: Path, content: Mapping[str, Any] | bytes) -> None:
     ],
 )
 def test_checkout(tree: Path, commit: str, changed: str | None, modified: str) -> None:
-    """A changed file counts anywhere, a new one where the suite looks for tests and code."""
+    """A changed file counts anywhere; a new one counts if the suite looks there for tests and code."""
     if changed:
         (tree / changed).write_text("2\n")
     assert origin.facts() | {"suite": ""} == {
@@ -77,8 +77,8 @@ def test_checkout(tree: Path, commit: str, changed: str | None, modified: str) -
     }
 
 
-def test_tree_in_somebody_elses_checkout(tree: Path, commit: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The commit of a tree around it, such as one that has a virtual environment in it, is none of ours."""
+def test_tree_inside_another_checkout(tree: Path, commit: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The commit of a surrounding tree, such as one with a virtual environment in it, is not the suite's."""
     inner = tree / "venv"
     inner.mkdir()
     monkeypatch.setattr(origin, "PROJECT", inner)
@@ -87,11 +87,13 @@ def test_tree_in_somebody_elses_checkout(tree: Path, commit: str, monkeypatch: p
     assert origin.facts()["suite commit"] == "a" * 40
 
 
-@pytest.mark.parametrize(("digest", "modified", "says"), [("0", "no", "no"), ("0", "yes", "yes"), ("1", "no", "yes")])
-def test_record(tree: Path, digest: str, modified: str, says: str) -> None:
-    """It says what was built; what judges is compared with it."""
+@pytest.mark.parametrize(
+    ("digest", "modified", "expected"), [("0", "no", "no"), ("0", "yes", "yes"), ("1", "no", "yes")]
+)
+def test_record(tree: Path, digest: str, modified: str, expected: str) -> None:
+    """It describes the build; the suite that runs is compared with it."""
     write(tree, GOOD | {"digest": digest, "modified": modified})
-    assert origin.facts()["suite modified"] == says
+    assert origin.facts()["suite modified"] == expected
 
 
 @pytest.mark.parametrize(
@@ -107,15 +109,15 @@ def test_record(tree: Path, digest: str, modified: str, says: str) -> None:
     ],
     ids=lambda content: repr(content)[:40],
 )
-def test_record_is_damaged(tree: Path, content: bytes | Mapping[str, Any]) -> None:
-    """It says nothing then."""
+def test_damaged_record(tree: Path, content: bytes | Mapping[str, Any]) -> None:
+    """It is ignored."""
     write(tree, content)
     assert origin.record() is None
     assert "suite commit" not in origin.facts()
 
 
 def test_record_without_a_commit(tree: Path) -> None:
-    """Built from an archive that git did not make a record for."""
+    """Built from an archive without git's record."""
     write(tree, GOOD | {"commit": ""})
     assert "suite commit" not in origin.facts()
 
@@ -126,16 +128,16 @@ def test_record_without_a_commit(tree: Path) -> None:
         ({}, "1 (commit unknown, rule set 2)"),
         ({"suite commit": "b" * 40, "suite modified": "no"}, "1 (commit bbbbbbbbbbbb, rule set 2)"),
         ({"suite commit": "b" * 40, "suite modified": "yes"}, "1 (commit bbbbbbbbbbbb+modified, rule set 2)"),
-        ({"suite commit": "b" * 40, "suite modified": "not known"}, "1 (commit bbbbbbbbbbbb, rule set 2)"),
+        ({"suite commit": "b" * 40, "suite modified": origin._NOT_KNOWN}, "1 (commit bbbbbbbbbbbb, rule set 2)"),
     ],
 )
 def test_in_words(facts: Mapping[str, str], words: str) -> None:
-    """Short, and with what matters to a verdict."""
+    """Short, with everything that affects a verdict."""
     assert described({"suite": "1", "rule set": "2", **facts}) == words
 
 
-def test_hints_name_what_works_here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """From the checkout's own folder by short paths, from elsewhere by whole ones; of an installation by its name."""
+def test_hints_fit_the_installation(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """In the checkout's folder with short paths, elsewhere with whole ones; for an installation with its name."""
     monkeypatch.chdir(project.PROJECT)
     assert project.at("profiles/template.yaml") == "profiles/template.yaml"
     assert project.pip("vm") == "pip install -e '.[vm]'"
@@ -153,7 +155,7 @@ def test_hints_name_what_works_here(monkeypatch: pytest.MonkeyPatch, tmp_path: P
 
 @pytest.mark.parametrize(("base", "folder"), [("/c", "/c"), ("c", "/home/a/.cache"), ("", "/home/a/.cache")])
 def test_cache(monkeypatch: pytest.MonkeyPatch, base: str, folder: str) -> None:
-    """By XDG_CACHE_HOME where that is a whole path, else in the home."""
+    """By XDG_CACHE_HOME if that is an absolute path, else in the home."""
     monkeypatch.setenv("XDG_CACHE_HOME", base)
     monkeypatch.setenv("HOME", "/home/a")
     assert str(project.cache()) == f"{folder}/vfio-compliance"

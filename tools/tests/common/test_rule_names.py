@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Former ids of rules are understood, and CHANGELOG lists them."""
+"""Former ids of rules are accepted, and CHANGELOG lists them."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ PROJECT = Path(__file__).resolve().parents[3]
 _ROW = re.compile(r"^\| `([a-z0-9.-]+)` \| `([a-z0-9.-]+)` \|$", re.MULTILINE)
 
 
-def test_each_names_a_rule() -> None:
-    """A present id is one of a rule, a former id is not."""
+def test_each_former_id_leads_to_a_rule() -> None:
+    """Each current id is that of a rule, and no former one is."""
     catalogue = rules.load(PROJECT / "suites")
     assert set(RENAMED.values()) <= catalogue.rules.keys()
     assert RENAMED.keys().isdisjoint(catalogue.rules)
@@ -27,17 +27,17 @@ def test_changelog_has_the_same_map() -> None:
 
 
 @pytest.mark.parametrize("former", RENAMED)
-def test_explained_by_its_former_id(former: str) -> None:
+def test_explain_accepts_a_former_id(former: str) -> None:
     (found,) = rules.load(PROJECT / "suites").matching(former)
     assert found.id == current(former) == RENAMED[former]
 
 
-def test_other_words_stay() -> None:
+def test_other_ids_are_unchanged() -> None:
     assert current("v1.reserved.reads-zero") == "v1.reserved.reads-zero"
 
 
 def test_json() -> None:
-    """Only a string that is an id as a whole is replaced."""
+    """A string is replaced only if all of it is an id."""
     text = '["v1.state.write-is-whole", "in v1.state.write-is-whole", "v1.state.write-is-whole-2"]'
     expected = '["v1.state.write-is-complete", "in v1.state.write-is-whole", "v1.state.write-is-whole-2"]'
     assert renamed_in_json(text) == expected

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The container: its information is believed only where it can be, and its requests go over as they are."""
+"""The container: its information is checked before use, and requests are passed on unchanged."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ PAGE = 4096
 
 
 class Kernel:
-    """Answers as a container does, and knows what is mapped; refuses the requests that it is told to."""
+    """Answers as a container does, and records mappings; refuses the requests in ``refuses``."""
 
     def __init__(
         self, chain: bytes = b"", refuses: Mapping[int, int] = MappingProxyType({}), kernel: bool = True
@@ -72,8 +72,8 @@ class Kernel:
         return Outcome(0, 0)
 
 
-def test_information_is_read_whole() -> None:
-    """The second question has the room that the first answer wants; the chain is read from its answer."""
+def test_information_is_read_completely() -> None:
+    """The second request has the argsz of the first answer; the chain is read from its answer."""
     kernel = Kernel(RANGES + MIGRATION)
     info = Container(kernel.transport).info()
     assert [len(each) for each in kernel.asked] == [24, 24 + 48 + 32]
@@ -85,39 +85,40 @@ def test_information_is_read_whole() -> None:
     assert migration.max_dirty_bitmap_size == 1 << 28
 
 
-def test_without_capabilities_there_is_neither() -> None:
-    """Nothing is made up."""
+def test_no_capabilities() -> None:
+    """Then migration and ranges are None."""
     info = Container(Kernel().transport).info()
     assert (info.migration, info.iova_ranges, info.chain) == (None, None, [])
 
 
-def test_ranges_that_are_not_there() -> None:
-    """A count that the structure has no room for is named."""
+def test_more_ranges_than_fit() -> None:
+    """A count too large for the structure is reported."""
     kernel = Kernel(RANGES[:4] + bytes(4) + struct.pack("<I", 3) + RANGES[12:])
     with pytest.raises(DeviceError, match="nr_iovas 3"):
         _ = Container(kernel.transport).info().iova_ranges
 
 
 @pytest.mark.parametrize(("argsz", "room", "length"), [(0, 0, 4), (24, 0, 24), (2**32 - 1, 64, 64), (3, 56, 56)])
-def test_the_raw_question(argsz: int, room: int, length: int) -> None:
-    """It is as long as it is told to be, and filled; argsz is whatever it is."""
+def test_raw_request(argsz: int, room: int, length: int) -> None:
+    """It has the given length, filling and argsz."""
     kernel = Kernel(MIGRATION)
     Container(kernel.transport).try_info(argsz, room=room, fill=0xFF)
     assert kernel.asked == [argsz.to_bytes(4, "little") + b"\xff" * (length - 4)]
 
 
 @pytest.mark.parametrize(
-    ("code", "kernel", "tells"),
+    ("code", "kernel", "has_information"),
     [(errno.ENOTTY, True, True), (errno.ENOTTY, False, False), (errno.EINVAL, False, True)],
     ids=["a kernel without it", "a transport without it", "refused otherwise"],
 )
-def test_whether_it_can_be_asked(code: int, kernel: bool, tells: bool) -> None:
-    """A kernel that does not know the request breaks a rule; a transport that has no such message does not."""
-    assert Container(Kernel(refuses={VFIO_IOMMU_GET_INFO: code}, kernel=kernel).transport).has_info is tells
+def test_whether_information_is_supported(code: int, kernel: bool, has_information: bool) -> None:
+    """A kernel without the request breaks a rule; a transport without such a message does not."""
+    container = Container(Kernel(refuses={VFIO_IOMMU_GET_INFO: code}, kernel=kernel).transport)
+    assert container.has_info is has_information
 
 
-def test_whether_something_is_mapped() -> None:
-    """What cannot be mapped once more is mapped; the attempt leaves nothing behind."""
+def test_whether_a_range_is_mapped() -> None:
+    """A range that cannot be mapped again is mapped; the attempt leaves no mapping."""
     kernel = Kernel()
     container = Container(kernel.transport)
     with DmaMap(kernel.transport, 0, PAGE):
@@ -140,14 +141,14 @@ def test_whether_something_is_mapped() -> None:
     ids=["announced only", "neither", "ranges only", "unannounced", "no information", "no information, but START"],
 )
 def test_whether_tracking_is_offered(chain: bytes, refuses: Mapping[int, int], offered: bool) -> None:
-    """Announced or there: what is only one of them is broken, and to be judged. Asking leaves tracking off."""
+    """Announced or implemented: if only one is true, a rule judges it. Tracking is off afterwards."""
     kernel = Kernel(chain, refuses)
     assert Container(kernel.transport).offers_tracking is offered
     assert kernel.tracking is False
 
 
 def test_arguments_as_bytes() -> None:
-    """With a bitmap both have its place, size and page; without it all of that is ones."""
+    """With a bitmap, both requests have its address, size and page size; without one, those bits are all ones."""
     container = Container(Kernel().transport)
     with container.guarded(8) as bitmap:
         wanted: dict[str, Any] = {"page": 4096, "bitmap": bitmap, "bitmap_size": 8}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Interrupts: what drivers of several kinds are asked, what is believed of their answers, and what is counted."""
+"""Interrupts: requests to drivers of several kinds, checks of their answers, counting and waiting."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ ATTACH = IrqSetFlags.DATA_EVENTFD | IrqSetFlags.ACTION_TRIGGER
 TRIGGER = IrqSetFlags.DATA_NONE | IrqSetFlags.ACTION_TRIGGER
 UNMASK = IrqSetFlags.DATA_NONE | IrqSetFlags.ACTION_UNMASK
 
-#: Seconds for what has to come, and for what must not.
+#: Seconds to wait for an event that must come, and for one that must not.
 AMPLE, A_WHILE = 30.0, 0.05
 
 
@@ -54,7 +54,7 @@ class Driver(KernelGroup):
     ) -> None:
         super().__init__(KernelGroupSettings("toy", 1, None))
         self.flags, self.vectors, self.indexes, self.refuses = flags, vectors, indexes, refuses
-        #: So many vectors can be had from the machine.
+        #: The number of vectors that the machine can provide.
         self.room = room
         #: Eventfds by vector, -1 for no eventfd; empty while none are allocated.
         self.attached: list[int] = []
@@ -114,7 +114,7 @@ class Driver(KernelGroup):
 
 
 def opened(**kind: Any) -> tuple[Interrupts, Driver]:
-    """A device with such a driver, and the driver."""
+    """The interrupts of an open device with such a driver, and the driver."""
     driver = Driver(**kind)
     device = Device(driver)
     device.open()
@@ -131,7 +131,7 @@ def _same_descriptors() -> Iterator[None]:
 
 
 def test_one_request_for_each_vector() -> None:
-    """Enabled once; what is enabled is not asked for again."""
+    """A vector that is enabled already needs no request."""
     interrupts, driver = opened()
     for vector in (2, 0, 2, 0):
         interrupts.enable(1, vector)
@@ -151,7 +151,7 @@ def test_one_request_for_each_vector() -> None:
 def test_vectors_that_are_set_up_together(
     order: tuple[int, ...], requests: Sequence[tuple[IrqSetFlags, int, int]]
 ) -> None:
-    """With NORESIZE the first request fixes how many there are: all up to it are asked for, others by -1."""
+    """With NORESIZE, the first request fixes their number: it covers all up to the vector, the others with -1."""
     interrupts, driver = opened(flags=EVENTFD | NORESIZE)
     for vector in order:
         interrupts.enable(1, vector)
@@ -162,8 +162,8 @@ def test_vectors_that_are_set_up_together(
     assert [vector for vector, eventfd in enumerate(driver.attached) if eventfd >= 0] == sorted(order)
 
 
-def test_counts_go_on_where_vectors_are_set_up_anew() -> None:
-    """What came before the request for more of them is not forgotten."""
+def test_counts_survive_a_new_setup_of_the_vectors() -> None:
+    """Interrupts before the request for more vectors still count."""
     interrupts, driver = opened(flags=EVENTFD | NORESIZE)
     interrupts.enable(1, 0)
     driver.fire(0, 3)
@@ -172,8 +172,8 @@ def test_counts_go_on_where_vectors_are_set_up_anew() -> None:
     assert interrupts.count(1, 0) == 4
 
 
-def test_too_few_vectors_leave_those_enabled_before() -> None:
-    """A driver that answers how many could be had has enabled none; the earlier ones are set up again."""
+def test_earlier_vectors_stay_enabled_if_there_are_too_few() -> None:
+    """A driver that returns the possible number has enabled none; the earlier ones are set up again."""
     interrupts, driver = opened(flags=EVENTFD | NORESIZE, room=2)
     interrupts.enable(1, 1)
     with pytest.raises(DeviceError, match="expected success, seen 2: no more than this many vectors"):
@@ -185,7 +185,7 @@ def test_too_few_vectors_leave_those_enabled_before() -> None:
 
 
 def test_vectors_that_cannot_be_set_up_again_are_not_enabled() -> None:
-    """The driver refuses all of a sudden."""
+    """If the driver suddenly refuses, the earlier vector is lost, too."""
     interrupts, driver = opened(flags=EVENTFD | NORESIZE)
     interrupts.enable(1, 0)
     driver.refuses = ATTACH
@@ -195,8 +195,8 @@ def test_vectors_that_cannot_be_set_up_again_are_not_enabled() -> None:
         interrupts.count(1, 0)
 
 
-def test_disabled_and_enabled_anew() -> None:
-    """One request ends all vectors; the next count begins at 0. What is not enabled needs no request."""
+def test_disabled_and_enabled_again() -> None:
+    """One request disables all vectors; the next count begins at 0. If none is enabled, there is no request."""
     interrupts, driver = opened()
     interrupts.disable(1)
     interrupts.enable(1, 0)
@@ -211,8 +211,8 @@ def test_disabled_and_enabled_anew() -> None:
     assert [flags for flags, *_ in driver.requests] == [ATTACH, ATTACH, TRIGGER, ATTACH]
 
 
-def test_a_refused_end_leaves_it_enabled() -> None:
-    """The count goes on."""
+def test_if_disabling_is_refused_the_interrupt_stays_enabled() -> None:
+    """Its count continues."""
     interrupts, driver = opened(refuses=TRIGGER)
     interrupts.enable(1, 0)
     with pytest.raises(DeviceError, match="disabling interrupt 1: expected success, seen EIO"):
@@ -247,8 +247,8 @@ def test_trigger_and_unmask_name_the_vector() -> None:
         ({"flags": 0xFFFFFFFF, "room": 3}, 1, 3, "seen 3: no more than this many vectors"),
     ],
 )
-def test_what_cannot_be_enabled(kind: Mapping[str, int], index: int, vector: int, words: str) -> None:
-    """Says what the device has; absurd numbers do no harm, and no descriptor stays."""
+def test_vectors_that_cannot_be_enabled(kind: Mapping[str, int], index: int, vector: int, words: str) -> None:
+    """The error shows what the device has; absurd numbers do no harm, and no descriptor is leaked."""
     interrupts, _ = opened(**kind)
     with (
         same_descriptors(),
@@ -258,7 +258,7 @@ def test_what_cannot_be_enabled(kind: Mapping[str, int], index: int, vector: int
 
 
 def test_a_refusal_names_the_other_interrupts() -> None:
-    """A PCI device can use one of its kinds at a time, and refuses the next without a reason."""
+    """A PCI device can use one kind of interrupt at a time, and refuses the next without a reason."""
     interrupts, _ = opened()
     interrupts.enable(1, 0)
     with pytest.raises(DeviceError, match="enabling interrupt 2, vector 0, with interrupt 1 enabled: "):
@@ -274,8 +274,8 @@ def test_a_refusal_names_the_other_interrupts() -> None:
         ("wait", (1.0,), "waiting for"),
     ],
 )
-def test_what_was_not_enabled(verb: str, more: tuple[float, ...], what: str) -> None:
-    """A mistake that names its remedy, without a word to the driver."""
+def test_a_vector_that_was_not_enabled(verb: str, more: tuple[float, ...], what: str) -> None:
+    """The error names the remedy, and the driver is not called."""
     interrupts, driver = opened()
     interrupts.enable(1, 0)
     with pytest.raises(NotEnabled) as raised:
@@ -291,7 +291,7 @@ def test_what_was_not_enabled(verb: str, more: tuple[float, ...], what: str) -> 
 
 
 def test_each_interrupt_ends_one_wait() -> None:
-    """Also those that came before the wait, however many at once; the count is of all."""
+    """Also one that came before the wait, or together with others; the count has all."""
     interrupts, driver = opened()
     interrupts.enable(1, 0)
     driver.fire(0, 2)
@@ -302,8 +302,8 @@ def test_each_interrupt_ends_one_wait() -> None:
     assert not interrupts.wait(1, 0, 0)
 
 
-def test_waiting_takes_its_time_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It ends when the interrupt comes, or at its end; the processor is not kept busy meanwhile."""
+def test_waiting_ends_at_the_interrupt_or_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the meantime, it pauses and leaves the processor idle."""
     interrupts, driver = opened()
     interrupts.enable(1, 0)
     pauses: list[float] = []
@@ -328,11 +328,11 @@ def test_waiting_takes_its_time_and_no_more(monkeypatch: pytest.MonkeyPatch) -> 
     assert max(pauses) <= 0.05
 
 
-# -- the device is closed ---------------------------------------------------------------------------------------------
+# -- closing the device -----------------------------------------------------------------------------------------------
 
 
-def test_a_driver_can_have_nobody_wait() -> None:
-    """The open file is the driver's too: that it lets reads wait holds nobody up."""
+def test_a_driver_cannot_make_reads_block() -> None:
+    """The driver shares the open file: if it makes the file blocking, counting does not hang."""
     interrupts, driver = opened()
     interrupts.enable(1, 0)
     os.set_blocking(driver.attached[0], True)
@@ -341,8 +341,8 @@ def test_a_driver_can_have_nobody_wait() -> None:
     assert interrupts.count(1, 0) == 1
 
 
-def test_closing_ends_all() -> None:
-    """Nothing is enabled after the next open, and the counts begin again."""
+def test_closing_disables_all_interrupts() -> None:
+    """None is enabled after the next open, and the counts begin again."""
     interrupts, driver = opened()
     interrupts.enable(1, 0)
     driver.fire(0)
@@ -359,7 +359,7 @@ def test_closing_ends_all() -> None:
 
 
 def test_descriptors_can_run_out() -> None:
-    """That is no fault of the device, and the next attempt succeeds."""
+    """The device is not blamed, and the next attempt succeeds."""
     interrupts, _ = opened()
     resource = pytest.importorskip("resource")
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -378,22 +378,22 @@ CONTROL, DOORBELL = 0x04, 0x1C
 
 
 def served(*options: str) -> Device:
-    """The reference server's device. One message takes one descriptor to it."""
+    """The reference server's device. A message passes one descriptor to it."""
     command = ("{python}", "-m", "refdriver", "--socket-path={socket}", *options)
     return Device(VfioUser(VfioUserSettings(None, command, AMPLE, AMPLE)))
 
 
 @pytest.fixture
 def device() -> Iterator[Device]:
-    """A good one, open."""
+    """A good device, open."""
     device = served()
     device.open()
     yield device
     device.transport.shutdown()
 
 
-def test_a_server_reports(device: Device) -> None:
-    """What the device raises and what the driver was told to raise, by the vector."""
+def test_interrupts_of_a_server(device: Device) -> None:
+    """Interrupts of the device, and those triggered by request, by vector."""
     interrupts, registers = device.interrupts, device.region(0)
     interrupts.enable(1, 1)
     interrupts.enable(1, 0)
@@ -410,8 +410,8 @@ def test_a_server_reports(device: Device) -> None:
         interrupts.count(1, 0)
 
 
-def test_a_reset_changes_nothing(device: Device, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is enabled stays so, and to enable it again is no request."""
+def test_a_reset_keeps_vectors_enabled(device: Device, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Enabling one again makes no request."""
     device.interrupts.enable(1, 0)
     device.interrupts.trigger(1, 0)
     device.reset()
@@ -422,8 +422,8 @@ def test_a_reset_changes_nothing(device: Device, monkeypatch: pytest.MonkeyPatch
     assert device.interrupts.count(1, 0) == 2
 
 
-def test_what_a_server_asks_for_is_served_while_waiting(tmp_path: Path) -> None:
-    """It writes memory by a message, and raises its interrupt once that is answered."""
+def test_requests_of_a_server_are_served_while_waiting(tmp_path: Path) -> None:
+    """This one writes memory by a message, and raises its interrupt after the reply."""
 
     def script(peer: Peer) -> None:
         while head := (taken := socket.recv_fds(peer.stream, 16, 1))[0]:
@@ -450,8 +450,8 @@ def test_what_a_server_asks_for_is_served_while_waiting(tmp_path: Path) -> None:
     server.stop()
 
 
-def test_no_descriptor_is_left_by_many_opens(device: Device) -> None:
-    """Fifty, each with both vectors enabled."""
+def test_many_opens_leak_no_descriptor(device: Device) -> None:
+    """Fifty opens, each with both vectors enabled."""
     device.close()
     with same_descriptors():
         for _ in range(50):
@@ -463,8 +463,8 @@ def test_no_descriptor_is_left_by_many_opens(device: Device) -> None:
             device.close()
 
 
-def test_no_descriptor_is_left_by_servers_that_die() -> None:
-    """The vectors are gone with the connection; another server is asked anew."""
+def test_servers_that_die_leak_no_descriptor() -> None:
+    """The vectors end with the connection; the next server gets new requests."""
     device = served()
     for _ in range(10):
         with same_descriptors():

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The saved state: buffers come out as they went in, whatever its size, and memory does not grow with it."""
+"""The saved state: buffers are returned as they were added, and memory does not grow with its size."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import pytest
 from vfio_compliance.device.stream import PIECE, Stream
 
 
-def test_buffers_come_out_as_they_went_in() -> None:
-    """Sizes, places and bytes, an empty buffer included."""
+def test_buffers_are_returned_as_added() -> None:
+    """Sizes, offsets and bytes, even of an empty buffer."""
     stream = Stream()
     parts = [[b"abc", b"de"], [], [b"f" * 70_000]]
     buffers = [stream.add(4096 + number, pieces) for number, pieces in enumerate(parts)]
@@ -23,7 +23,7 @@ def test_buffers_come_out_as_they_went_in() -> None:
     assert stream.total == 70_005
 
 
-def test_pieces_have_the_length_asked_for() -> None:
+def test_pieces_have_the_given_length() -> None:
     """All but the last."""
     stream = Stream()
     buffer = stream.add(0, [b"0123456789"])
@@ -31,7 +31,7 @@ def test_pieces_have_the_length_asked_for() -> None:
 
 
 @pytest.mark.parametrize(
-    ("parts", "said"),
+    ("parts", "difference"),
     [
         ([[b"abc", b"de"], [b"fgh"]], ""),
         ([[b"ab", b"cde"], [b"fgh"]], ""),
@@ -40,14 +40,14 @@ def test_pieces_have_the_length_asked_for() -> None:
         ([[b"abcde"]], "2 buffers, not 1"),
     ],
 )
-def test_the_first_difference_is_told(parts: Sequence[Sequence[bytes]], said: str) -> None:
-    """Of two states, buffer by buffer, however they were cut into pieces."""
+def test_the_first_difference_is_reported(parts: Sequence[Sequence[bytes]], difference: str) -> None:
+    """Of two states, buffer by buffer, regardless of their pieces."""
     stream, other = Stream(), Stream()
     stream.add(4096, [b"abc", b"de"])
     stream.add(4096, [b"fgh"])
     for pieces in parts:
         other.add(8192, pieces)
-    assert stream.difference(other) == said
+    assert stream.difference(other) == difference
 
 
 def test_a_view_is_stored_before_it_changes() -> None:
@@ -64,7 +64,7 @@ def test_a_view_is_stored_before_it_changes() -> None:
 
 
 def test_a_large_state_is_not_kept_in_memory() -> None:
-    """256 MiB go through; what is resident grows by less than 64 MiB."""
+    """While 256 MiB are added and read, resident memory grows by less than 64 MiB."""
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     stream = Stream()
     piece = bytes(PIECE)

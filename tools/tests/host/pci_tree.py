@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A made-up /sys, /proc and /dev in which devices on PCI change their drivers as the kernel has them do."""
+"""A made-up /sys, /proc and /dev, in which PCI devices change their drivers as in the kernel."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ DISK, NET, SOUND, BRIDGE = "0000:01:00.0", "0000:02:00.0", "0000:02:00.1", "0000
 
 
 class FakeMachine(Machine):
-    """The kernel of a made-up machine. It can end this process, or lose a device, at any of the writes to it."""
+    """The kernel of a made-up machine. It can kill this process, or lose a device, at any write to it."""
 
     def __init__(self, root: Path) -> None:
         super().__init__(root)
-        #: Which driver knows each device, and drivers that refuse whatever they are offered.
+        #: The driver that matches each device, and drivers that refuse every device.
         self.knows: dict[str, str] = {DISK: "nvme", NET: "e1000e", SOUND: "snd_hda_intel", BRIDGE: "pcieport"}
         self.refusing: set[str] = set()
         self.writes = 0
-        #: The number of the write before, or after, which this process is killed; before which a device goes away.
+        #: Number of the write before, or after, which this process is killed; or before which a device is removed.
         self.killed_before = self.killed_after = self.gone_before = 0
 
     def write(self, path: str | Path, text: str) -> None:
@@ -39,7 +39,7 @@ class FakeMachine(Machine):
             os.kill(os.getpid(), signal.SIGKILL)
 
     def remove(self, address: str) -> None:
-        """Somebody pulls a device out."""
+        """A device is unplugged."""
         shutil.rmtree(self.root / BUS / "devices" / address)
         for link in (self.root / "sys/kernel/iommu_groups").glob(f"*/devices/{address}"):
             link.unlink()
@@ -54,7 +54,7 @@ class FakeMachine(Machine):
             if self.target(f"{BUS}/devices/{word}/driver") == "":
                 self._offer(word, self._override(word) or self.knows[word])
         elif name == "unbind":
-            self._part(word)
+            self._release(word)
         elif name == "bind":
             driver = path.split("/")[-2]
             if self.target(f"{BUS}/devices/{word}/driver"):
@@ -80,7 +80,7 @@ class FakeMachine(Machine):
             (self.root / "dev/vfio" / group).touch()
         return True
 
-    def _part(self, address: str) -> None:
+    def _release(self, address: str) -> None:
         driver = self.root / BUS / "devices" / address / "driver"
         if not driver.is_symlink():
             raise OSError(errno.ENODEV, os.strerror(errno.ENODEV), str(driver))
@@ -120,12 +120,12 @@ def built(root: Path) -> FakeMachine:
 
 
 def without_driver(machine: FakeMachine, address: str) -> None:
-    """The device is bound to no driver."""
+    """Unbinds the device from its driver."""
     (machine.root / BUS / "devices" / address / "driver").unlink()
 
 
 def made(machine: FakeMachine, device: str, subsystem: str, **files: str) -> Path:
-    """A directory of sysfs, such as that of a disk, below a device or elsewhere."""
+    """A new directory in sysfs, such as that of a disk, below a device or elsewhere."""
     place = machine.root / device
     place.mkdir(parents=True)
     (place / "subsystem").symlink_to(f"/sys/class/{subsystem}")
@@ -135,7 +135,7 @@ def made(machine: FakeMachine, device: str, subsystem: str, **files: str) -> Pat
 
 
 def shown(machine: FakeMachine) -> dict[str, str | bytes]:
-    """All that the tree holds but for the records: what each link leads to, and what is in each file."""
+    """The whole tree except folders: the target of each link and the content of each file."""
     found: dict[str, str | bytes] = {}
     for where, folders, names in os.walk(machine.root):
         for name in (*folders, *names):

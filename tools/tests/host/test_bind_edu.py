@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Binding on a real kernel: QEMU's teaching device gets a driver, and is given back. Not for this machine; in a guest:
+"""Binding on a real kernel: QEMU's teaching device gets a driver, and is given back. This runs only in a guest:
 
     vfio-compliance vm --kernels 6.12 -- \
         pytest -p no:cacheprovider tools/tests/host/test_bind_edu.py --target profiles/qemu-edu.yaml
@@ -22,7 +22,7 @@ from vfio_compliance.sections import PROFILE
 
 @pytest.fixture
 def device(target: Path) -> Iterator[PciDevice]:
-    """The profile's device, which has no driver until the test is over."""
+    """The profile's device, which has no driver during the test."""
     profile = load(target, PROFILE)
     if profile.name != "qemu-edu":
         pytest.skip("for --target profiles/qemu-edu.yaml")
@@ -37,8 +37,8 @@ def device(target: Path) -> Iterator[PciDevice]:
     assert found.driver == driver
 
 
-def test_bound_and_given_back(device: PciDevice, target: Path) -> None:
-    """With the driver the host lacks nothing, and the device can be opened; while it is, it stays."""
+def test_bind_and_unbind(device: PciDevice, target: Path) -> None:
+    """With the driver, the host lacks nothing and the device can be opened; while it is open, it stays bound."""
     where = load(target, PROFILE).device
     assert not complete(needs(Machine(), where, 0))
     bind(Machine(), device.address, "vfio-pci")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A device gets the driver that was asked for, and back the one that it had, whatever happens in between."""
+"""A device gets the requested driver, and its own one back, whatever happens in between."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def machine(tmp_path: Path) -> FakeMachine:
 
 
 def in_child(work: Callable[[], object]) -> int:
-    """How a process of its own ends that does this."""
+    """The exit code of a child process that does this."""
     child = os.fork()
     if not child:
         with contextlib.suppress(BaseException):
@@ -37,13 +37,13 @@ def in_child(work: Callable[[], object]) -> int:
 
 
 @pytest.mark.parametrize("address", [NET, DISK, NET.removeprefix("0000:"), NET.upper()])
-def test_there_and_back(machine: FakeMachine, address: str) -> None:
-    """Bound, the device has the driver and its group is there; afterwards all is as before."""
+def test_bind_and_unbind(machine: FakeMachine, address: str) -> None:
+    """Bound, the device has the driver and there is a record; afterwards, everything is as before."""
     before = shown(machine)
-    said = bind(machine, address, "vfio-pci")
+    messages = bind(machine, address, "vfio-pci")
     whole = f"0000:{address}" if address.count(":") == 1 else address
     assert PciDevice(machine, whole).driver == "vfio-pci"
-    assert "is bound to vfio-pci" in said[0]
+    assert "is bound to vfio-pci" in messages[0]
     assert len(os.listdir(machine.root / RECORDS)) == 1
     assert "as it was" in unbind(machine, address)
     assert shown(machine) == before
@@ -51,7 +51,7 @@ def test_there_and_back(machine: FakeMachine, address: str) -> None:
 
 
 def test_a_device_without_a_driver_has_none_again(machine: FakeMachine) -> None:
-    """Nothing else binds it either."""
+    """No other driver binds it."""
     without_driver(machine, NET)
     before = shown(machine)
     bind(machine, NET, "vfio-pci")
@@ -59,8 +59,7 @@ def test_a_device_without_a_driver_has_none_again(machine: FakeMachine) -> None:
     assert shown(machine) == before
 
 
-def test_an_override_comes_back(machine: FakeMachine) -> None:
-    """One that was there before is there again."""
+def test_an_earlier_override_is_restored(machine: FakeMachine) -> None:
     PciDevice(machine, NET).set_override("e1000e")
     before = shown(machine)
     bind(machine, NET, "vfio-pci")
@@ -69,7 +68,7 @@ def test_an_override_comes_back(machine: FakeMachine) -> None:
 
 
 def test_the_other_function_is_named(machine: FakeMachine) -> None:
-    """A group is used as a whole: who holds the rest of it is said, with what to do."""
+    """A group is used as a whole: the message names the driver of its other device, and the remedy."""
     *_, note, group = bind(machine, NET, "vfio-pci")
     assert note == f"group 7 cannot be used yet: {SOUND} of it is bound to snd_hda_intel; vfio-compliance bind {SOUND}"
     assert group == "its group is /dev/vfio/7"
@@ -77,7 +76,7 @@ def test_the_other_function_is_named(machine: FakeMachine) -> None:
 
 
 def test_bound_already(machine: FakeMachine) -> None:
-    """A second call changes nothing, and one by hand before leaves nothing to be undone."""
+    """A second call changes nothing. If the user bound the device by hand, there is nothing to undo."""
     bind(machine, NET, "vfio-pci")
     writes = machine.writes
     assert "unbind" in bind(machine, NET, "vfio-pci")[0]
@@ -93,7 +92,7 @@ def test_bound_already(machine: FakeMachine) -> None:
 @pytest.mark.parametrize("moment", ["killed_before", "killed_after"])
 @pytest.mark.parametrize("number", [1, 2, 3])
 def test_killed_while_it_binds(machine: FakeMachine, moment: str, number: int) -> None:
-    """What a killed process has changed is given back by the next one."""
+    """The next process undoes the changes of a killed one."""
     before = shown(machine)
     setattr(machine, moment, number)
     assert in_child(lambda: bind(machine, NET, "vfio-pci")) == -signal.SIGKILL
@@ -105,7 +104,7 @@ def test_killed_while_it_binds(machine: FakeMachine, moment: str, number: int) -
 @pytest.mark.parametrize("moment", ["killed_before", "killed_after"])
 @pytest.mark.parametrize("number", [1, 2, 3])
 def test_killed_while_it_gives_back(machine: FakeMachine, moment: str, number: int) -> None:
-    """The same once more."""
+    """Here, too."""
     before = shown(machine)
     bind(machine, NET, "vfio-pci")
     machine.writes = 0
@@ -118,7 +117,7 @@ def test_killed_while_it_gives_back(machine: FakeMachine, moment: str, number: i
 
 @pytest.mark.parametrize("number", [1, 2, 3])
 def test_bound_again_after_a_kill(machine: FakeMachine, number: int) -> None:
-    """The record still has what there was at first, not what the killed call left."""
+    """The record still has the original driver, not the state that the killed call left."""
     before = shown(machine)
     machine.killed_after = number
     in_child(lambda: bind(machine, NET, "vfio-pci"))
@@ -129,7 +128,7 @@ def test_bound_again_after_a_kill(machine: FakeMachine, number: int) -> None:
 
 
 def test_a_driver_that_refuses(machine: FakeMachine) -> None:
-    """The device is given back at once, and the message says who refused it."""
+    """The device is given back at once, and the message names the driver that refused it."""
     before = shown(machine)
     machine.refusing.add("vfio-pci")
     with pytest.raises(HostError, match=r"offered to vfio-pci, and is now bound to no driver.* is as it was"):
@@ -138,8 +137,8 @@ def test_a_driver_that_refuses(machine: FakeMachine) -> None:
     assert os.listdir(machine.root / RECORDS) == []
 
 
-def test_neither_there_nor_back(machine: FakeMachine) -> None:
-    """Where the first driver refuses the device, too, the record stays, and both reasons are given."""
+def test_both_drivers_refuse(machine: FakeMachine) -> None:
+    """If its first driver refuses the device, too, the record stays, and both reasons are shown."""
     machine.refusing |= {"vfio-pci", "e1000e"}
     with pytest.raises(HostError, match=r"offered to vfio-pci.*could not be given back.*No such device"):
         bind(machine, NET, "vfio-pci")
@@ -149,7 +148,7 @@ def test_neither_there_nor_back(machine: FakeMachine) -> None:
 
 
 def test_the_first_driver_was_unloaded(machine: FakeMachine) -> None:
-    """It is named, and once it is there again the device goes back to it."""
+    """It is named; once it is loaded again, the device is bound to it."""
     bind(machine, NET, "vfio-pci")
     folder = machine.root / "sys/bus/pci/drivers/e1000e"
     folder.rename(folder.with_name("away"))
@@ -161,16 +160,16 @@ def test_the_first_driver_was_unloaded(machine: FakeMachine) -> None:
 
 
 @pytest.mark.parametrize("number", [1, 2, 3])
-def test_gone_in_the_middle(machine: FakeMachine, number: int) -> None:
-    """A device that is pulled out is no reason for a traceback, and leaves no record."""
+def test_unplugged_in_the_middle(machine: FakeMachine, number: int) -> None:
+    """The removal is reported without a traceback, and leaves no record."""
     machine.gone_before = number
     with pytest.raises(HostError, match=r"No such file|is now gone"):
         bind(machine, NET, "vfio-pci")
     assert os.listdir(machine.root / RECORDS) == []
 
 
-def test_gone_before_it_is_given_back(machine: FakeMachine) -> None:
-    """There is nothing left to be undone."""
+def test_unplugged_before_it_is_given_back(machine: FakeMachine) -> None:
+    """There is nothing left to undo."""
     bind(machine, NET, "vfio-pci")
     machine.remove(NET)
     assert "no longer there" in unbind(machine, NET)
@@ -193,8 +192,8 @@ def test_gone_before_it_is_given_back(machine: FakeMachine) -> None:
     ],
     ids=range(10),
 )
-def test_what_cannot_be_bound(machine: FakeMachine, address: str, driver: str, message: str) -> None:
-    """Nothing is changed for it."""
+def test_requests_that_are_refused(machine: FakeMachine, address: str, driver: str, message: str) -> None:
+    """They change nothing."""
     before = shown(machine)
     with pytest.raises(HostError, match=message):
         bind(machine, address, driver)
@@ -227,7 +226,7 @@ def test_without_a_group(machine: FakeMachine) -> None:
 )
 @pytest.mark.parametrize("verb", [lambda machine: bind(machine, NET, "vfio-pci"), lambda machine: unbind(machine, NET)])
 def test_a_damaged_record(machine: FakeMachine, verb: Callable[..., Any], content: bytes) -> None:
-    """Nobody guesses what it said: nothing is changed, and the file is named."""
+    """Its content is not guessed: nothing is changed, and the file is named."""
     folder = machine.root / RECORDS
     folder.mkdir()
     (folder / f"{NET}.json").write_bytes(content)
@@ -237,8 +236,8 @@ def test_a_damaged_record(machine: FakeMachine, verb: Callable[..., Any], conten
     assert shown(machine) == before
 
 
-def test_a_record_of_an_earlier_start(machine: FakeMachine) -> None:
-    """After a start of the machine each device has its first driver: what was before is forgotten."""
+def test_a_record_from_before_a_reboot(machine: FakeMachine) -> None:
+    """After a reboot, each device has its own driver, so an older record is ignored."""
     bind(machine, NET, "vfio-pci")
     record = machine.root / RECORDS / f"{NET}.json"
     record.write_text(json.dumps(json.loads(record.read_text()) | {"boot": "zeroth", "driver": "nvme"}))
@@ -246,14 +245,14 @@ def test_a_record_of_an_earlier_start(machine: FakeMachine) -> None:
         unbind(machine, NET)
 
 
-def test_two_at_once(machine: FakeMachine) -> None:
-    """The second one does nothing, and says why."""
+def test_two_processes_at_once(machine: FakeMachine) -> None:
+    """The second one changes nothing, and says why."""
     with alone(machine), pytest.raises(HostError, match="another vfio-compliance"):
         bind(machine, NET, "vfio-pci")
 
 
 def test_interrupted(machine: FakeMachine, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A signal in the middle has it undone as well."""
+    """After a signal in the middle, the changes are undone, too."""
     before = shown(machine)
 
     def probe(device: PciDevice) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What a host lacks is said with what brings it, and what is not there never counts as there."""
+"""Doctor names what a host lacks, with the remedy, and never reports as present what is missing."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ DEVICE = KernelGroupDevice(transport="kernel-group", name=NET, sysfs=f"/{BUS}/de
 
 @pytest.fixture
 def machine(tmp_path: Path) -> FakeMachine:
-    """One that lacks nothing but that the device is bound."""
+    """A machine that lacks nothing, except that the device is not bound."""
     found = built(tmp_path)
     for name in ("vfio", "vfio_iommu_type1", "vfio_pci"):
         (tmp_path / "sys/module" / name).mkdir(parents=True)
@@ -54,12 +54,12 @@ def ready(machine: FakeMachine) -> None:
 def rows(
     machine: FakeMachine, where: KernelGroupDevice | VfioUserDevice = DEVICE, driver: str = ""
 ) -> dict[str, tuple[str, str]]:
-    """State and remark by what they are about."""
+    """State and remark of each need, by its name."""
     return {each.what: (each.state.value, each.says) for each in needs(machine, where, 64 * MIB, driver)}
 
 
 def test_nothing_is_missing(machine: FakeMachine) -> None:
-    """Then the target's needs are complete, whatever the programs of other commands."""
+    """Then the target's needs are complete; programs of other commands do not count."""
     ready(machine)
     found = needs(machine, DEVICE, 64 * MIB)
     assert complete(found), table(found, 1000)
@@ -68,7 +68,7 @@ def test_nothing_is_missing(machine: FakeMachine) -> None:
 
 
 def test_a_device_that_is_not_bound(machine: FakeMachine) -> None:
-    """The command is the one to call."""
+    """The remark has the command that binds it."""
     assert rows(machine)[f"device {NET}"] == ("missing", f"it is bound to e1000e: vfio-compliance bind {NET}")
     assert rows(machine, driver="my_vfio")[f"device {NET}"][1].endswith(f"bind {NET} --driver my_vfio")
     without_driver(machine, NET)
@@ -76,8 +76,8 @@ def test_a_device_that_is_not_bound(machine: FakeMachine) -> None:
     assert not complete(needs(machine, DEVICE, MIB))
 
 
-def test_a_group_with_others(machine: FakeMachine) -> None:
-    """Who else holds a part of it is named."""
+def test_a_group_with_another_device(machine: FakeMachine) -> None:
+    """The driver that holds it is named."""
     bind(machine, NET, "vfio-pci")
     state, says = rows(machine)["group 7"]
     assert (state, says) == (
@@ -87,7 +87,7 @@ def test_a_group_with_others(machine: FakeMachine) -> None:
 
 
 def test_a_vendors_driver_of_any_name(machine: FakeMachine) -> None:
-    """It is one of VFIO's where the group is there; others of the same driver do not keep the group from being used."""
+    """It uses VFIO if the group has a node; other devices of the same driver do not block the group."""
     for address in (NET, SOUND):
         machine.knows[address] = "acme"
         (machine.root / BUS / "devices" / address / "driver").unlink()
@@ -99,7 +99,7 @@ def test_a_vendors_driver_of_any_name(machine: FakeMachine) -> None:
 
 
 @pytest.mark.parametrize(
-    ("where", "row", "says"),
+    ("where", "row", "words"),
     [
         (DEVICE, f"device {NET}", "belongs to no IOMMU group"),
         (KernelGroupDevice(transport="kernel-group", name="x", sysfs="/sys/none"), "device x", "there is no device"),
@@ -108,15 +108,15 @@ def test_a_vendors_driver_of_any_name(machine: FakeMachine) -> None:
     ],
     ids=range(4),
 )
-def test_a_device_that_is_not_there(machine: FakeMachine, where: KernelGroupDevice, row: str, says: str) -> None:
+def test_a_missing_device(machine: FakeMachine, where: KernelGroupDevice, row: str, words: str) -> None:
     (machine.root / BUS / "devices" / NET / "iommu_group").unlink()
-    state, said = rows(machine, where)[row]
+    state, remark = rows(machine, where)[row]
     assert state == "missing"
-    assert says in said
+    assert words in remark
 
 
 def test_the_second_device_counts(machine: FakeMachine) -> None:
-    """So do spare ones; the group they share is told once."""
+    """A group that both devices share is listed once."""
     ready(machine)
     second = SecondInKernel(name="gone", sysfs="/sys/gone")
     where = KernelGroupDevice(transport="kernel-group", name=NET, sysfs=DEVICE.sysfs, second=second)
@@ -127,7 +127,7 @@ def test_the_second_device_counts(machine: FakeMachine) -> None:
 
 
 def test_a_group_that_is_in_use(machine: FakeMachine, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Busy is not there."""
+    """A busy group counts as missing."""
     ready(machine)
     real = os.open
 
@@ -143,45 +143,44 @@ def test_a_group_that_is_in_use(machine: FakeMachine, monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize(
-    ("lists", "state", "says"),
+    ("lists", "state", "remark"),
     [
         ({"dep": "kernel/drivers/vfio/vfio.ko.xz: kernel/x.ko\n"}, "missing", "modprobe vfio"),
         ({"dep": "", "builtin": "kernel/drivers/vfio/vfio.ko\n"}, "ok", "built in"),
         ({"dep": "kernel/drivers/net/vfio-net.ko: vfio.ko\n"}, "missing", "apt-get install linux-image-amd64"),
-        ({}, "not known", "does not say which modules there are"),
+        ({}, State.UNKNOWN.value, "does not say which modules there are"),
     ],
     ids=range(4),
 )
-def test_modules(machine: FakeMachine, lists: Mapping[str, str], state: str, says: str) -> None:
-    """Loaded, built in, to be loaded, not to be had, or nobody knows."""
+def test_modules(machine: FakeMachine, lists: Mapping[str, str], state: str, remark: str) -> None:
+    """To be loaded, built in, not available, or unknown."""
     modules(machine, **lists)
     shutil.rmtree(machine.root / "sys/module/vfio")
     found = kernel.module(machine, "vfio", os.uname().release)
     assert found.state.value == state
-    assert says in found.says
+    assert remark in found.says
     assert complete([found]) == (state == "ok")
 
 
-def test_elsewhere_than_on_debian(machine: FakeMachine) -> None:
-    """Nobody is told to call apt-get."""
+@pytest.mark.parametrize(
+    ("release", "debian"),
+    [("ID=fedora\n", False), ("", False), ('ID=ubuntu\nID_LIKE="debian"\n', True), ("\xff=\0", False)],
+    ids=["fedora", "empty", "ubuntu", "malformed"],
+)
+def test_apt_get_is_suggested_on_debian_only(machine: FakeMachine, release: str, debian: bool) -> None:
+    """And update-grub; distributions derived from Debian count as Debian."""
     modules(machine, dep="kernel/x.ko:\n")
     shutil.rmtree(machine.root / "sys/module/vfio")
     shutil.rmtree(machine.root / "sys/kernel/iommu_groups")
-    for text, debian in (
-        ("ID=fedora\n", False),
-        ("", False),
-        ('ID=ubuntu\nID_LIKE="debian"\n', True),
-        ("\xff=\0", False),
-    ):
-        (machine.root / "etc/os-release").write_text(text)
-        assert is_debian(machine) == debian
-        said = [each.says for each in needs(machine, None, MIB) if each.state is State.MISSING]
-        assert any("apt-get" in each for each in said) == debian
-        assert any("update-grub" in each for each in said) == debian
+    (machine.root / "etc/os-release").write_text(release)
+    assert is_debian(machine) == debian
+    remarks = [each.says for each in needs(machine, None, MIB) if each.state is State.MISSING]
+    assert any("apt-get" in each for each in remarks) == debian
+    assert any("update-grub" in each for each in remarks) == debian
 
 
 def test_without_an_iommu(machine: FakeMachine) -> None:
-    """The option is that of the processor's vendor."""
+    """The remark has the option for the processor's vendor."""
     shutil.rmtree(machine.root / "sys/kernel/iommu_groups")
     (machine.root / "proc/cpuinfo").write_text("vendor_id : AuthenticAMD\n")
     assert "amd_iommu=on" in kernel.iommu(machine).says
@@ -191,49 +190,66 @@ def test_without_an_iommu(machine: FakeMachine) -> None:
     assert kernel.iommu(machine).state is State.UNKNOWN
 
 
-def test_memory_that_may_be_locked(machine: FakeMachine, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a limit allows, unless the user has none."""
-    none = resource.RLIM_INFINITY
-    for limits, status, state, says in (
-        ((64 * MIB, none), "CapEff:\t0\n", State.OK, "67108864 bytes"),
-        ((none, none), "", State.OK, "no limit"),
-        ((8 * MIB, none), "CapEff:\t0000000000004000\n", State.OK, "CAP_IPC_LOCK"),
-        ((8 * MIB, none), "CapEff:\t0000000000000000\n", State.MISSING, "ulimit -l 65536"),
+NO_LIMIT = resource.RLIM_INFINITY
+
+
+@pytest.mark.parametrize(
+    ("limits", "status", "state", "remark"),
+    [
+        ((64 * MIB, NO_LIMIT), "CapEff:\t0\n", State.OK, "67108864 bytes"),
+        ((NO_LIMIT, NO_LIMIT), "", State.OK, "no limit"),
+        ((8 * MIB, NO_LIMIT), "CapEff:\t0000000000004000\n", State.OK, "CAP_IPC_LOCK"),
+        ((8 * MIB, NO_LIMIT), "CapEff:\t0000000000000000\n", State.MISSING, "ulimit -l 65536"),
         ((8 * MIB, 8 * MIB), "nonsense", State.MISSING, "/etc/security/limits.conf"),
-    ):
-        monkeypatch.setattr(resource, "getrlimit", lambda which, limits=limits: limits)
-        (machine.root / "proc/self/status").write_text(status)
-        found = kernel.lockable(machine, 64 * MIB)
-        assert found.state is state
-        assert says in found.says
+    ],
+    ids=["enough", "no limit", "capability", "too low", "hard limit"],
+)
+def test_limit_on_locked_memory(
+    machine: FakeMachine,
+    monkeypatch: pytest.MonkeyPatch,
+    limits: tuple[int, int],
+    status: str,
+    state: State,
+    remark: str,
+) -> None:
+    """A process with CAP_IPC_LOCK has no limit."""
+    monkeypatch.setattr(resource, "getrlimit", lambda which: limits)
+    (machine.root / "proc/self/status").write_text(status)
+    found = kernel.lockable(machine, 64 * MIB)
+    assert found.state is state
+    assert remark in found.says
 
 
-def test_a_server(machine: FakeMachine, tmp_path: Path) -> None:
-    """Its program, or its socket; nothing of the kernel is needed, and nobody connects."""
-    path = str(tmp_path / "socket")
-    where = VfioUserDevice(transport="vfio-user", socket=path)
-    assert rows(machine, where)[f"socket {path}"] == (
+def test_the_socket_of_a_server(machine: FakeMachine, tmp_path: Path) -> None:
+    """It must exist and be a socket. Doctor does not connect to it, and the kernel's modules are not needed."""
+    path = tmp_path / "socket"
+    where, row = VfioUserDevice(transport="vfio-user", socket=str(path)), f"socket {path}"
+    assert rows(machine, where)[row] == (
         "missing",
         "No such file or directory: start the server, or correct device.socket",
     )
-    (tmp_path / "socket").touch()
-    assert "not a socket" in rows(machine, where)[f"socket {path}"][1]
-    (tmp_path / "socket").unlink()
+    path.touch()
+    assert "not a socket" in rows(machine, where)[row][1]
+    path.unlink()
     with socket.socket(socket.AF_UNIX) as server:
-        server.bind(path)
+        server.bind(str(path))
         server.listen()
         server.setblocking(False)
         assert complete(needs(machine, where, MIB))
         with pytest.raises(BlockingIOError):
             server.accept()
     assert rows(machine, where)["module vfio"] == ("not needed for this", "")
-    started = VfioUserDevice(transport="vfio-user", command=("no-such-program-here", "{socket}"))
-    assert rows(machine, started)["the server's program"][0] == "missing"
+
+
+def test_the_program_of_a_server(machine: FakeMachine) -> None:
+    """It must be found."""
+    missing = VfioUserDevice(transport="vfio-user", command=("no-such-program-here", "{socket}"))
+    assert rows(machine, missing)["the server's program"][0] == "missing"
     assert complete(needs(machine, VfioUserDevice(transport="vfio-user", command=("{python}", "{socket}")), MIB))
 
 
 def test_programs(machine: FakeMachine, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One that is missing has a row of its own, with its package."""
+    """A missing one has a row of its own, with its package."""
     monkeypatch.setattr(programs, "which", lambda tool: None if tool == "qemu-system-x86_64" else f"/bin/{tool}")
     found = {each.what: each for each in programs.of_vm(machine)}
     assert found["qemu-system-x86_64, for vm"].says == "apt-get install qemu-system-x86"
@@ -241,8 +257,8 @@ def test_programs(machine: FakeMachine, monkeypatch: pytest.MonkeyPatch) -> None
     assert vm_host.remedy("busybox", debian=False) == "install the program busybox"
 
 
-def test_the_table_steers_no_terminal(machine: FakeMachine) -> None:
-    """Names of devices and drivers come from elsewhere."""
+def test_the_table_escapes_control_characters(machine: FakeMachine) -> None:
+    """Names of devices and drivers are not trusted."""
     where = KernelGroupDevice(transport="kernel-group", name="\x1b[31mx\n", group=7)
     text = "\n".join(table(needs(machine, where, MIB), 1000))
     assert "\x1b" not in text

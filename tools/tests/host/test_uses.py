@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A device that somebody needs is not taken away unless that is asked for."""
+"""A device in use is not unbound without --force."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def machine(tmp_path: Path) -> FakeMachine:
 
 
 def disk(machine: FakeMachine) -> Path:
-    """A disk sda with one partition, as a SATA controller has it; on the way is a file of the disk's vendor."""
+    """The partition of a disk sda of a SATA controller. A folder on the path has the disk's own file `vendor`."""
     place = made(machine, f"{HOST}/sda", "block", dev="8:0")
     (place.parents[1] / "vendor").write_text("ATA\n")
     return made(machine, f"{HOST}/sda/sda1", "block", dev="8:1", partition="1")
@@ -64,7 +64,7 @@ def held(machine: FakeMachine) -> str:
     return "its disk sda1 is part of md0"
 
 
-def in_a_circle(machine: FakeMachine) -> str:
+def in_a_cycle(machine: FakeMachine) -> str:
     (disk(machine) / "holders/dm-0").mkdir(parents=True)
     (made(machine, "sys/class/block/dm-0", "block", dev="253:0") / "holders/dm-0").mkdir(parents=True)
     return "its disk dm-0 is part of dm-0"
@@ -76,7 +76,7 @@ def swap(machine: FakeMachine) -> str:
     return "its disk sda1 holds swap space"
 
 
-def several_ways(machine: FakeMachine) -> str:
+def multipath(machine: FakeMachine) -> str:
     made(machine, f"{BUS}/devices/{DISK}/nvme/nvme0/nvme0c3n1", "block", hidden="1")
     made(machine, "sys/class/block/nvme0n1", "block", dev="259:0")
     made(machine, "sys/class/block/nvme0n1/nvme0n1p2", "block", dev="259:2", partition="2")
@@ -97,23 +97,23 @@ def program(machine: FakeMachine) -> str:
     return "process 4711 (qemu-system-x86) has /dev/vfio/5 open"
 
 
-EVERY = [partition, strange_place, by_name, stacked, held, in_a_circle, swap, several_ways, network, program]
+EVERY = [partition, strange_place, by_name, stacked, held, in_a_cycle, swap, multipath, network, program]
 
 
 @pytest.mark.parametrize("use", EVERY, ids=lambda use: use.__name__)
-def test_what_is_in_use_stays(machine: FakeMachine, use: Callable[[FakeMachine], str]) -> None:
-    """It is said what uses it, and nothing is written; --force takes it."""
-    said = use(machine)
+def test_a_device_in_use_is_not_bound(machine: FakeMachine, use: Callable[[FakeMachine], str]) -> None:
+    """The message names the use, and nothing is written; with --force, it is bound."""
+    reason = use(machine)
     with pytest.raises(HostError) as refused:
         bind(machine, DISK, "vfio-pci")
-    assert said in str(refused.value)
+    assert reason in str(refused.value)
     assert machine.writes == 0
     bind(machine, DISK, "vfio-pci", force=True)
     assert PciDevice(machine, DISK).driver == "vfio-pci"
 
 
-def test_what_nobody_uses_is_taken(machine: FakeMachine) -> None:
-    """A disk that is there and not mounted, and a network that is down; the disks of others do not count."""
+def test_an_unused_device_is_bound(machine: FakeMachine) -> None:
+    """A disk that is not mounted, and a network interface that is down; uses of other devices do not count."""
     disk(machine)
     made(machine, f"{BUS}/devices/{DISK}/net/eth0", "net", flags="0x1002")
     made(machine, f"{BUS}/devices/{DISK}/net/eth1", "net", flags="nonsense")
@@ -123,11 +123,11 @@ def test_what_nobody_uses_is_taken(machine: FakeMachine) -> None:
     assert PciDevice(machine, DISK).driver == "vfio-pci"
 
 
-def test_a_machine_still_has_the_group(machine: FakeMachine) -> None:
-    """Giving a device back would wait for whoever has it."""
+def test_a_device_in_use_is_not_unbound(machine: FakeMachine) -> None:
+    """Unbinding would wait until the process closes it."""
     bind(machine, DISK, "vfio-pci")
-    said = program(machine)
+    reason = program(machine)
     with pytest.raises(HostError, match="is in use") as refused:
         unbind(machine, DISK)
-    assert said in str(refused.value)
+    assert reason in str(refused.value)
     assert PciDevice(machine, DISK).driver == "vfio-pci"

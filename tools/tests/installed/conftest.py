@@ -8,9 +8,13 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeAlias
 
 import pytest
 from installation import Installation, build, clean
+
+#: The package's folder in a copy of the installation, and a function that runs commands of the copy.
+Damaged: TypeAlias = tuple[Path, Callable[..., subprocess.CompletedProcess[str]]]
 
 
 @pytest.fixture(scope="session")
@@ -30,8 +34,8 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Installa
 
 
 @pytest.fixture
-def damaged(installed: Installation, tmp_path: Path) -> tuple[Path, Callable[..., subprocess.CompletedProcess[str]]]:
-    """The package's folder of a copy, and what runs commands by it."""
+def damaged(installed: Installation, tmp_path: Path) -> Damaged:
+    """A copy of the installation, to be damaged."""
     site = tmp_path / "site"
     for name in ("vfio_compliance", "refdriver"):
         shutil.copytree(installed.site / name, site / name)

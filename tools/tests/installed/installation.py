@@ -10,12 +10,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-#: What would have Python look elsewhere, or keep it from compiling.
+#: Variables that would make Python look elsewhere, or keep it from compiling.
 _ELSEWHERE = ("PYTHON", "PYTEST_", "VFIO_", "XDG_")
 
 
 def clean(home: Path) -> dict[str, str]:
-    """An environment that knows nothing of the checkout, with a home of its own."""
+    """An environment without any trace of the checkout, with its own home."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(_ELSEWHERE)}
     return {**kept, "HOME": str(home), "COLUMNS": "200"}
 
@@ -39,14 +39,14 @@ def unpack(archive: Path, folder: Path) -> Path:
 
 @dataclass(frozen=True)
 class Installation:
-    """A virtual environment that has the wheel; what the wheel needs comes from the environment of the tests."""
+    """A virtual environment with the wheel; the wheel's requirements are those of the tests' environment."""
 
     folder: Path
     home: Path
 
     @property
     def site(self) -> Path:
-        """The folder that has the packages."""
+        """The folder of the packages."""
         return next(self.folder.glob("lib/python*/site-packages"))
 
     def install(self, wheel: Path) -> None:
@@ -56,13 +56,13 @@ class Installation:
         needs = [path for path in sys.path if Path(path).name in ("site-packages", "dist-packages")]
         (self.site / "needs.pth").write_text("".join(f"{path}\n" for path in needs))
         command = [sys.executable, "-m", "pip", "--python", str(self.folder / "bin" / "python"), "install"]
-        # Older versions of pip take the checkout, which is found in the same way, for what is to be installed.
+        # Older versions of pip find the checkout in the same way, and would install that.
         command += ["--ignore-installed", "--no-deps", "--no-index", "--quiet", "--disable-pip-version-check"]
         command.append(str(wheel))
         subprocess.run(command, env=clean(self.home), check=True, capture_output=True)
 
     def call(self, *words: str, cwd: Path, more: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-        """Run the command. Nothing of the installation may be another one afterwards."""
+        """Run the command, which may not change anything in the installation."""
         before = self.state()
         program = self.folder / "bin" / "vfio-compliance"
         environment = clean(self.home) | dict(more or {})

@@ -1,39 +1,41 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""An installation that is not what was built says so, in a line, and never as a fault of the device."""
+"""An installation that differs from its build says so, in a line, and never blames the device."""
 
 from __future__ import annotations
 
 import json
 import shutil
 import subprocess
-from collections.abc import Callable
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from vfio_compliance.common import origin
+
+if TYPE_CHECKING:
+    from tests.installed.conftest import Damaged
 
 TEST = "suites/migration_v1/test_registers.py"
 RULES = "suites/migration_v1/rules.yaml"
 
 
 def broken_parts(ended: subprocess.CompletedProcess[str]) -> list[str]:
-    """The lines of what selftest calls broken; it exits with 2 and shows no traceback."""
+    """The parts that selftest calls broken; it exits with 2 and shows no traceback."""
     assert ended.returncode == 2
     assert "Traceback" not in ended.stderr + ended.stdout
     return [line for line in ended.stdout.splitlines() if line.startswith("BROKEN")]
 
 
 @pytest.mark.parametrize("name", [TEST, "tools/kmod/main.c"])
-def test_file_is_missing(damaged: tuple[Path, Callable[..., subprocess.CompletedProcess[str]]], name: str) -> None:
+def test_missing_file(damaged: Damaged, name: str) -> None:
     """It is named."""
     package, call = damaged
     (package / "shipped" / name).unlink()
     assert broken_parts(call("selftest"))[0].endswith(f"/shipped/{name}: No such file or directory")
 
 
-def test_file_of_the_package_was_changed(damaged: tuple[Path, Callable[..., subprocess.CompletedProcess[str]]]) -> None:
-    """Also where it does not judge: the reference driver."""
+def test_changed_file(damaged: Damaged) -> None:
+    """Even one that does not judge, here in the reference driver."""
     package, call = damaged
     with (package.parent / "refdriver" / "parts.py").open("a") as file:
         file.write("\n")
@@ -41,8 +43,8 @@ def test_file_of_the_package_was_changed(damaged: tuple[Path, Callable[..., subp
     assert line.endswith("/refdriver/parts.py: changed since it was built")
 
 
-def test_rules_were_changed(damaged: tuple[Path, Callable[..., subprocess.CompletedProcess[str]]]) -> None:
-    """The version says so, and so does the report of each run."""
+def test_changed_rules(damaged: Damaged) -> None:
+    """The version shows it, and so does the report of each run."""
     package, call = damaged
     with (package / "shipped" / RULES).open("a") as file:
         file.write("# another opinion\n")
@@ -53,16 +55,16 @@ def test_rules_were_changed(damaged: tuple[Path, Callable[..., subprocess.Comple
     assert "+modified, rule set" in ended.stdout
 
 
-def test_test_was_added(damaged: tuple[Path, Callable[..., subprocess.CompletedProcess[str]]]) -> None:
-    """It would be run with the others."""
+def test_added_test(damaged: Damaged) -> None:
+    """It is reported, because it would be run with the others."""
     package, call = damaged
     shutil.copy(package / "shipped" / TEST, package / "shipped" / "suites/migration_v1/test_more.py")
     assert broken_parts(call("selftest"))[0].endswith("there are files that were not built")
     assert "+modified" in call("--version").stdout
 
 
-def test_many_files_are_missing(damaged: tuple[Path, Callable[..., subprocess.CompletedProcess[str]]]) -> None:
-    """Some are named, and the others counted."""
+def test_missing_folder_of_the_record(damaged: Damaged) -> None:
+    """Only the record is named."""
     package, call = damaged
     shutil.rmtree(package / "shipped" / "tools")
     ended = call("selftest")
@@ -70,8 +72,8 @@ def test_many_files_are_missing(damaged: tuple[Path, Callable[..., subprocess.Co
     assert "built.json: missing or damaged" in ended.stdout
 
 
-def test_suites_are_missing(damaged: tuple[Path, Callable[..., subprocess.CompletedProcess[str]]]) -> None:
-    """Commands that need them say what to do."""
+def test_missing_suites(damaged: Damaged) -> None:
+    """Commands that need them name the remedy; selftest names some of the files, and counts the others."""
     package, call = damaged
     shutil.rmtree(package / "shipped" / "suites")
     for words in (["list"], ["explain", "v1.reserved"], ["run", "reference"]):
@@ -83,8 +85,8 @@ def test_suites_are_missing(damaged: tuple[Path, Callable[..., subprocess.Comple
     assert "\n                  and " in ended.stdout
 
 
-def test_record_is_damaged(damaged: tuple[Path, Callable[..., subprocess.CompletedProcess[str]]]) -> None:
-    """Nothing is known of the commit then, and the rest works."""
+def test_damaged_record(damaged: Damaged) -> None:
+    """Then the commit is unknown, and everything else runs."""
     package, call = damaged
     (package / "shipped" / origin.RECORD).write_bytes(b"{")
     assert "(commit unknown, rule set" in call("--version").stdout
@@ -92,8 +94,8 @@ def test_record_is_damaged(damaged: tuple[Path, Callable[..., subprocess.Complet
     assert line.endswith("built.json: missing or damaged")
 
 
-def test_record_names_files_elsewhere(damaged: tuple[Path, Callable[..., subprocess.CompletedProcess[str]]]) -> None:
-    """What it says is shown without harm, whatever it names."""
+def test_hostile_record(damaged: Damaged) -> None:
+    """Its names of files are escaped."""
     package, call = damaged
     path = package / "shipped" / origin.RECORD
     record = json.loads(path.read_text())
@@ -104,8 +106,10 @@ def test_record_names_files_elsewhere(damaged: tuple[Path, Callable[..., subproc
     assert "\x1b" not in ended.stdout
 
 
-def test_device_that_cannot_be_started(damaged: tuple[Path, Callable[..., subprocess.CompletedProcess[str]]]) -> None:
-    """A reference driver that does not start is a broken installation, not a broken rule."""
+def test_reference_driver_that_does_not_start(
+    damaged: Damaged,
+) -> None:
+    """The installation is broken, not a rule."""
     package, call = damaged
     (package.parent / "refdriver/__init__.py").write_text("raise SystemExit(1)\n")
     assert [line.split()[1] for line in broken_parts(call("selftest"))] == ["files", "reference", "defect"]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Installed, and run from a folder that has nothing of the checkout: every command does what it does in a checkout."""
+"""Installed, and run from a folder without a checkout: every command does the same as in a checkout."""
 
 from __future__ import annotations
 
@@ -30,20 +30,20 @@ PLACES = {
 }
 
 
-#: How a run ended, and its folder.
+#: A finished run, and its folder.
 Broken: TypeAlias = tuple[subprocess.CompletedProcess[str], Path]
 
 
 @pytest.fixture(scope="module")
 def broken(installed: Installation, tmp_path_factory: pytest.TempPathFactory) -> Broken:
-    """A run of the reference device, which is broken on purpose: how it ended, and its folder."""
+    """A run of the reference device with a defect, and its folder."""
     folder = tmp_path_factory.mktemp("broken")
     words = ["run", "reference", "--defect", "reserved-garbage", "--only", "v1.reserved", "--seed", "1", "--out", "run"]
     return installed.call(*words, cwd=folder), folder
 
 
 def test_wheel_has_all_of_the_tree(project: Path, wheel: Path) -> None:
-    """Each file of the folders that an installation needs; beside them the record, and how pytest is started."""
+    """Each file of the folders that an installation needs; in addition, the record and pytest's configuration."""
     listed = subprocess.run(
         ["git", "ls-files", "-co", "--exclude-standard", *PLACES], cwd=project, capture_output=True, text=True
     )
@@ -57,8 +57,8 @@ def test_wheel_has_all_of_the_tree(project: Path, wheel: Path) -> None:
     assert held ^ wanted == {RECORD, "vfio_compliance/shipped/conftest.py", "vfio_compliance/shipped/tox.ini"}
 
 
-def test_archive_of_the_source_makes_the_same_wheel(project: Path, wheel: Path, tmp_path: Path) -> None:
-    """Far from git: the same files, the same commit, the same digest."""
+def test_source_archive_makes_the_same_wheel(project: Path, wheel: Path, tmp_path: Path) -> None:
+    """Without git: the same files, commit and digest."""
     tree = unpack(build(project, "sdist", tmp_path / "sdist"), tmp_path / "tree")
     again = build(tree, "wheel", tmp_path / "again")
     records = []
@@ -70,16 +70,16 @@ def test_archive_of_the_source_makes_the_same_wheel(project: Path, wheel: Path, 
 
 
 def test_version(installed: Installation, tmp_path: Path) -> None:
-    """The commit that it was built from, as the checkout says it; and the version of the rule set."""
+    """The commit of the build, as in the checkout, and the version of the rule set."""
     known = origin.facts()
-    said = installed.call("--version", cwd=tmp_path).stdout
+    output = installed.call("--version", cwd=tmp_path).stdout
     commit = known.get("suite commit", "unknown")[:12]
     changed = re.escape("+modified") if known.get("suite modified") == "yes" else ""
-    assert re.fullmatch(rf"vfio-compliance \S+ \(commit {commit}{changed}, rule set \d+\)\n", said)
+    assert re.fullmatch(rf"vfio-compliance \S+ \(commit {commit}{changed}, rule set \d+\)\n", output)
 
 
 def test_run(broken: Broken) -> None:
-    """The failure is found, and its commands work in any folder."""
+    """The failure is found, and the commands in the report are those of an installation."""
     ended, folder = broken
     assert ended.returncode == 1, ended.stderr
     assert f"FAIL  {RULE}" in ended.stdout
@@ -107,23 +107,23 @@ def test_run(broken: Broken) -> None:
     ],
 )
 def test_command(installed: Installation, broken: Broken, words: str, code: int, says: str) -> None:
-    """It needs no checkout, and writes nothing into the installation."""
+    """Each one runs without a checkout, and writes nothing into the installation."""
     ended = installed.call(*words.split(), cwd=broken[1])
     assert (ended.returncode, ended.stderr) == (code, "")
     assert says in ended.stdout
 
 
 def test_list_shipped(installed: Installation, tmp_path: Path) -> None:
-    """Every path is there, in the installation."""
-    said = installed.call("list", "--shipped", cwd=tmp_path).stdout
-    paths = re.findall(r"/\S.*", said)
-    assert len(paths) == len(said.splitlines()) > 12
+    """Every path exists, in the installation."""
+    output = installed.call("list", "--shipped", cwd=tmp_path).stdout
+    paths = re.findall(r"/\S.*", output)
+    assert len(paths) == len(output.splitlines()) > 12
     assert all(os.path.exists(path) and path.startswith(str(installed.site)) for path in paths)
-    assert re.search(r"(?m)^profile +reference +/", said)
+    assert re.search(r"(?m)^profile +reference +/", output)
 
 
 def test_selftest(installed: Installation, tmp_path: Path) -> None:
-    """All is well, and each part says so in a line."""
+    """All parts are fine, and each one says so in a line."""
     ended = installed.call("selftest", cwd=tmp_path)
     assert (ended.returncode, ended.stderr) == (0, "")
     assert [line.split()[:2] for line in ended.stdout.splitlines()] == [
@@ -133,7 +133,7 @@ def test_selftest(installed: Installation, tmp_path: Path) -> None:
 
 
 def test_compiled_files_go_to_the_cache(installed: Installation, broken: Broken, tmp_path: Path) -> None:
-    """By XDG_CACHE_HOME; and where that cannot be written, nowhere."""
+    """To XDG_CACHE_HOME; if that cannot be written, nowhere."""
     words = ["run", "reference", "--plan", "smoke", "--only", "v1.reserved", "--quiet", "--out"]
     cache = {"XDG_CACHE_HOME": str(tmp_path / "cache")}
     assert installed.call(*words, "a", cwd=tmp_path, more=cache).returncode == 0
@@ -142,7 +142,7 @@ def test_compiled_files_go_to_the_cache(installed: Installation, broken: Broken,
 
 
 def test_hint_for_a_missing_package(installed: Installation, tmp_path: Path) -> None:
-    """The command that it names is one for an installation."""
+    """It has the command for an installation."""
     nothing = {"PATH": str(tmp_path)}
     ended = installed.call("vm", "--kernels", "6.1", cwd=tmp_path, more=nothing)
     assert ended.returncode == 2
@@ -152,14 +152,14 @@ def test_hint_for_a_missing_package(installed: Installation, tmp_path: Path) -> 
 
 
 def test_folder_that_cannot_be_written(installed: Installation) -> None:
-    """It says so, and what to do."""
+    """The message says so, and names the remedy."""
     ended = installed.call("run", "reference", cwd=Path("/proc"))
     assert ended.returncode == 2
     assert re.search(r"vfio-compliance: results/reference-\S+: .*; name another folder with --out", ended.stderr)
 
 
 def test_folder_of_the_same_name(installed: Installation, tmp_path: Path) -> None:
-    """A folder `reference` is no profile, and modules in the present folder are none of the program's."""
+    """A folder `reference` is not taken for a profile, nor a module in the current folder for one of the program."""
     (tmp_path / "reference").mkdir()
     (tmp_path / "pytest.py").write_text("raise SystemExit('this is not pytest')\n")
     words = ["run", "reference", "--plan", "smoke", "--only", "v1.reserved", "--quiet"]
@@ -167,7 +167,7 @@ def test_folder_of_the_same_name(installed: Installation, tmp_path: Path) -> Non
 
 
 def test_file_of_the_same_name(installed: Installation, tmp_path: Path) -> None:
-    """It is what is meant."""
+    """It is the profile."""
     (tmp_path / "reference").write_text("format: 1\n")
     ended = installed.call("run", "reference", cwd=tmp_path)
     assert ended.returncode == 2

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Which of the tries of a case counts."""
+"""The try of a case that counts."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PASS, FAIL, NOT_RUN = Verdict.PASS, Verdict.FAIL, Verdict.NOT_RUN
 def tried(
     *verdicts: Verdict, left_over: bool = True, in_time: bool = True, device_blamed: bool = True, lost: bool = False
 ) -> tuple[Verdict, int, list[int], bool]:
-    """The tries of a case whose body ends so each time: which counts, how many there were, after which came a reset."""
+    """For a case whose body ends so each time: the verdict that counts, the number of tries, the place of the reset."""
     resets: list[int] = []
     tries = Tries(device_blamed=device_blamed)
     opened: Any = SimpleNamespace(left_over=left_over, lost=lost, start_over=lambda: resets.append(len(tries.phases)))
@@ -30,7 +30,7 @@ def tried(
 
 
 @pytest.mark.parametrize(
-    ("verdicts", "counts", "often", "another"),
+    ("verdicts", "counts", "number", "another"),
     [
         ((PASS,), PASS, 1, False),
         ((Verdict.NOT_APPLICABLE,), Verdict.NOT_APPLICABLE, 1, False),
@@ -44,14 +44,14 @@ def tried(
         ((Verdict.BROKEN,), Verdict.BROKEN, 1, False),
     ],
 )
-def test_after_an_earlier_case(verdicts: tuple[Verdict, ...], counts: Verdict, often: int, another: bool) -> None:
-    """On a device that was not reset; a reset comes before the second try, and none before the third."""
-    assert tried(*verdicts) == (counts, often, [1] if often > 1 else [], another)
+def test_after_an_earlier_case(verdicts: tuple[Verdict, ...], counts: Verdict, number: int, another: bool) -> None:
+    """On a device that was not reset, the second try follows a reset, the third does not."""
+    assert tried(*verdicts) == (counts, number, [1] if number > 1 else [], another)
 
 
 @pytest.mark.parametrize(
     "why", [{"left_over": False}, {"in_time": False}, {"device_blamed": False}, {"lost": True}], ids=str
 )
-def test_once(why: Mapping[str, bool]) -> None:
-    """After a reset, without time for more, for another reason than the device, and where that is gone, once is all."""
+def test_no_second_try(why: Mapping[str, bool]) -> None:
+    """After a reset, without time for more, for a reason other than the device, and if the device is gone."""
     assert tried(FAIL, PASS, FAIL, **why) == (FAIL, 1, [], False)

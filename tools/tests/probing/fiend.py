@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What a vfio-user server says of a device that no sane device is, and when it stops saying anything."""
+"""A vfio-user server that describes an absurd device, and may refuse, hang or close the connection."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ SPARSE, TYPE, END = 1, 2, 0
 
 
 def capability(kind: int, following: int, *numbers: int) -> bytes:
-    """One whose content are numbers of 64 bits."""
+    """A capability whose content is numbers of 64 bits."""
     return struct.pack("<HHI", kind, 1, following) + struct.pack(f"<{len(numbers)}Q", *numbers)
 
 
 def type_of(region: int, subtype: int) -> int:
-    """Both as one number."""
+    """The type and the subtype of a region as one number."""
     return region | subtype << 32
 
 
 @dataclass
 class Fiend:
-    """A device of two regions, of which the second is for migration. ``ends`` is a request in which the server leaves.
+    """A device of two regions, of which the second is for migration. ``ends`` says at which request the server fails.
 
-    What is asked is kept in ``asked``.
+    ``asked`` has the commands so far.
     """
 
     regions: int = 2
@@ -68,8 +68,8 @@ class Fiend:
             flags = CAN_ALL | (CAPS if chain else 0)
             size = self.size if index == MIGRATION else 0x1000
             whole = 32 + len(chain)
-            told = struct.pack("<IIIIQQ", whole, flags, index, self.first if chain else 0, size, index << 40) + chain
-            peer.reply(request, told if room >= whole else told[:32])
+            answer = struct.pack("<IIIIQQ", whole, flags, index, self.first if chain else 0, size, index << 40) + chain
+            peer.reply(request, answer if room >= whole else answer[:32])
         elif request.command == READ:
             peer.reply(request, request.payload + self.state)
         else:

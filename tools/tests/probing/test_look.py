@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A look at a device changes nothing, finds what there is, and believes nothing."""
+"""A look at a device changes nothing, finds its interfaces, and checks every answer."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from vfio_compliance.uapi import type1, vfio
 REFERENCE = ("{python}", "-m", "refdriver", "--socket-path={socket}")
 
 #: Requests that leave a device and a container as they are.
-QUESTIONS = {
+QUERIES = {
     vfio.VFIO_DEVICE_GET_INFO,
     vfio.VFIO_DEVICE_GET_REGION_INFO,
     vfio.VFIO_DEVICE_GET_IRQ_INFO,
@@ -30,7 +30,7 @@ QUESTIONS = {
 
 
 class Calls:
-    """Notes each call."""
+    """Records each call."""
 
     def __init__(self) -> None:
         self.made: list[tuple[str, int]] = []
@@ -44,7 +44,7 @@ class Calls:
 
 
 def look(*options: str, calls: Calls | None = None) -> looking.Look:
-    """At the reference device."""
+    """A look at the reference device."""
     return looking.look(VfioUserDevice(transport="vfio-user", command=(*REFERENCE, *options)), INTERFACES, calls)  # type: ignore[arg-type]
 
 
@@ -57,23 +57,22 @@ def look_at(tmp_path: Path, fiend: Fiend, version: bytes | None = None) -> looki
 
 
 def test_nothing_is_changed() -> None:
-    """Calls are an open, questions, reads and a close: no write, no reset, no tracking, no mapping."""
+    """The calls are an open, queries, reads and a close: no write, no reset, no tracking, no mapping."""
     calls = Calls()
     look(calls=calls)
     verbs = {verb for verb, _ in calls.made}
     assert verbs == {"open", "version", "ioctl", "read", "close"}
-    assert {number for verb, number in calls.made if verb == "ioctl"} <= QUESTIONS
+    assert {number for verb, number in calls.made if verb == "ioctl"} <= QUERIES
     assert calls.over
 
 
 @pytest.mark.parametrize("section", ["trapped", "mapped", "partitioned"])
-def test_the_data_section(section: str) -> None:
-    """How it is accessed is what the driver was built for."""
+def test_access_to_the_data_section(section: str) -> None:
     assert look(f"--data-section={section}").seen["migration_v1"].claims == {"data_section": section}
 
 
 def test_tracking() -> None:
-    """Page sizes and the largest bitmap are those that the container announces."""
+    """The page size and the largest bitmap are those that the container announces."""
     seen = look().seen["dirty_type1"]
     assert seen.claims == {"page_size": "4096"}
     assert "A bitmap has at most 16777216 bytes." in seen.says
@@ -93,7 +92,7 @@ def test_tracking() -> None:
     ids=range(7),
 )
 def test_areas(tmp_path: Path, section: str, areas: tuple[int, ...]) -> None:
-    """Several areas in a row are as good as one; what they leave out is only read and written."""
+    """Adjacent areas count as one; bytes outside the areas can only be read and written."""
     kind = capability(TYPE, 48, type_of(3, 1))
     sparse = capability(SPARSE, 0, len(areas) // 2, *areas)
     seen = look_at(tmp_path, Fiend(capabilities=kind + sparse)).seen["migration_v1"]
@@ -101,11 +100,11 @@ def test_areas(tmp_path: Path, section: str, areas: tuple[int, ...]) -> None:
 
 
 @pytest.mark.parametrize("state", [0, 1, 2, 3, 4, 5, 6, 7, 0x101])
-def test_whatever_state_it_is_in(tmp_path: Path, state: int) -> None:
-    """It is told, and not changed."""
+def test_any_state(tmp_path: Path, state: int) -> None:
+    """It is reported, and not changed."""
     fiend = Fiend(state=struct.pack("<I", state))
-    said = look_at(tmp_path, fiend).seen["migration_v1"].says
-    assert any(each.startswith("device_state reads") for each in said)
+    remarks = look_at(tmp_path, fiend).seen["migration_v1"].says
+    assert any(each.startswith("device_state reads") for each in remarks)
     assert fiend.asked.count(READ) == 1
 
 
@@ -137,49 +136,49 @@ OUTSIDE = capability(TYPE, 48, type_of(3, 1)) + capability(SPARSE, 0, 1, 0x1000,
     ],
     ids=range(17),
 )
-def test_what_no_device_says(tmp_path: Path, fiend: Fiend, message: str) -> None:
-    """Absurd answers end the look with a message that has them."""
+def test_absurd_answers(tmp_path: Path, fiend: Fiend, message: str) -> None:
+    """The look ends with a message that shows the answer."""
     with pytest.raises(ProbeError, match=message):
         look_at(tmp_path, fiend)
 
 
 @pytest.mark.parametrize("page", [1, 2048])
 def test_absurd_pages(tmp_path: Path, page: int) -> None:
-    """No profile can claim them; larger ones than this machine has are not agreed on."""
+    """A profile cannot claim pages smaller than 4 KiB; pages larger than the machine's are not agreed."""
     version = b"\0\0\0\0" + GOOD_VERSION.replace(b"4096", str(page).encode())
     with pytest.raises(ProbeError, match="page sizes of dirty bitmaps"):
         look_at(tmp_path, Fiend(), version)
 
 
 @pytest.mark.parametrize("request_number", range(1, 6))
-@pytest.mark.parametrize("end", ["leave", "be silent"])
-def test_gone_or_late_in_the_middle(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: str, request_number: int
+@pytest.mark.parametrize(("end", "message"), [("leave", "closed|gone|ended"), ("be silent", "within 0.3 s")])
+def test_gone_or_hanging_in_the_middle(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: str, message: str, request_number: int
 ) -> None:
-    """Whichever request it is."""
+    """At any request."""
     monkeypatch.setattr(looking, "Limits", lambda: SimpleNamespace(call=0.3, test=30.0))
     fiend = Fiend(ends={request_number: end})
-    with pytest.raises(ProbeError, match="within 0.3 s" if end == "be silent" else "closed|gone|ended"):
+    with pytest.raises(ProbeError, match=message):
         look_at(tmp_path, fiend)
     assert len(fiend.asked) == request_number
 
 
 @pytest.mark.parametrize("defect", ["info-chain-loops", "info-chain-outside"])
-def test_chains_of_the_container(defect: str) -> None:
-    """They are not believed either."""
+def test_bad_chains_of_the_container(defect: str) -> None:
+    """They are refused, too."""
     with pytest.raises(ProbeError, match="information"):
         look(f"--defect={defect}")
 
 
 def test_many_regions(tmp_path: Path) -> None:
-    """They are not all named."""
+    """The first ones are listed, and the others counted."""
     seen = look_at(tmp_path, Fiend(regions=4096))
     assert len(seen.regions) < 50
     assert seen.regions[-1] == "and 4064 more"
 
 
 def test_a_server_that_does_not_start() -> None:
-    """Its last words are in the message."""
+    """Its output is in the message."""
     where = VfioUserDevice(
         transport="vfio-user", command=(sys.executable, "-c", "import sys; sys.exit('no card')", "{socket}")
     )

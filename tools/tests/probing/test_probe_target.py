@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A first profile of a whole device, and a run by it; in a guest, of one behind a real kernel:
+"""A first profile of a whole device, and a run with it. In a guest, the device is behind a real kernel:
 
     vfio-compliance vm --kernels 6.12 -- \
         pytest -p no:cacheprovider tools/tests/probing/test_probe_target.py --target profiles/qemu-edu.yaml
@@ -17,14 +17,14 @@ from vfio_compliance.results import summary
 from vfio_compliance.results.verdict import Verdict
 from vfio_compliance.sections import PROFILE
 
-#: What only one who knows the device can claim of it.
-KNOWN_TO_FEW = {"precopy_data", "transitions", "repeatable_state", "dirty_scope"}
+#: Claims that need knowledge about the device.
+UNSEEN = {"precopy_data", "transitions", "repeatable_state", "dirty_scope"}
 
 
 def test_a_first_profile_and_a_run(
     target: Path, judge_in_process: Callable[..., summary.Summary], tmp_path: Path
 ) -> None:
-    """It says of the device what the profile says that was written by hand, and nothing is broken by it."""
+    """Its facts are those of the profile written by hand, and a run with it has no failure."""
     known, path = load(target, PROFILE), tmp_path / "probed.yaml"
     device = known.device
     words = [device.sysfs] if isinstance(device, KernelGroupDevice) else ["--", *(device.command or ())]
@@ -32,7 +32,7 @@ def test_a_first_profile_and_a_run(
     assert main(["check", str(path)]) == 0
     found = load(path, PROFILE)
     assert found.interfaces == known.interfaces
-    seen = {name: value for name, value in dataclasses.asdict(found.claims).items() if name not in KNOWN_TO_FEW}
+    seen = {name: value for name, value in dataclasses.asdict(found.claims).items() if name not in UNSEEN}
     assert {name: value for name, value in dataclasses.asdict(known.claims).items() if name in seen} == seen
     if isinstance(device, KernelGroupDevice):
         assert isinstance(found.device, KernelGroupDevice)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Which device a word means, and what the kernel says of it."""
+"""The device that a word names, and what the kernel says about it."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ IDS = """\
 
 @pytest.fixture
 def machine(tmp_path: Path) -> FakeMachine:
-    """Each device knows its bus."""
+    """A machine whose devices have a link to their bus."""
     found = built(tmp_path)
     for address in (NET, DISK, SOUND):
         (tmp_path / BUS / "devices" / address / "subsystem").symlink_to("../../../pci")
@@ -41,7 +41,7 @@ def machine(tmp_path: Path) -> FakeMachine:
 
 
 def of_the_kernel(word: str, machine: FakeMachine) -> KernelGroupDevice:
-    """The device of that machine which a word means."""
+    """The device of that machine that a word names."""
     found = where(word, (), machine.root)
     assert isinstance(found, KernelGroupDevice)
     return found
@@ -58,19 +58,17 @@ def served_by(word: str | None, *command: str) -> VfioUserDevice:
     "word", [NET, NET.removeprefix("0000:"), FOLDER, f"{FOLDER}/", f"7:{NET}", f"/dev/vfio/7:{NET}"]
 )
 def test_a_device_of_the_kernel(machine: FakeMachine, word: str) -> None:
-    """However it is named, the profile has its folder in sysfs: groups change their numbers."""
+    """By any name, the profile has its folder in sysfs, because numbers of groups change."""
     found = of_the_kernel(word, machine)
     assert (found.name, found.sysfs, found.group) == (NET, FOLDER, None)
 
 
 @pytest.mark.parametrize("word", ["5", "/dev/vfio/5"])
-def test_a_group_of_one(machine: FakeMachine, word: str) -> None:
-    """Its device is meant."""
+def test_a_group_of_one_names_its_device(machine: FakeMachine, word: str) -> None:
     assert of_the_kernel(word, machine).name == DISK
 
 
-def test_a_group_in_which_one_has_a_driver(machine: FakeMachine) -> None:
-    """That one is meant."""
+def test_a_group_names_its_only_device_with_a_driver(machine: FakeMachine) -> None:
     without_driver(machine, SOUND)
     assert of_the_kernel("7", machine).name == NET
 
@@ -96,14 +94,14 @@ def test_a_group_in_which_one_has_a_driver(machine: FakeMachine) -> None:
     ],
     ids=range(15),
 )
-def test_what_is_no_device(machine: FakeMachine, word: str | None, message: str) -> None:
+def test_words_that_name_no_device(machine: FakeMachine, word: str | None, message: str) -> None:
     with pytest.raises(ProbeError, match=message) as refused:
         where(word, (), machine.root)
     assert len(str(refused.value)) < 1000
 
 
 def test_a_socket(tmp_path: Path) -> None:
-    """With a command it is where the server is to listen, and need not be there yet."""
+    """With a command, it is the path where the server will listen, and need not exist yet."""
     path = str(tmp_path / "s")
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(path)
@@ -112,7 +110,7 @@ def test_a_socket(tmp_path: Path) -> None:
     assert served_by(None, "server", "{socket}").socket is None
 
 
-def test_who_a_device_is(machine: FakeMachine) -> None:
+def test_identity_of_a_device(machine: FakeMachine) -> None:
     """Ids, names, driver and the version of its module."""
     module = machine.root / "sys/module/e1000e"
     module.mkdir(parents=True)
@@ -142,21 +140,20 @@ def test_who_a_device_is(machine: FakeMachine) -> None:
     ],
 )
 def test_names(machine: FakeMachine, ids: tuple[str, str], found: tuple[str, str]) -> None:
-    """A device is looked for among those of its vendor alone."""
+    """A device is looked up among those of its vendor only."""
     (machine.root / "usr/share/hwdata").mkdir(parents=True)
     (machine.root / "usr/share/hwdata/pci.ids").write_text(IDS)
     assert names(*ids, machine.root) == found
 
 
 @pytest.mark.parametrize("text", ["", "0x80861", "8086:10d3", "\xff\xfe", "0xzzzz", "8" * 100_000])
-def test_ids_that_are_none(machine: FakeMachine, text: str) -> None:
-    """Then none are known."""
+def test_malformed_ids_are_ignored(machine: FakeMachine, text: str) -> None:
     (machine.root / BUS / "devices" / NET / "vendor").write_text(text)
     assert identity(FOLDER, machine.root).ids == ("", "")
 
 
 def test_others_of_its_kind(machine: FakeMachine) -> None:
-    """Those of the same ids and driver."""
+    """Devices of the same ids and driver."""
     assert same_kind(FOLDER, machine.root) == []
     (machine.root / BUS / "devices" / SOUND / "driver").unlink()
     (machine.root / BUS / "devices" / SOUND / "driver").symlink_to("../../drivers/e1000e")

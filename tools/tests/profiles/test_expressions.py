@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Numbers and texts of a profile that are computed when a step is done."""
+"""Numbers and texts of a profile that are computed when a step is executed."""
 
 from __future__ import annotations
+
+import contextlib
+import re
 
 import pytest
 from hypothesis import given, settings
@@ -28,12 +31,12 @@ KNOWN = {"$iova": 0x1_2345_6000, "$length": 4096, "$tail": 7}
         ("  $tail", 7),
     ],
 )
-def test_an_expression_is_what_it_says(text: str, value: int) -> None:
+def test_value_of_an_expression(text: str, value: int) -> None:
     assert number(parse(text), KNOWN) == value
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "complaint"),
     [
         ("$iova / 2", "`/` gives fractions"),
         ("iova + 1", "`iova` is not a number"),
@@ -51,24 +54,26 @@ def test_an_expression_is_what_it_says(text: str, value: int) -> None:
         ("$iova + 'a'", "not a whole number"),
         ("$iova + 0x10000000000000000", "not a whole number"),
         ("$Iova", "is not an expression"),
-        ("(" * 90 + "1" + ")" * 90 + " + $iova", ""),
         ("$iova" + " + 1" * 60, "more than 200"),
-        ("-" * 150 + "$iova", ""),
     ],
 )
-def test_what_is_no_expression_is_refused(text: str, said: str) -> None:
-    """With a reason, whatever it is; what is odd and harmless may be taken."""
-    try:
+def test_other_texts_are_refused(text: str, complaint: str) -> None:
+    """With a reason."""
+    with pytest.raises(ValueError, match=re.escape(complaint)):
+        parse(text)
+
+
+@pytest.mark.parametrize("text", ["(" * 90 + "1" + ")" * 90 + " + $iova", "-" * 150 + "$iova"], ids=["deep", "signs"])
+def test_deep_expressions_do_no_harm(text: str) -> None:
+    """They may be accepted or refused."""
+    found = None
+    with contextlib.suppress(ValueError):
         found = parse(text)
-    except ValueError as error:
-        assert said in str(error)  # noqa: PT017 - most are refused, and a few need not be
-    else:
-        assert not said
-        number(found, KNOWN)
+    assert found is None or isinstance(number(found, KNOWN), int)
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "complaint"),
     [
         ("1 // ($tail - 7)", "divides by zero"),
         ("$tail % ($tail - 7)", "divides by zero"),
@@ -76,8 +81,8 @@ def test_what_is_no_expression_is_refused(text: str, said: str) -> None:
         ("1 >> -$tail", "a shift by -7"),
     ],
 )
-def test_what_has_no_value_says_why(text: str, said: str) -> None:
-    with pytest.raises(ValueError, match=said):
+def test_expressions_without_a_value(text: str, complaint: str) -> None:
+    with pytest.raises(ValueError, match=complaint):
         number(parse(text), KNOWN)
 
 
@@ -90,7 +95,7 @@ EXPRESSIONS = st.recursive(
 
 @settings(database=None)
 @given(EXPRESSIONS)
-def test_any_expression_is_what_python_says(text: str) -> None:
+def test_python_agrees_on_any_expression(text: str) -> None:
     expected = text
     for name, value in KNOWN.items():
         expected = expected.replace(name, str(value))
@@ -108,18 +113,18 @@ def test_any_expression_is_what_python_says(text: str) -> None:
         ("", ""),
     ],
 )
-def test_a_text_has_its_numbers_filled_in(text: str, filled: str) -> None:
+def test_numbers_are_filled_into_a_text(text: str, filled: str) -> None:
     assert parsed(text).fill(KNOWN) == filled
 
 
 @pytest.mark.parametrize("text", ["{", "}", "{}", "{$iova", "a}b", "{$iova:s}", "{$iova:99999d}", "{{$iova}}"])
-def test_a_text_with_a_slip_is_refused(text: str) -> None:
+def test_a_malformed_text_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="`"):
         parsed(text)
 
 
 def parsed(text: str) -> Filled:
-    """A text as a profile has it."""
+    """A text of a profile, parsed."""
     from yaml.nodes import ScalarNode
 
     from vfio_compliance.profiles.document import STRING, Document

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Waivers of warnings of the kernel: what loading them gives, and what is refused."""
+"""Waivers of kernel warnings: loading them, and mistakes in them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ kernel_warnings:
 NEEDED: dict[str, Any] = {"reason": "a", "expires": datetime.date(2999, 1, 31)}
 
 
-def test_every_key_arrives(tmp_path: Path) -> None:
+def test_every_key_is_loaded(tmp_path: Path) -> None:
     """From a file of waivers and from a profile, each with its place."""
     expected = KernelWarning(
         file="drivers/vfio/vfio_main.c",
@@ -83,12 +83,12 @@ def test_every_key_arrives(tmp_path: Path) -> None:
 )
 def test_a_mistake_is_named_where_it_is(tmp_path: Path, old: str, new: str, complaint: str) -> None:
     assert old in FULL
-    assert any(complaint in said for said in complaints(written(tmp_path, FULL.replace(old, new))))
+    assert any(complaint in each for each in complaints(written(tmp_path, FULL.replace(old, new))))
 
 
 @pytest.mark.parametrize("name", ["lock_device", "vfio_panic_handler", "mlx5_die_later", "nv_refcount", "do_list_add"])
-def test_names_that_only_sound_so(tmp_path: Path, name: str) -> None:
-    """A driver may call its functions what it likes."""
+def test_names_like_those_of_reports_are_allowed(tmp_path: Path, name: str) -> None:
+    """A driver may choose any names for its functions."""
     assert waiver_files.load(written(tmp_path, FULL.replace("vfio_do", name))).kernel_warnings[0].function == name
 
 
@@ -105,14 +105,14 @@ def test_names_that_only_sound_so(tmp_path: Path, name: str) -> None:
         ({"kernel": "<6"}, {}, True),
     ],
 )
-def test_two_of_one_warning(tmp_path: Path, one: dict[str, Any], other: dict[str, Any], same: bool) -> None:
-    """They may stand beside each other only where no warning is meant by both."""
+def test_two_waivers_of_one_warning(tmp_path: Path, one: dict[str, Any], other: dict[str, Any], same: bool) -> None:
+    """Both are allowed only if no warning fits both."""
     given = [KernelWarning(**{**NEEDED, "file": "drivers/v/a.c", "function": "f", **each}) for each in (one, other)]
     assert given[0].same_warning(given[1]) is same
     assert given[1].same_warning(given[0]) is same
 
 
-def test_twice(tmp_path: Path) -> None:
+def test_duplicate_waiver(tmp_path: Path) -> None:
     """In one file, and in two: both places are named."""
     again = FULL + FULL.partition("kernel_warnings:\n")[2]
     assert complaints(written(tmp_path, again)) == ["13:15: the warning in `vfio_do` is waived already"]
@@ -120,12 +120,12 @@ def test_twice(tmp_path: Path) -> None:
     with pytest.raises(ProfileError) as caught:
         waiver_files.warnings_together(load(written(tmp_path, SMALL, "p.yaml"), PROFILE), [file, file])
     place = f"{tmp_path}/w.yaml"
-    said = f"{place}:5:15: the warning in `vfio_do` is waived already, at {place}:4:5"
-    assert [str(each) for each in caught.value.problems] == [said]
+    message = f"{place}:5:15: the warning in `vfio_do` is waived already, at {place}:4:5"
+    assert [str(each) for each in caught.value.problems] == [message]
 
 
-def test_check_knows_what_has_expired(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """As of other waivers."""
+def test_check_reports_expired_waivers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As for waivers of rules."""
     assert check([str(written(tmp_path, FULL))], PROFILE) == 0
     path = written(tmp_path, FULL.replace("2999", "2001"))
     assert check([str(path)], PROFILE) == 2

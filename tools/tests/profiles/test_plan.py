@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Plans: what loading one gives, and what is said about a wrong one."""
+"""Plans: loading one, and mistakes in one."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ leave_out:
   - {rule: dirty, reason: no tracking}
 depth: quick
 not_blocking:
-  - {level: may, reason: nobody asks for it}
+  - {level: may, reason: not needed}
   - {rule: v1.errors, reason: known since spring}
 """
 RULES = ["v1.error.surfaces", "v1.error-state.left", "v1.errors.known", "dirty.unmap.plain", "v1.dirty.pages"]
@@ -37,17 +37,17 @@ def loaded(folder: Path, text: str = FULL) -> plan.Plan:
 
 
 def complaints(folder: Path, text: str) -> list[str]:
-    """What is said about a plan, without the name of its file."""
+    """The problems of a plan, without the name of its file."""
     with pytest.raises(ProfileError) as caught:
         loaded(folder, text)
     return [str(problem).removeprefix(f"{folder}/plan.yaml:") for problem in caught.value.problems]
 
 
-def test_every_key_arrives(tmp_path: Path) -> None:
+def test_every_key_is_loaded(tmp_path: Path) -> None:
     found = loaded(tmp_path)
     assert (found.name, found.given, found.depth) == ("no-faults", str(tmp_path / "plan.yaml"), "quick")
     assert found.not_blocking == (
-        NotBlocking(level="may", reason="nobody asks for it"),
+        NotBlocking(level="may", reason="not needed"),
         NotBlocking(rule="v1.errors", reason="known since spring"),
     )
     assert found.left_out == (
@@ -61,7 +61,7 @@ PROJECT = Path(__file__).parents[3]
 
 
 def test_the_plans_of_the_project() -> None:
-    """Three leave out nothing; what another one leaves out, a kernel complains of."""
+    """Three leave out nothing; the fourth leaves out rules that make a kernel report a warning."""
     known = {path.stem: plan.load(path) for path in plan.FOLDER.glob("*.yaml")}
     assert {name: each.name for name, each in known.items()} == {name: name for name in known}
     assert {name: each.depth for name, each in known.items()} == {
@@ -95,7 +95,7 @@ def test_a_plan_is_chosen_by_name_or_path(
         ("", "--plan: there is no plan ``; expected certification, ci, qemu-edu, smoke, or the path of a file"),
     ],
 )
-def test_a_plan_that_is_not_there(word: str, complaint: str) -> None:
+def test_a_plan_that_does_not_exist(word: str, complaint: str) -> None:
     with pytest.raises(ProfileError) as caught:
         plan.chosen(word)
     assert str(caught.value) == complaint
@@ -114,7 +114,7 @@ def test_a_plan_that_leaves_out_every_rule(tmp_path: Path) -> None:
     ("level", "of", "covered"),
     [("should", "must", False), ("should", "should", True), ("should", "may", True), ("may", "should", False)],
 )
-def test_what_is_weaker_does_not_block_either(level: str, of: str, covered: bool) -> None:
+def test_weaker_levels_do_not_block_either(level: str, of: str, covered: bool) -> None:
     assert NotBlocking(level=level, reason="a").covers("v1.a", of) is covered
 
 
@@ -123,21 +123,21 @@ def test_what_is_weaker_does_not_block_either(level: str, of: str, covered: bool
     [("6.12.117+deb12-amd64", {"a"}), ("7.3.4-amd64", {"a", "b"}), ("7.3.0-rc2", {"a"}), ("mine", {"a"})],
 )
 def test_left_out_on_some_kernels(tmp_path: Path, kernel: str, left_out: set[str]) -> None:
-    """An entry with a range leaves nothing out elsewhere, nor where the kernel has no version."""
+    """An entry with a range leaves nothing out on other kernels, nor if the kernel's version is unknown."""
     entries = '  - {rule: a, reason: r}\n  - {rule: b, reason: r, kernel: ">=7.3"}\n'
     found = loaded(tmp_path, f"format: 1\nname: some\nleave_out:\n{entries}").on(kernel)
     assert {rule for rule in ("a", "b", "c") if found.leaves_out(rule)} == left_out
 
 
-def test_a_range_of_kernels_that_is_none(tmp_path: Path) -> None:
+def test_a_malformed_range_of_kernels(tmp_path: Path) -> None:
     entry = '  - {rule: a, reason: r, kernel: "new ones"}\n'
     (complaint,) = complaints(tmp_path, f"format: 1\nname: some\nleave_out:\n{entry}")
     assert complaint.startswith('4:34: expected a range of versions such as ">=6.1, <6.13", found `new ones`')
 
 
 def test_without_should(tmp_path: Path) -> None:
-    asked = loaded(tmp_path, "format: 1\nname: all\nleave_out: []\n").without_should()
-    assert asked.not_blocking == (NotBlocking(level="should", reason="--no-should"),)
+    chosen = loaded(tmp_path, "format: 1\nname: all\nleave_out: []\n").without_should()
+    assert chosen.not_blocking == (NotBlocking(level="should", reason="--no-should"),)
 
 
 @pytest.mark.parametrize(
@@ -153,7 +153,7 @@ def test_without_should(tmp_path: Path) -> None:
         ("v1.dirty.pages", None),
     ],
 )
-def test_a_rule_is_left_out_by_its_beginning_up_to_a_word(tmp_path: Path, rule: str, reason: str | None) -> None:
+def test_a_rule_is_left_out_by_its_first_words(tmp_path: Path, rule: str, reason: str | None) -> None:
     assert loaded(tmp_path).leaves_out(rule) == reason
 
 
@@ -172,7 +172,7 @@ def test_an_unknown_rule_has_its_place(tmp_path: Path, rule: str, message: str) 
     assert found.problems(RULES)[0].text == f"  - {{rule: {rule}, reason: no tracking}}"
 
 
-def test_known_rules_and_beginnings_are_no_problem(tmp_path: Path) -> None:
+def test_known_rules_and_beginnings_are_accepted(tmp_path: Path) -> None:
     assert loaded(tmp_path).problems(RULES) == []
 
 
@@ -199,10 +199,10 @@ def test_known_rules_and_beginnings_are_no_problem(tmp_path: Path) -> None:
     ],
 )
 def test_a_mistake_is_named_where_it_is(tmp_path: Path, old: str, new: str, complaint: str) -> None:
-    assert any(said.startswith(complaint) for said in complaints(tmp_path, FULL.replace(old, new)))
+    assert any(each.startswith(complaint) for each in complaints(tmp_path, FULL.replace(old, new)))
 
 
-def test_what_is_no_plan_is_named(tmp_path: Path) -> None:
+def test_files_without_a_plan(tmp_path: Path) -> None:
     hint = "it needs `format: 1`, `name` and `leave_out`"
     assert complaints(tmp_path, "") == [f"1:1: the file holds no plan; {hint}"]
     assert complaints(tmp_path, FULL + "---\n") == ["15:1: a second document starts here; a file holds one plan"]
@@ -211,13 +211,13 @@ def test_what_is_no_plan_is_named(tmp_path: Path) -> None:
         plan.load(tmp_path / "none.yaml")
 
 
-def test_the_list_may_be_empty_but_is_not_left_out(tmp_path: Path) -> None:
+def test_leave_out_may_be_empty_but_not_missing(tmp_path: Path) -> None:
     found = loaded(tmp_path, "format: 1\nname: all\nleave_out: []\n")
     assert (found.left_out, found.not_blocking, found.depth) == ((), (), "default")
     assert complaints(tmp_path, "format: 1\nname: all\n") == ["1:1: the key `leave_out` is missing"]
 
 
-def test_the_plan_in_the_template_is_one(tmp_path: Path) -> None:
+def test_the_plan_in_the_template_is_valid(tmp_path: Path) -> None:
     lines = (Path(__file__).parents[3] / "profiles" / "template.yaml").read_text(encoding="utf-8").splitlines()
     start = lines.index("#   format: 1")
     text = "\n".join(line[4:].removesuffix("(optional)") for line in lines[start : lines.index("", start)])
@@ -241,7 +241,7 @@ def test_the_plan_in_the_template_is_one(tmp_path: Path) -> None:
         ("? [leave_out]\n: a\n", Which.PROFILE),
     ],
 )
-def test_profiles_plans_and_waivers_are_told_apart(tmp_path: Path, text: str, kind: Which) -> None:
+def test_profiles_plans_and_waivers_are_distinguished(tmp_path: Path, text: str, kind: Which) -> None:
     path = tmp_path / "p.yaml"
     path.write_text(text, encoding="utf-8")
     assert which(path) is kind

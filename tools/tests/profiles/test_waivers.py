@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Waivers: what loading a file of them gives, what is said about a wrong one, and which exclude each other."""
+"""Waivers: loading a file of them, mistakes in it, and waivers that exclude each other."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ waivers:
 """
 
 
-def test_every_key_arrives(tmp_path: Path) -> None:
+def test_every_key_is_loaded(tmp_path: Path) -> None:
     found = waiver_files.load(written(tmp_path, FULL))
     assert found.waivers == (
         Waiver(
@@ -76,10 +76,10 @@ def test_every_key_arrives(tmp_path: Path) -> None:
     ],
 )
 def test_a_mistake_is_named_where_it_is(tmp_path: Path, old: str, new: str, complaint: str) -> None:
-    assert any(complaint in said for said in complaints(written(tmp_path, FULL.replace(old, new))))
+    assert any(complaint in each for each in complaints(written(tmp_path, FULL.replace(old, new))))
 
 
-def test_what_holds_no_waivers(tmp_path: Path) -> None:
+def test_files_without_waivers(tmp_path: Path) -> None:
     hint = "it needs `format: 1` and `waivers`"
     assert complaints(written(tmp_path, "")) == [f"1:1: the file holds no list of waivers; {hint}"]
     assert complaints(written(tmp_path, "format: 1\n")) == ["1:1: the key `waivers` is missing"]
@@ -101,7 +101,7 @@ def test_what_holds_no_waivers(tmp_path: Path) -> None:
     ],
 )
 def test_two_waivers_of_one_rule(one: dict[str, Any], other: dict[str, Any], same: bool) -> None:
-    """They may stand beside each other only where no failure is meant by both."""
+    """Both are allowed only if no failure fits both."""
     waivers = [Waiver(rule="v1.a", reason="a", **each) for each in (one, other)]
     assert waivers[0].same_failure(waivers[1]) is same
     assert waivers[1].same_failure(waivers[0]) is same
@@ -109,7 +109,7 @@ def test_two_waivers_of_one_rule(one: dict[str, Any], other: dict[str, Any], sam
 
 
 def test_waivers_of_a_profile_and_of_files_together(tmp_path: Path) -> None:
-    """Each comes with its place; one for the failure of another is refused with the places of both."""
+    """Each has its place; two for the same failure are refused with both places."""
     profile = load(written(tmp_path, f"{SMALL}waivers: [{{rule: v1.a, reason: a}}]\n", "p.yaml"), PROFILE)
     other = waiver_files.load(written(tmp_path, "format: 1\nwaivers: [{rule: v1.b, reason: b}]\n"))
     found = waiver_files.together(profile, [other], ["v1.a", "v1.b"])
@@ -126,8 +126,8 @@ def test_waivers_of_a_profile_and_of_files_together(tmp_path: Path) -> None:
     ]
 
 
-def test_a_former_id_is_understood(tmp_path: Path) -> None:
-    """A run takes it for the present one; `check` says which to write."""
+def test_a_former_id_is_accepted(tmp_path: Path) -> None:
+    """A run uses the current one; `check` says which to write."""
     former, now = next(iter(RENAMED.items()))
     profile = load(written(tmp_path, f"{SMALL}waivers: [{{rule: {former}, reason: a}}]\n", "p.yaml"), PROFILE)
     assert [each.waiver.rule for each in waiver_files.together(profile, [], [now])] == [now]
@@ -135,8 +135,8 @@ def test_a_former_id_is_understood(tmp_path: Path) -> None:
     assert str(problem) == f"{tmp_path}/p.yaml:5:18: `{former}` is called `{now}` now"
 
 
-def test_check_knows_files_of_waivers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Their rules, and whether they have expired; those of a profile, too."""
+def test_check_of_waivers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It reports unknown rules and expired waivers, in files of waivers and in profiles."""
     good = written(tmp_path, FULL)
     assert check([str(good)], PROFILE, ["v1.a", "v1.b"]) == 0
     assert capsys.readouterr().out == f"{good}: ok\n"
@@ -148,8 +148,8 @@ def test_check_knows_files_of_waivers(tmp_path: Path, capsys: pytest.CaptureFixt
         (written(tmp_path, SMALL + old.partition("\n")[2], "profile.yaml"), 10),
     ):
         assert check([str(path)], PROFILE) == 2
-        said = f"{path}:{line}:14: the waiver of `v1.a` has expired; renew or remove it"
-        assert said in capsys.readouterr().out
+        message = f"{path}:{line}:14: the waiver of `v1.a` has expired; renew or remove it"
+        assert message in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

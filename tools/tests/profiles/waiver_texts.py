@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What tests of waivers write, and what is said about it."""
+"""Files for tests of waivers, and the problems found in them."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ device: {transport: vfio-user, socket: /tmp/s}
 
 
 def written(folder: Path, text: str, name: str = "w.yaml") -> Path:
-    """A file with a text."""
+    """A file with this text."""
     path = folder / name
     path.write_text(text, encoding="utf-8")
     return path
 
 
 def complaints(path: Path) -> list[str]:
-    """What is said about a file of waivers, without its name."""
+    """The problems of a file of waivers, without its name."""
     with pytest.raises(ProfileError) as caught:
         waiver_files.load(path)
     return [str(problem).removeprefix(f"{path}:") for problem in caught.value.problems]

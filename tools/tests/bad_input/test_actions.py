@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Python files beside a profile that do harm: what stands on them is not judged, and all else is."""
+"""Harmful Python files beside a profile: rules that depend on them are not judged, all others are."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ IGNORES = """\
         signal.signal(number, signal.SIG_IGN)
 """
 
-#: What the function does instead, and what is said of it.
+#: What the function does instead, and words of the message.
 BAD = {
     "raises": ("    return 1 // 0\n", "ZeroDivisionError"),
     "raises what no `except Exception` takes": ("    raise SystemExit(0)\n", "SystemExit"),
@@ -34,10 +34,10 @@ BAD = {
         "ended its process",
     ),
     "ignores all signals and loops": (IGNORES + "    while True:\n        pass\n", "did not end within 1 s"),
-    "returns no number": ("    return object()\n", "object"),
+    "returns an object": ("    return object()\n", "object"),
     "returns two": ("    return 1, 2\n", "gives 2 values"),
-    "returns none": ("    pass\n", "gives 0 values"),
-    "asks for no access at all": ("    return device.read('BAR', 8, 8)\n", "`region` must be an integer"),
+    "returns nothing": ("    pass\n", "gives 0 values"),
+    "passes a wrong region": ("    return device.read('BAR', 8, 8)\n", "`region` must be an integer"),
     "closes all descriptors": ("    import os\n    os.closerange(0, 1 << 16)\n    return 1 // 0\n", "python.py"),
     "takes all memory": ("    return len(bytearray(1 << 40))\n", "memory"),
 }
@@ -61,37 +61,36 @@ def bad(tmp_path: Path, project: Path) -> Callable[..., Path]:
 
 
 @pytest.mark.parametrize("kind", BAD)
-def test_what_stands_on_a_bad_file_is_not_judged(
+def test_a_bad_file_breaks_only_the_rules_that_depend_on_it(
     bad: Callable[..., Path], judge_in_process: Callable[..., summary.Summary], tmp_path: Path, kind: str
 ) -> None:
-    """The verdict is `broken`, our fault and not the device's, and names the file; the other rules are judged."""
-    instead, said = BAD[kind]
+    """Their verdict is `broken`, which does not blame the device, and names the file; the other rules are judged."""
+    instead, words = BAD[kind]
     result = judge_in_process(bad(instead), tmp_path, "--only=v1.state.running-bit", "--only=v1.reserved.reads-zero")
     found = {case.id: case for case in result.cases.values()}
-    for case in found.values():
-        if case.rule == "v1.reserved.reads-zero":
-            assert case.verdict.value == "pass"
-        else:
-            assert case.verdict.value == "broken"
-    told = [case.failure.what for case in found.values() if case.failure]
-    assert said in told[0]
-    assert "python." in told[0]
-    assert "has failed 3 times" in told[-1] or "gives" in said
+    assert {(case.rule, case.verdict.value) for case in found.values()} == {
+        ("v1.reserved.reads-zero", "pass"),
+        ("v1.state.running-bit", "broken"),
+    }
+    messages = [case.failure.what for case in found.values() if case.failure]
+    assert words in messages[0]
+    assert "python." in messages[0]
+    assert "has failed 3 times" in messages[-1] or "gives" in words
 
 
 @pytest.mark.parametrize(
-    ("instead", "said"),
+    ("instead", "complaint"),
     [
         ("    return (\n", r"python\.py:18:12: Python syntax"),
         (WORK + "\n\nasync def work_done(device):\n" + WORK, r"defined a second time"),
-        (WORK + "\n\ndel work_done\nwork_done = None\n", ""),
     ],
 )
-def test_what_no_step_can_call_is_found_without_running_it(bad: Callable[..., Path], instead: str, said: str) -> None:
-    """With its line; what only running it could show is not."""
-    path = bad(instead)
-    if not said:
-        assert profiles.load(path, PROFILE)
-        return
-    with pytest.raises(profiles.ProfileError, match=said):
-        profiles.load(path, PROFILE)
+def test_a_function_that_no_step_can_call_is_found_without_running_it(
+    bad: Callable[..., Path], instead: str, complaint: str
+) -> None:
+    with pytest.raises(profiles.ProfileError, match=complaint):
+        profiles.load(bad(instead), PROFILE)
+
+
+def test_a_profile_loads_if_only_running_its_file_shows_the_mistake(bad: Callable[..., Path]) -> None:
+    assert profiles.load(bad(WORK + "\n\ndel work_done\nwork_done = None\n"), PROFILE)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What a container says of its page sizes, believed only where it can be."""
+"""The page sizes that a container reports, checked before use."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def tracker(
     code: int = 0,
     agreed: int | None = None,
 ) -> DirtyTracker:
-    """The tracker of a container that answers so."""
+    """The tracker of a container with such an answer."""
     fixed = struct.pack("<IIQII", needed or 24 + len(chain), flags, 0x1000, first if chain else 0, 0)
 
     def ioctl(target: Target, request: int, argument: bytearray) -> Outcome:
@@ -52,10 +52,10 @@ def tracker(
         ({"chain": OTHER[:4] + bytes(12)}, 0),
         ({}, 0),
     ],
-    ids=["agreed on connecting", "one", "second of two", "no capabilities", "another only", "none"],
+    ids=["agreed at the handshake", "alone", "second of two", "flag not set", "another only", "no capabilities"],
 )
 def test_page_sizes(answer: Mapping[str, Any], sizes: int) -> None:
-    """Those of the capability, wherever in the chain it stands; none without it."""
+    """Those of the capability, anywhere in the chain; 0 without it."""
     assert tracker(**answer).page_sizes() == sizes
 
 
@@ -70,6 +70,6 @@ def test_page_sizes(answer: Mapping[str, Any], sizes: int) -> None:
     ids=["refused", "short", "chain in the fixed part", "absurd size"],
 )
 def test_unusable_information(answer: Mapping[str, Any], words: str) -> None:
-    """What cannot be used is named."""
+    """The error names the problem."""
     with pytest.raises(DeviceError, match=words):
         tracker(**answer).page_sizes()

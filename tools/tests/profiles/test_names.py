@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Profiles that are shipped have names, which mean the same in each folder."""
+"""Names of shipped profiles, which can be used in any folder."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from vfio_compliance.sections import PROFILE
 
 @pytest.fixture(autouse=True)
 def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder that has nothing."""
+    """An empty folder, which is the current one."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
 def test_names() -> None:
-    """Each profile has one, of those that describe a device; those of examples, too; and each can be loaded."""
+    """Each profile of a device has one, even an example; and each can be loaded."""
     assert {"reference", "refdriver-kernel", "qemu-edu", "python"} <= shipped.profiles().keys()
     assert "template" not in shipped.profiles()
     for name, path in shipped.profiles().items():
@@ -28,28 +28,28 @@ def test_names() -> None:
         assert shipped.called(path) == name
 
 
-def test_no_name_is_there_twice() -> None:
-    """Neither in two folders, nor as that of a plan where a word can mean both."""
+def test_names_are_unique() -> None:
+    """Across both folders."""
     files = [*PROFILES.glob("*.yaml"), *PROFILES.glob("examples/*.yaml")]
     assert len({file.stem for file in files}) == len(files)
 
 
 @pytest.mark.parametrize("path", ["profiles/mine.yaml", "mine.yaml", "/mine", "", ".", "a/b"])
 def test_path(path: str) -> None:
-    """What looks like a path is one, there or not."""
+    """A word that looks like a path is one, even if there is no such file."""
     assert str(shipped.file_of(path)) in (path, ".")
 
 
 @pytest.mark.parametrize("path", ["profiles/reference.yaml", "reference.yaml", "profiles/examples/python.yaml"])
 def test_path_of_a_checkout(path: str) -> None:
-    """As a reader of the README writes it, who has none: the name is told."""
+    """A reader of the README may write one without a checkout; the message suggests the name."""
     name = path.rpartition("/")[2].removesuffix(".yaml")
     with pytest.raises(ProfileError, match=f"there is no file `{path}`; did you mean `{name}`?"):
         shipped.file_of(path)
 
 
 def test_file_of_that_name(elsewhere: Path) -> None:
-    """It is meant, whatever it is: a link that leads nowhere, too."""
+    """A file takes precedence, even a broken link; a folder does not."""
     (elsewhere / "reference").symlink_to("nowhere")
     assert str(shipped.file_of("reference")) == "reference"
     (elsewhere / "reference").unlink()
@@ -58,7 +58,7 @@ def test_file_of_that_name(elsewhere: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("word", "says"),
+    ("word", "message"),
     [
         ("refrence", "did you mean `reference`?"),
         ("REFERENCE", "did you mean `reference`?"),
@@ -71,16 +71,16 @@ def test_file_of_that_name(elsewhere: Path) -> None:
     ],
     ids=lambda text: repr(text)[:30],
 )
-def test_unknown_name(word: str, says: str) -> None:
-    """With those that there are, and the one that may be meant; in one harmless line."""
+def test_unknown_name(word: str, message: str) -> None:
+    """The message lists the names and suggests one, in one line without control characters."""
     with pytest.raises(ProfileError) as caught:
         shipped.file_of(word)
-    assert says in str(caught.value)
+    assert message in str(caught.value)
     assert "qemu-edu, refdriver-kernel, reference, " in str(caught.value)
     assert str(caught.value).isprintable()
 
 
-def test_others_keep_their_path(elsewhere: Path) -> None:
-    """A file of the user's is called by its path, also where it has the name of one that is shipped."""
+def test_other_files_keep_their_path(elsewhere: Path) -> None:
+    """A user's file is called by its path, even if its name is that of a shipped one."""
     assert shipped.called(elsewhere / "reference.yaml") == str(elsewhere / "reference.yaml")
     assert shipped.called(PROFILES / "template.yaml") == str(PROFILES / "template.yaml")

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Every kind of mistake in a profile: what is said about it, and where.
+"""Every kind of mistake in a profile: its message, and its place.
 
-In the texts, § stands before the place that a problem must name (and is taken out before loading).
+§ precedes the place that a problem must name, and is removed before loading.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ PARTS = {
 }
 
 
-#: The first of many in a message.
+#: The first of many keys in a message.
 MANY_KEYS = "`k0`, `k1`, `k2`, `k3`, `k4`, `k5`, `k6` and `k7`"
 
 
 def with_part(text: str) -> str:
-    """A small profile in which one part, named by the first key of the text, is replaced or added."""
+    """A small profile in which one part, named by the first key, is replaced or added."""
     return "\n".join({**PARTS, text.replace(MARK, "").partition(":")[0]: text}.values()) + "\n"
 
 
@@ -181,7 +181,7 @@ ONE_PROBLEM = {
     ),
     # numbers
     "format of another version": ("format: §2", "format `2` is unknown; this version reads 1"),
-    "format that is no number": ("format: §one", "expected `1`, found `one`"),
+    "format that is not a number": ("format: §one", "expected `1`, found `one`"),
     "width": (write("0").replace("4", "§3"), "expected `1`, `2`, `4` or `8`, found `3`"),
     "negative number": (write("§-1"), "`-1` is out of range: 0 to 0xffffffffffffffff"),
     "fraction": (write("§1.5"), "expected a number, found `1.5`"),
@@ -282,7 +282,7 @@ ONE_PROBLEM = {
         device(f"socket: /s, second: {{socket: §/{'s' * 107}}}"),
         "the path of a socket has at most 107 bytes",
     ),
-    "second server that is not told the socket": (
+    "second server without the socket": (
         device("socket: /s, command: §[server], second: {}"),
         "one argument must hold `{socket}` for the second server to know where to listen",
     ),
@@ -339,7 +339,7 @@ ONE_PROBLEM = {
         device("socket: /s, second: {socket: /t, recovery: §cycle it}"),
         "expected a list of arguments such as [program, argument], found `cycle it`",
     ),
-    "command that is not told the socket": (
+    "command without the socket": (
         device("command: §[server]"),
         "without `socket`, one argument must hold `{socket}` for the server to know where to listen",
     ),
@@ -529,7 +529,7 @@ def test_a_mistake_is_named_where_it_is(tmp_path: Path, text: str, message: str)
     assert len(found) == 1
 
 
-def test_all_mistakes_are_told_at_once_in_the_order_of_the_file(tmp_path: Path) -> None:
+def test_all_mistakes_are_reported_at_once_in_the_order_of_the_file(tmp_path: Path) -> None:
     found, marks = problems_of(
         tmp_path,
         "§§format: 1\n"
@@ -592,7 +592,7 @@ WHOLE_TEXTS = {
 
 @pytest.mark.parametrize("parser", ["CSafeLoader", "SafeLoader"])
 @pytest.mark.parametrize(("text", "message"), WHOLE_TEXTS.values(), ids=WHOLE_TEXTS)
-def test_a_text_that_is_no_profile_is_named(
+def test_files_without_a_profile(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, message: str, parser: str
 ) -> None:
     if not hasattr(yaml, parser):
@@ -624,7 +624,7 @@ def test_a_syntax_error_has_its_place(tmp_path: Path, text: str) -> None:
 
 
 def test_a_syntax_error_is_never_past_the_end(tmp_path: Path) -> None:
-    """Where the last line has no end the parser counts one more."""
+    """If the last line has no end, the parser counts one more."""
     assert problems_of(tmp_path, "name: a\nvendor")[0] == [
         (2, 7, "YAML syntax: while scanning a simple key could not find expected ':'")
     ]
@@ -645,14 +645,14 @@ def test_an_escape_beyond_unicode_is_a_syntax_error(
     assert message.startswith("YAML syntax: ")
 
 
-def test_a_tab_as_indentation_is_called_so(tmp_path: Path) -> None:
+def test_a_tab_as_indentation_has_a_hint(tmp_path: Path) -> None:
     found, _ = problems_of(tmp_path, SYNTAX_ERRORS["tab as indentation"])
     ((line, column, message),) = found
     assert (line, column) == (2, 1)
     assert message.endswith("(lines are indented with spaces, never with tabs)")
 
 
-def test_mistakes_before_a_syntax_error_are_told_too(tmp_path: Path) -> None:
+def test_mistakes_before_a_syntax_error_are_reported_too(tmp_path: Path) -> None:
     found, _ = problems_of(tmp_path, "name: &a x\nvendor: ]\n")
     assert found[0] == (1, 7, "anchors such as `&a` are not used; write the value out")
     assert found[1][:2] == (2, 9)
@@ -669,7 +669,7 @@ def test_every_alias_of_a_merge_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"name: a\nvendor: \xff\n", b"\xef\xbb\xbfname: a\nvendor: \xff\n"])
-def test_bytes_that_are_no_utf_8_have_their_place(tmp_path: Path, content: bytes) -> None:
+def test_bytes_that_are_not_utf_8_have_their_place(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "p.yaml"
     path.write_bytes(content)
     with pytest.raises(ProfileError) as caught:
@@ -693,7 +693,7 @@ def test_a_huge_file_is_not_read(tmp_path: Path) -> None:
     assert str(caught.value) == f"{path}: larger than 256 KiB; this is not a profile"
 
 
-def test_thousands_of_mistakes_are_all_told(tmp_path: Path) -> None:
+def test_thousands_of_mistakes_are_all_reported(tmp_path: Path) -> None:
     found, _ = problems_of(tmp_path, "\n".join([*PARTS.values(), *(f"nam{number}: 1" for number in range(5000))]))
     assert len(found) == 5000
     assert found[0] == (6, 1, "unknown key `nam0`; did you mean `name`?")
@@ -713,7 +713,7 @@ def test_a_folder_is_one_clear_line(tmp_path: Path) -> None:
     assert str(caught.value) == f"{tmp_path}: cannot be read: Is a directory"
 
 
-def test_a_name_that_no_file_can_have_is_one_clear_line() -> None:
+def test_an_impossible_name_is_one_clear_line() -> None:
     with pytest.raises(ProfileError) as caught:
         load("a\0b", PROFILE)
     assert len(caught.value.problems) == 1

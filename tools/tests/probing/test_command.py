@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The profile that probe writes is right, can be run at once, and says what it lacks; else there is none."""
+"""The profile that probe writes is valid, can be run at once, and names what it lacks; on an error, none is written."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from vfio_compliance.run.interface import Interface, Seen
 
 REFERENCE = ("--", "{python}", "-m", "refdriver", "--socket-path={socket}")
 
-#: What names, versions and paths are made of by somebody who means harm.
+#: Parts of hostile names, versions and paths.
 HOSTILE = [
     "\x1b[31m",
     "a\nformat: 2",
@@ -58,7 +58,7 @@ def catalogue(project: Path) -> rules.Catalogue:
 
 @pytest.fixture(scope="module")
 def probed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A profile of the reference device."""
+    """The profile that probe writes of the reference device."""
     path = tmp_path_factory.mktemp("probed") / "device.yaml"
     assert main(["probe", "--out", str(path), *REFERENCE]) == 0
     return path
@@ -66,14 +66,13 @@ def probed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def fiend(tmp_path: Path) -> Iterator[ScriptedServer]:
-    """A server that ends the connection in the middle."""
+    """A server that closes the connection in the middle."""
     server = ScriptedServer(tmp_path / "s", Fiend(ends={3: "leave"}))
     yield server
     server.stop()
 
 
-def test_it_says_what_was_seen(probed: Path) -> None:
-    """And claims nothing else."""
+def test_profile_has_only_what_was_seen(probed: Path) -> None:
     profile = load(probed, sections.PROFILE)
     assert profile.name == "refdriver"
     assert profile.interfaces == ("migration_v1", "dirty_type1")
@@ -86,13 +85,13 @@ def test_it_says_what_was_seen(probed: Path) -> None:
     assert profile.device.command == REFERENCE[1:]
 
 
-def test_it_passes_check(probed: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_profile_passes_check(probed: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", str(probed)]) == 0
     assert capsys.readouterr().out.endswith(f"{probed}: ok\n")
 
 
-def test_it_can_be_run(probed: Path, judge_in_process: Callable[..., summary.Summary], tmp_path: Path) -> None:
-    """What cannot be judged is n/a or not-run by a key that the profile has as a comment; nothing fails."""
+def test_profile_can_be_run(probed: Path, judge_in_process: Callable[..., summary.Summary], tmp_path: Path) -> None:
+    """Nothing fails; each rule that is not run names a key that the profile has as a comment."""
     summary = judge_in_process(probed, tmp_path, most=1)
     verdicts = {case.verdict for case in summary.cases.values()}
     assert verdicts == {Verdict.PASS, Verdict.NOT_APPLICABLE, Verdict.NOT_RUN}
@@ -102,23 +101,20 @@ def test_it_can_be_run(probed: Path, judge_in_process: Callable[..., summary.Sum
     assert [key for key in wanted if f"  # {key.rpartition('.')[2]}:" not in text] == []
 
 
-def test_it_names_what_it_lacks(probed: Path, catalogue: rules.Catalogue) -> None:
-    """Each rule of a device that wants a key is named in the comment of that key, with their number."""
+def test_profile_names_what_it_lacks(probed: Path, catalogue: rules.Catalogue) -> None:
+    """The comment of each missing key has the rules that need it, and their number."""
     paragraphs = [" ".join(each.split()).replace(" # ", " ") for each in probed.read_text().split("\n\n")]
-    for key in {
-        key for rule in catalogue for key in rule.wants if key.count(".") == 1 and key[:6] in ("claims", "stimul")
-    }:
-        if key == "claims.data_section":
-            continue
+    keys = {key for rule in catalogue for key in rule.wants if re.fullmatch(r"(claims|stimulus)\.\w+", key)}
+    for key in keys - {"claims.data_section"}:
         name = key.partition(".")[2]
-        (said,) = (each for each in paragraphs if re.search(rf"(?<![\w:]) {name}:", each))
+        (comment,) = (each for each in paragraphs if re.search(rf"(?<![\w:]) {name}:", each))
         wanting = [each for each in catalogue.wanting(key) if not (each.of_the_suite or each.on_request)]
-        assert re.search(rf"It lets {len(wanting)} rules? be judged", said)
-        assert [rule.id for rule in wanting if rule.id not in said] == []
+        assert re.search(rf"It lets {len(wanting)} rules? be judged", comment)
+        assert [rule.id for rule in wanting if rule.id not in comment] == []
 
 
 def test_a_blank_is_not_taken_for_a_value(probed: Path, tmp_path: Path) -> None:
-    """Whoever takes all the # away and fills nothing in hears of each key."""
+    """A user who removes each # and fills nothing in gets an error for each key."""
     text = re.sub(r"(?m)^( *)# (?=(?:  )*(?:# |\w+:( \{\})?$|\{\}$))", r"\1", probed.read_text())
     assert "\nstimulus:\n" in text
     (tmp_path / "blank.yaml").write_text(text)
@@ -128,10 +124,10 @@ def test_a_blank_is_not_taken_for_a_value(probed: Path, tmp_path: Path) -> None:
     assert {"precopy_data:", "dirty_scope:", "sample:", "write:", "observe:", "save_fault:", "comes_within:"} <= lines
 
 
-def test_a_claim_that_was_seen_is_right(
+def test_the_claim_of_the_data_section_is_right(
     judge_in_process: Callable[..., summary.Summary], project: Path, tmp_path: Path
 ) -> None:
-    """The run finds the same data section, however the device was built."""
+    """A run finds the same one, for each kind of driver."""
     for section in ("trapped", "mapped", "partitioned"):
         path = tmp_path / f"{section}.yaml"
         assert main(["probe", "--out", str(path), *REFERENCE, f"--data-section={section}"]) == 0
@@ -148,7 +144,7 @@ def test_to_standard_output(probed: Path, capsys: pytest.CaptureFixture[str]) ->
 
 
 def test_no_file_is_replaced(probed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Unless that is asked for; the device is not even opened."""
+    """Without --force; the device is not even opened."""
     path = tmp_path / "mine.yaml"
     path.write_text("mine")
     assert main(["probe", "--out", str(path), "/no/such/socket"]) == 2
@@ -162,34 +158,43 @@ def test_no_file_is_replaced(probed: Path, tmp_path: Path, capsys: pytest.Captur
 
 @pytest.mark.parametrize("out", ["", ".", "none/there.yaml", "a" * 300])
 @pytest.mark.parametrize("force", [[], ["--force"]])
-def test_where_no_file_can_be(
+def test_a_file_that_cannot_be_created(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str], out: str, force: Sequence[str]
 ) -> None:
-    """The complaint has the path; nothing is left."""
+    """No file is left."""
     monkeypatch.chdir(tmp_path)
     assert main(["probe", "--out", out, *force, *REFERENCE]) == 2
     assert "no profile is written" in capsys.readouterr().err
     assert os.listdir(tmp_path) == []
 
 
-@pytest.mark.parametrize("force", [[], ["--force"]])
-def test_gone_in_the_middle(
-    fiend: ScriptedServer, tmp_path: Path, capsys: pytest.CaptureFixture[str], force: Sequence[str]
+def test_connection_lost_in_the_middle(
+    fiend: ScriptedServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Exit code 2, one clear line, and no file: not even a part of one; one that was there is as before."""
+    """Exit code 2, one clear line, and no file, not even a partial one."""
+    assert main(["probe", str(tmp_path / "s"), "--out", str(tmp_path / "out.yaml")]) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.startswith("vfio-compliance: no profile is written: ")
+    assert os.listdir(tmp_path) == ["s"]
+
+
+def test_connection_lost_before_a_file_is_replaced(
+    fiend: ScriptedServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With --force, an older file stays as it was."""
     out = tmp_path / "out.yaml"
-    if force:
-        out.write_text("mine")
-    assert main(["probe", str(tmp_path / "s"), "--out", str(out), *force]) == 2
-    said = capsys.readouterr()
-    assert said.out == ""
-    assert said.err.startswith("vfio-compliance: no profile is written: ")
-    assert sorted(os.listdir(tmp_path)) == ["out.yaml", "s"] if force else ["s"]
-    assert not force or out.read_text() == "mine"
+    out.write_text("mine")
+    assert main(["probe", str(tmp_path / "s"), "--out", str(out), "--force"]) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.startswith("vfio-compliance: no profile is written: ")
+    assert sorted(os.listdir(tmp_path)) == ["out.yaml", "s"]
+    assert out.read_text() == "mine"
 
 
 def test_killed_in_the_middle(tmp_path: Path) -> None:
-    """A server that is silent, and a user who has enough of it."""
+    """While it waits for a silent server; no file is left."""
     server = ScriptedServer(tmp_path / "s", silent := Fiend(ends={2: "be silent"}))
     command = [
         sys.executable,
@@ -210,7 +215,7 @@ def test_killed_in_the_middle(tmp_path: Path) -> None:
 
 
 def test_nothing_to_judge(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A device that has no interface that is judged gets no profile."""
+    """A device without an interface that can be judged gets no profile."""
     server = ScriptedServer(tmp_path / "s", Fiend(capabilities=b""), b"\0\0\0\0{}\0")
     assert main(["probe", str(tmp_path / "s")]) == 2
     server.stop()
@@ -222,17 +227,17 @@ def seen(**says: str) -> Look:
         ("", ""),
         says.get("device", "A device."),
         [says.get("region", "0")],
-        {"dirty_type1": Seen({}, [says.get("said", "x")])},
+        {"dirty_type1": Seen({}, [says.get("interface", "x")])},
     )
 
 
 @pytest.mark.parametrize("text", HOSTILE, ids=range(len(HOSTILE)))
-def test_names_from_elsewhere(tmp_path: Path, catalogue: rules.Catalogue, text: str) -> None:
-    """Whatever a driver, a list of names or a server calls itself, the profile says that and nothing else."""
+def test_hostile_names(tmp_path: Path, catalogue: rules.Catalogue, text: str) -> None:
+    """A driver, a list of names or a server cannot add keys to the profile by its name."""
     where = KernelGroupDevice(transport="kernel-group", name="0000:01:00.0", sysfs="/sys/bus/pci/devices/0000:01:00.0")
     known = Identity(("1234", "5678"), text, text, text, text, text, text)
     made = writing.text(
-        where, known, seen(device=text, region=text, said=text), sections.PROFILE, sections.SECTIONS, catalogue
+        where, known, seen(device=text, region=text, interface=text), sections.PROFILE, sections.SECTIONS, catalogue
     )
     assert all(each.isprintable() for each in made.split("\n"))
     path = tmp_path / "p.yaml"
@@ -242,30 +247,40 @@ def test_names_from_elsewhere(tmp_path: Path, catalogue: rules.Catalogue, text: 
     assert profile.vendor == profile.driver
 
 
-@pytest.mark.parametrize("text", HOSTILE, ids=range(len(HOSTILE)))
-def test_paths_from_elsewhere(tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str) -> None:
-    """A path that no profile takes is a complaint; any other one is in the profile as it is."""
-    name = re.sub(r"[\x00/\ud800]", "", text)[:8].strip() or "x"  # the path of a socket is short
-    server = ScriptedServer(tmp_path / name, Fiend())
-    code = main(["probe", str(tmp_path / name), "--out", str(tmp_path / "out.yaml")])
-    server.stop()
-    if code:
-        assert "does not make a valid profile" in capsys.readouterr().err
-        assert not (tmp_path / "out.yaml").exists()
-    else:
-        device = load(tmp_path / "out.yaml", sections.PROFILE).device
-        assert device == VfioUserDevice(transport="vfio-user", socket=str(tmp_path / name))
+def probe_server(path: Path, out: Path) -> int:
+    """The exit code of a probe of a server that listens at this path."""
+    server = ScriptedServer(path, Fiend())
+    try:
+        return main(["probe", str(path), "--out", str(out)])
+    finally:
+        server.stop()
+
+
+@pytest.mark.parametrize("name", ["\x1b[31m", "a\nformat"])
+def test_a_path_that_a_profile_cannot_hold(tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str) -> None:
+    """It is refused."""
+    assert probe_server(tmp_path / name, tmp_path / "out.yaml") == 2
+    assert "does not make a valid profile" in capsys.readouterr().err
+    assert not (tmp_path / "out.yaml").exists()
+
+
+@pytest.mark.parametrize("name", ["# x: y", '"', "\\", "'", "{[&*!|>%", "é" * 8, ":", "x"])
+def test_a_strange_path(tmp_path: Path, name: str) -> None:
+    """It is in the profile as it is."""
+    assert probe_server(tmp_path / name, tmp_path / "out.yaml") == 0
+    device = load(tmp_path / "out.yaml", sections.PROFILE).device
+    assert device == VfioUserDevice(transport="vfio-user", socket=str(tmp_path / name))
 
 
 def test_every_interface_can_be_probed() -> None:
-    """A new one says what can be seen of it, or that there is nothing to see."""
+    """Each interface says what can be seen of it, or that there is nothing to see."""
     assert [each.name for each in INTERFACES if type(each).probe is Interface.probe] == []
 
 
 def test_a_call_into_the_kernel_that_does_not_return(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """It keeps nobody: the call is named, and there is no file."""
+    """Probe ends and names the call, and there is no file."""
     device = KernelGroupDevice(transport="kernel-group", name="x", sysfs="/sys/none/x")
 
     def look(where: object, interfaces: object, calls: Inflight) -> None:

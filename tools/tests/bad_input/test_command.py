@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Wrong words to the program, folders that cannot be used, profiles that do not fit the host or the device."""
+"""Wrong arguments, folders that cannot be used, profiles that do not fit the host or the device."""
 
 from __future__ import annotations
 
@@ -37,15 +37,15 @@ READS_ZERO = "v1.reserved.reads-zero"
         (("--repeat=2", "--state=a.state"), "--state is tried once, at the end of a run: leave out --repeat"),
     ],
 )
-def test_wrong_words(run: Run, options: tuple[str, ...], words: str) -> None:
-    """The run does not begin, and the words say why."""
+def test_wrong_arguments(run: Run, options: tuple[str, ...], words: str) -> None:
+    """The run does not begin, and the message says why."""
     finished = run(options=options)
     assert words in finished.words
     assert finished.code == 2
 
 
 def test_folder_in_use(run: Run) -> None:
-    """A folder holds one run, which the next one leaves as it is; a run that did not begin does not use it up."""
+    """A folder holds one run, which the next one does not change. A run that did not begin leaves it free."""
     run(options=("--only=nonsense",))
     first = run()
     assert first.code == 0
@@ -73,7 +73,7 @@ def test_no_server(judge: Run, command: Sequence[str], words: str) -> None:
 
 
 def test_no_vfio(run: Run) -> None:
-    """A machine without VFIO is told how to get it."""
+    """On a machine without VFIO, the run ends with one reason."""
     finished = run(device={"transport": "kernel-group", "name": "0000:00:01.0", "group": 4321})
     assert len(finished.result.stops) == 1
     assert "/dev/vfio/vfio cannot be opened" in finished.words or "there is no IOMMU group 4321" in finished.words
@@ -89,8 +89,8 @@ def test_no_vfio(run: Run) -> None:
         ({"region": 1, "offset": 0, "width": 4}, "but region 1 has 0 bytes"),
     ],
 )
-def test_stimulus_elsewhere(judge: Run, read: Mapping[str, int], words: str) -> None:
-    """A stimulus that the device has no place for is found before the first test, with its line."""
+def test_stimulus_outside_the_device(judge: Run, read: Mapping[str, int], words: str) -> None:
+    """A stimulus outside the device's regions is reported before the first test, with its line."""
     finished = judge(stimulus={"running": {"sample": {"read": read}, "changes_within": "10ms"}})
     assert words in finished.words
     assert "profile.yaml:" in finished.words
@@ -118,7 +118,7 @@ def test_stimulus_refused(judge: Run) -> None:
     ],
 )
 def test_untrue_claims(judge: Run, rule: str, claims: Mapping[str, Any]) -> None:
-    """What the profile claims and the device does not do is a broken rule."""
+    """If the device does not do what the profile claims, a rule is broken."""
     finished = judge("--undrawn=refuse", claims=claims, only=rule)
     assert finished.verdicts == {rule: "fail"}
     assert finished.code == 1
@@ -137,7 +137,7 @@ YESTERDAY = datetime.date.today() - datetime.timedelta(days=1)
     ],
 )
 def test_waivers(judge: Run, waiver: Mapping[str, Any], defect: str, verdict: str, code: int, words: str) -> None:
-    """A waiver holds for the listed fault until the day it expires. Where rules are selected it is not missed."""
+    """A waiver covers the listed fault until it expires. If rules are selected, an unused one is allowed."""
     listed = {"rule": READS_ZERO, "reason": "known since spring", "link": "https://bugs.example/1", **waiver}
     finished = judge(f"--defect={defect}", waivers=[listed], only=READS_ZERO)
     assert finished.verdicts == {READS_ZERO: verdict}
@@ -146,7 +146,7 @@ def test_waivers(judge: Run, waiver: Mapping[str, Any], defect: str, verdict: st
 
 
 def test_plan_that_selects_nothing(run: Run, tmp_path: Path) -> None:
-    """A plan that leaves out all rules of the device's interfaces is refused, though it leaves others."""
+    """A plan that leaves out all rules of the device's interfaces is refused, even if other rules remain."""
     plan = tmp_path / "nothing.yaml"
     rules = "".join(f"  - {{rule: {rule}, reason: a}}\n" for rule in ("v1", "qemu", "stress"))
     plan.write_text(f"format: 1\nname: nothing\nleave_out:\n{rules}")
@@ -156,7 +156,7 @@ def test_plan_that_selects_nothing(run: Run, tmp_path: Path) -> None:
 
 
 def test_waivers_from_files(run: Run, tmp_path: Path) -> None:
-    """They excuse as those of the profile do, several files together; the report says where each stands."""
+    """Several files count together, like waivers in the profile; the report says where each one is."""
     files = []
     for number, rule in enumerate((READS_ZERO, READ_ONLY)):
         files.append(tmp_path / f"{number}.yaml")
@@ -169,7 +169,7 @@ def test_waivers_from_files(run: Run, tmp_path: Path) -> None:
 
 
 def test_waivers_for_the_same_failure(run: Run, tmp_path: Path) -> None:
-    """Nobody can tell which of them excuses it: both places are named."""
+    """It would be unclear which one excuses it, so both places are named."""
     file = tmp_path / "w.yaml"
     file.write_text(f"format: 1\nwaivers: [{{rule: {READS_ZERO}, reason: known}}]\n")
     finished = run(options=(f"--waivers={file}", f"--waivers={file}"))
@@ -185,8 +185,8 @@ BREAKABLE = {
 }
 
 
-def test_flaky(run: Run, tmp_path: Path) -> None:
-    """A rule that is broken in one round alone is named, and counts."""
+def test_flaky_rule(run: Run, tmp_path: Path) -> None:
+    """A rule broken in only one round is named, and counts as broken."""
     started = tmp_path / "started"
     second = 'n=$(cat $0 2>/dev/null); echo x$n > $0; if test "$n" = x; then broken=$1; fi; '
     serve = "exec $2 -m refdriver --socket-path=$3 $broken"
@@ -200,8 +200,8 @@ def test_flaky(run: Run, tmp_path: Path) -> None:
     assert finished.code == 1
 
 
-def test_waiver_of_no_rule(run: Run) -> None:
-    """A waiver names a rule that there is."""
+def test_waiver_of_an_unknown_rule(run: Run) -> None:
+    """A waiver must name an existing rule."""
     finished = run(waivers=[{"rule": "v1.no.such", "reason": "a slip", "link": "https://bugs.example/1"}])
     assert "profile.yaml:" in finished.words
     assert "there is no rule `v1.no.such`" in finished.words
@@ -219,8 +219,8 @@ def test_waiver_of_no_rule(run: Run) -> None:
     ],
     ids=["missing", "empty", "foreign", "earlier", "incomplete"],
 )
-def test_report_on_no_run(tmp_path: Path, capsys: pytest.CaptureFixture[str], content: str | None, words: str) -> None:
-    """A folder that holds no run is refused in one line, and so is its journal."""
+def test_report_of_no_run(tmp_path: Path, capsys: pytest.CaptureFixture[str], content: str | None, words: str) -> None:
+    """A folder without a run is refused in one line, and so is its journal."""
     journal = tmp_path / "journal.jsonl"
     if content is not None:
         journal.write_text(content)
@@ -233,7 +233,7 @@ def test_report_on_no_run(tmp_path: Path, capsys: pytest.CaptureFixture[str], co
 
 
 def test_defect_of_an_ordinary_device(run: Run) -> None:
-    """A device that has no way to be broken on purpose is not asked to."""
+    """--defect is refused for a device without a way to switch on defects."""
     finished = run(device={"transport": "vfio-user", "socket": "/nowhere"}, options=("--defect=stop-late",))
     assert "no way to switch on defects; use --defect with the reference device only" in finished.words
     assert finished.code == 2

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Servers that misbehave: the run ends, in words, with the right verdict and exit code."""
+"""Servers that misbehave: the run ends with a message, the right verdict and the right exit code."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ BIG = 1 << 63
 ALL_ONES = (1 << 32) - 1
 
 
-def test_good(run: Run) -> None:
+def test_good_server(run: Run) -> None:
     """Without a trick the server is the reference driver."""
     finished = run()
     assert finished.verdicts == {READ_ONLY: "pass"}
@@ -40,7 +40,7 @@ def test_good(run: Run) -> None:
     ],
 )
 def test_opening_fails(judge: Run, trick: str, words: str) -> None:
-    """A device that cannot even be opened and asked what it is ends the run with one reason."""
+    """If the device cannot be opened or describe itself, the run ends with one reason."""
     finished = judge(trick)
     assert finished.code == (1 if "die" in trick else 2)  # the end of a server is held against it
     assert finished.verdicts == {READ_ONLY: "not-run"}
@@ -49,7 +49,7 @@ def test_opening_fails(judge: Run, trick: str, words: str) -> None:
 
 
 def test_opening_hangs(judge: Run) -> None:
-    """A device that does not answer while it is opened hangs."""
+    """A device that does not answer while it is opened counts as hanging."""
     finished = judge("VERSION:hang", limits={"call": "500ms"})
     assert finished.code == 3
     assert "VERSION: no answer within 0.5 s" in finished.words
@@ -74,7 +74,7 @@ def test_opening_hangs(judge: Run) -> None:
     ],
 )
 def test_absurd_answers(judge: Run, rule: str, trick: str, words: str) -> None:
-    """Numbers that cannot be are told, not followed."""
+    """Impossible numbers are reported, not followed."""
     finished = judge(trick, only=rule)
     assert finished.verdicts == {rule: "fail"}
     assert words in finished.words
@@ -89,8 +89,8 @@ def test_absurd_answers(judge: Run, rule: str, trick: str, words: str) -> None:
         (ANNOUNCED, f"region-info-9:put=0,4,{1 << 20}"),
     ],
 )
-def test_absurd_answers_beside_the_rule(judge: Run, rule: str, trick: str) -> None:
-    """Where a rule does not rest on the number, it is judged all the same."""
+def test_absurd_answers_that_a_rule_does_not_use(judge: Run, rule: str, trick: str) -> None:
+    """A rule that does not depend on the number is judged nevertheless."""
     assert judge(trick, only=rule).verdicts == {rule: "pass"}
 
 
@@ -100,7 +100,7 @@ def test_absurd_answers_beside_the_rule(judge: Run, rule: str, trick: str) -> No
     ids=["huge", "endless"],
 )
 def test_absurd_buffer_in_an_absurd_region(judge: Run, trick: str, rule: str) -> None:
-    """A region that claims to be larger than any memory does not make the suite ask for as much."""
+    """If a region claims to be larger than any memory, the suite does not allocate as much."""
     finished = judge(trick, f"region-info-9:put=16,8,{BIG}", only=rule)
     assert finished.verdicts == {rule: "fail"}
 
@@ -116,7 +116,7 @@ def test_absurd_buffer_in_an_absurd_region(judge: Run, trick: str, rule: str) ->
     ],
 )
 def test_one_bad_message(judge: Run, trick: str, words: str) -> None:
-    """What goes wrong in a test is held against the rule."""
+    """A bad message during a test is held against the rule."""
     finished = judge(trick)
     assert finished.verdicts == {READ_ONLY: "fail"}
     assert words in finished.words
@@ -124,7 +124,7 @@ def test_one_bad_message(judge: Run, trick: str, words: str) -> None:
 
 
 def test_no_migration_region(run: Run) -> None:
-    """Where no region announces itself one rule is broken and the others are not run, for one reason."""
+    """If no region announces itself, one rule is broken and the others are not run, for one reason."""
     finished = run("--defect=region-type-missing", only="v1.region", options=("--only=v1.reserved", "--only=v1.macro"))
     macros = dict.fromkeys(("v1.macro.valid", "v1.macro.is-error", "v1.macro.set-error"), "pass")
     reserved = dict.fromkeys(("v1.reserved.reads-zero", "v1.reserved.ignores-writes"), "not-run")
@@ -134,7 +134,7 @@ def test_no_migration_region(run: Run) -> None:
 
 
 def test_reset_that_kills_the_server(judge: Run) -> None:
-    """Before a test the server is started again; its death is reported for the run, not for the test's rule."""
+    """The server is restarted before the test; its death is held against the run, not against the rule."""
     finished = judge("DEVICE_RESET#1:die=11")
     assert finished.verdicts == {READ_ONLY: "pass"}
     assert "not-run" not in finished.cases
@@ -142,8 +142,8 @@ def test_reset_that_kills_the_server(judge: Run) -> None:
     assert finished.code == 1
 
 
-def test_server_that_cannot_be_had_back(run: Run) -> None:
-    """A server that does not even start again ends the run."""
+def test_server_that_cannot_be_restarted(run: Run) -> None:
+    """If the server does not start again, the run ends."""
     finished = run("pending_bytes#2:die-for-good")
     assert finished.cases == ["fail", "broken", *["not-run"] * 4]
     assert "the device cannot be opened again: the server ended before it listened" in finished.words
@@ -151,16 +151,16 @@ def test_server_that_cannot_be_had_back(run: Run) -> None:
     assert finished.code == 1
 
 
-def test_hanging_again_and_again(judge: Run) -> None:
-    """A reset that hangs three times is not part of the set-up any more; all cases are judged without it."""
+def test_reset_that_hangs_repeatedly(judge: Run) -> None:
+    """After a reset has hung three times, it is left out of the set-up; all cases are judged without it."""
     finished = judge("DEVICE_RESET:hang", only="v1.state.reserved-bits", limits={"call": "2s"})
     assert finished.cases == ["pass"] * 30
     assert finished.code == 3
     assert "the device is no longer reset before a case" in finished.words
 
 
-def test_rule_that_hangs_again_and_again(run: Run) -> None:
-    """After three hangs of a rule its other cases are not run; those of other rules are."""
+def test_rule_that_hangs_repeatedly(run: Run) -> None:
+    """After three hangs of a rule, its other cases are not run; those of other rules are."""
     finished = run(
         "pending_bytes:hang", only=READ_ONLY, options=("--only=v1.reserved.reads-zero",), limits={"call": "500ms"}
     )
@@ -170,8 +170,8 @@ def test_rule_that_hangs_again_and_again(run: Run) -> None:
     assert finished.code == 3
 
 
-def test_hanging_in_a_block_with_clean_up(judge: Run) -> None:
-    """That memory cannot be unmapped any more does not hide the hang."""
+def test_hang_before_a_clean_up_that_fails(judge: Run) -> None:
+    """Memory that can no longer be unmapped does not hide the hang."""
     case = "test_dma_stopped_before_return[running -> stop]"
     finished = judge("device_state#4:hang", only=case, limits={"call": "2s"})
     assert finished.cases == ["hang"]
@@ -179,7 +179,7 @@ def test_hanging_in_a_block_with_clean_up(judge: Run) -> None:
 
 
 def test_saving_without_end(judge: Run) -> None:
-    """A state of which the same byte comes again and again breaks the rule that it ends."""
+    """A driver that offers the same byte forever breaks the rule that saving ends."""
     finished = judge(
         f"pending_bytes:put=16,8,{BIG}", "data_size:put=16,8,1", only=ENDS, limits={"test": "3s", "call": "3s"}
     )
@@ -189,5 +189,5 @@ def test_saving_without_end(judge: Run) -> None:
 
 
 def test_server_that_ignores_sigterm(judge: Run) -> None:
-    """It is killed, and the run is none the worse."""
+    """It is killed, and the run passes."""
     assert judge("--stubborn").code == 0

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Hosts that do not give the device out: the host's reason and the remedy reach the user, and no rule is blamed."""
+"""Hosts that refuse the device: the user sees the reason and the remedy, and no rule is blamed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Kernel:
-    """Opens what it is not told to refuse, and refuses the request that it is told to."""
+    """Opens every path but those in ``unopenable``, and refuses the group's container if ``busy``."""
 
     def __init__(self, unopenable: dict[str, int], viable: int = 1, busy: bool = False) -> None:
         self._unopenable = unopenable
@@ -46,7 +46,7 @@ class Kernel:
         return int(request == VFIO_CHECK_EXTENSION)
 
     def pread(self, descriptor: int, data: Any, length: int, offset: int) -> int:
-        raise NotImplementedError("no device was given out")
+        raise NotImplementedError("no device was opened")
 
     pwrite = pread
 
@@ -70,7 +70,7 @@ class Kernel:
     ],
     ids=["container forbidden", "no container", "group forbidden", "group in use", "not viable", "container busy"],
 )
-def test_device_not_given_out(
+def test_device_refused_by_the_host(
     judge: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, kernel: Kernel, message: str, remedy: str
 ) -> None:
     """The run ends before the first test, with one reason."""
@@ -90,7 +90,7 @@ def test_device_not_given_out(
 
 
 class NoMemory(VfioUser):
-    """A host that locks no memory."""
+    """A host that cannot lock any memory."""
 
     def _ioctl(self, target: Target, request: int, argument: Any) -> Outcome:
         if request == VFIO_IOMMU_MAP_DMA:
@@ -102,7 +102,7 @@ class NoMemory(VfioUser):
 
 
 def test_no_memory_to_lock(judge: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    """That the host limits memory is no fault of the driver; the run ends with the remedy."""
+    """The host's limit on locked memory is not held against the driver; the run ends with the remedy."""
     monkeypatch.setattr(reaching, "create", NoMemory)
     finished = judge(only="v1.state.stopped-before-return")
     assert finished.cases == ["pass"] * 4 + ["broken"] + ["not-run"] * 7

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""`vfio-compliance check`: what it prints and returns."""
+"""`vfio-compliance check`: output and exit codes."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_right_profiles_are_ok(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_valid_profiles_are_ok(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for name in ("a.yaml", "b.yaml"):
         (folder / name).write_text(SMALL)
     assert check(["a.yaml", "b.yaml"], PROFILE) == 0
@@ -98,7 +98,7 @@ def test_the_command_knows_the_rules(folder: Path, capsys: pytest.CaptureFixture
     assert out.endswith("b.yaml: ok\n")
 
 
-def test_a_plan_is_checked_as_one(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_plan_is_checked_as_a_plan(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (folder / "a.yaml").write_text(PLAN)
     (folder / "b.yaml").write_text(PLAN.replace("v1.reset", "v1.rest"))
     (folder / "c.yaml").write_text(PLAN.replace("leave_out", "leaveout"))
@@ -118,7 +118,7 @@ def test_a_plan_is_checked_as_one(folder: Path, capsys: pytest.CaptureFixture[st
     ]
 
 
-def test_the_caret_stands_right_behind_tabs(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_caret_is_in_its_column_after_tabs(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (folder / "a.yaml").write_text(SMALL.replace("limits: {}", "limits:\t{call:\t5}"))
     assert check(["a.yaml"], PROFILE) == 2
     _, source, caret, _ = capsys.readouterr().out.splitlines()
@@ -126,7 +126,7 @@ def test_the_caret_stands_right_behind_tabs(folder: Path, capsys: pytest.Capture
     assert caret == "           \t      \t^"
 
 
-def test_of_a_long_line_only_the_place_is_shown(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_only_a_part_of_a_long_line_is_shown(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     transitions = ", ".join(["stop -> stop"] * 1000)
     (folder / "a.yaml").write_text(SMALL + f"claims: {{transitions: [{transitions}, stop -> spot]}}\n")
     assert check(["a.yaml"], PROFILE) == 2
@@ -136,7 +136,7 @@ def test_of_a_long_line_only_the_place_is_shown(folder: Path, capsys: pytest.Cap
     assert source[caret.index("^") :] == "stop -> spot]}"
 
 
-def test_no_profile_is_a_wrong_call(capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_file_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         main(["check"])
     assert caught.value.code == 2

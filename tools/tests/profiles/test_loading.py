@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What loading a right profile gives."""
+"""Loading valid profiles."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ from vfio_compliance.profiles import (
 from vfio_compliance.profiles.expressions import parse
 from vfio_compliance.sections import PROFILE
 
-#: What the interfaces make of these parts of a profile.
+#: The classes of these parts, made from the sections of the interfaces.
 CLAIMS, STIMULUS = PROFILE.kinds["claims"].cls, PROFILE.kinds["stimulus"].cls
 
 SMALL = """\
@@ -104,7 +104,7 @@ def loaded(folder: Path, text: str) -> profiles.Profile:
     return load(path, PROFILE)
 
 
-def test_every_key_arrives(tmp_path: Path) -> None:
+def test_every_key_is_loaded(tmp_path: Path) -> None:
     profile = loaded(tmp_path, FULL)
     assert profile.format == 1
     assert profile.name == "full"
@@ -162,7 +162,7 @@ def test_every_key_arrives(tmp_path: Path) -> None:
     assert profile.denied == frozenset()
 
 
-def test_what_is_left_out_has_its_default(tmp_path: Path) -> None:
+def test_a_missing_key_has_its_default(tmp_path: Path) -> None:
     profile = loaded(tmp_path, SMALL)
     assert profile.device == KernelGroupDevice(
         transport="kernel-group", name="0000:05:00.0", group=12, sysfs=None, recovery=None, defects=None
@@ -176,32 +176,32 @@ def test_what_is_left_out_has_its_default(tmp_path: Path) -> None:
     assert not profile.denies("stimulus.dma")
 
 
+#: By transport: the second device and its recovery, spares, and the spares when loaded.
 SPARES = {
-    "vfio-user": ("second: {socket: /b, recovery: [r]}, socket: /a", "{socket: /c}, {socket: /d}"),
+    "vfio-user": (
+        "second: {socket: /b, recovery: [r]}, socket: /a",
+        "{socket: /c}, {socket: /d}",
+        (SpareServer(socket="/c"), SpareServer(socket="/d")),
+    ),
     "kernel-group": (
         "second: {name: b, group: 1, recovery: [r]}, name: a, group: 1",
         "{name: c, group: 1}, {name: d, sysfs: /sys/d}",
+        (SpareInKernel(name="c", group=1), SpareInKernel(name="d", sysfs="/sys/d")),
     ),
 }
 
 
 @pytest.mark.parametrize("transport", SPARES)
 def test_spares_and_a_recovery_of_the_second_device(tmp_path: Path, transport: str) -> None:
-    rest, spares = SPARES[transport]
+    rest, spares, expected = SPARES[transport]
     device = f"device: {{transport: {transport}, {rest}, spares: [{spares}]}}"
     found = loaded(tmp_path, f"format: 1\nname: a\ninterfaces: [migration_v1]\n{device}\n").device
     assert found.second is not None
     assert found.second.recovery == ("r",)
-    assert (
-        found.spares
-        == {
-            "vfio-user": (SpareServer(socket="/c"), SpareServer(socket="/d")),
-            "kernel-group": (SpareInKernel(name="c", group=1), SpareInKernel(name="d", sysfs="/sys/d")),
-        }[transport]
-    )
+    assert found.spares == expected
 
 
-def test_a_denied_key_is_not_the_same_as_one_left_out(tmp_path: Path) -> None:
+def test_a_denied_key_differs_from_a_missing_one(tmp_path: Path) -> None:
     text = SMALL.replace("group: 12", "group: 12, second: none") + "stimulus: {dma: none, dirty: none, error: none}\n"
     profile = loaded(tmp_path, text)
     denied = ("device.second", "stimulus.dma", "stimulus.dirty", "stimulus.dirty.pin", "stimulus.error")
@@ -220,7 +220,7 @@ def test_pinning_is_denied_as_a_whole(tmp_path: Path, given: str) -> None:
     assert not profile.denies("stimulus.dirty")
 
 
-def test_the_programs_of_a_profile_are_all_its_lists_of_steps(tmp_path: Path) -> None:
+def test_programs_are_all_lists_of_steps(tmp_path: Path) -> None:
     profile = loaded(tmp_path, FULL)
     found = profiles.programs(profile.stimulus, profile.setup)
     assert list(found) == [
@@ -251,7 +251,7 @@ def test_a_kernel_device_by_its_folder(tmp_path: Path) -> None:
         ("nothing.at.all", 1, 1),
     ],
 )
-def test_where_names_the_place_or_the_nearest_around_it(tmp_path: Path, dotted: str, line: int, column: int) -> None:
+def test_where_names_the_place_or_the_nearest_one(tmp_path: Path, dotted: str, line: int, column: int) -> None:
     assert loaded(tmp_path, FULL).where(dotted) == f"{tmp_path / 'p.yaml'}:{line}:{column}"
 
 
@@ -267,13 +267,13 @@ def test_a_byte_order_mark_and_dos_lines_do_not_matter(tmp_path: Path) -> None:
     assert load(path, PROFILE).where("device") == f"{path}:4:1"
 
 
-def test_a_profile_cannot_be_changed(tmp_path: Path) -> None:
+def test_a_profile_is_frozen(tmp_path: Path) -> None:
     profile = loaded(tmp_path, FULL)
     with pytest.raises(dataclasses.FrozenInstanceError):
         profile.name = "other"  # type: ignore[misc]
 
 
-def test_both_parsers_of_pyyaml_give_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_both_parsers_of_pyyaml_agree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     by_default = loaded(tmp_path, FULL)
     monkeypatch.setattr(document, "_LOADER", yaml.SafeLoader)
     pure = loaded(tmp_path, FULL)
@@ -281,9 +281,9 @@ def test_both_parsers_of_pyyaml_give_the_same(tmp_path: Path, monkeypatch: pytes
     assert pure.source == by_default.source
 
 
-def test_loading_needs_neither_pytest_nor_a_transport() -> None:
+def test_loading_imports_neither_pytest_nor_a_transport() -> None:
     script = "import sys, vfio_compliance.profiles.command; print(*sys.modules)"
-    seen = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
-    loaded_too = set(seen.stdout.split())
-    assert "vfio_compliance.profiles.loader" in loaded_too
-    assert not loaded_too & {"pytest", "cffi", "difflib", "vfio_compliance.transport", "vfio_compliance.uapi"}
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
+    modules = set(done.stdout.split())
+    assert "vfio_compliance.profiles.loader" in modules
+    assert not modules & {"pytest", "cffi", "difflib", "vfio_compliance.transport", "vfio_compliance.uapi"}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Runs that are cut off: by a signal, by the death or the silence of the test process, by a full disk, by a reader."""
+"""Runs that are cut off: by a signal, by a test process that dies or stops, by a full disk, by a closed pipe."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from vfio_compliance.results import journal
 if TYPE_CHECKING:
     from tests.bad_input.conftest import Run
 
-#: In the second of the cases of the rule.
+#: In the rule's second case.
 SECOND = "pending_bytes#4"
-#: Those after the first.
+#: The cases after the first one.
 REST = ["not-run"] * 5
 
 
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
 def test_interrupted(run: Run, name: str) -> None:
-    """The device is closed, what was judged is shown, and the run counts as one that could not go on."""
-    finished = run(f"{SECOND}:tell={name}")
+    """The device is closed, the verdicts so far are shown, and the exit code is that of an unfinished run."""
+    finished = run(f"{SECOND}:signal={name}")
     assert finished.cases == ["pass", *REST]
     assert f"interrupted by {name} in suites/migration_v1/test_registers.py" in finished.words
     assert finished.result.totals  # the test process came to its own end
@@ -38,7 +38,7 @@ def test_interrupted(run: Run, name: str) -> None:
 
 def test_interrupted_twice(run: Run) -> None:
     """The second signal does not wait for the device to be closed."""
-    finished = run(f"{SECOND}:tell=SIGINT,SIGTERM")
+    finished = run(f"{SECOND}:signal=SIGINT,SIGTERM")
     assert finished.cases == ["pass", *REST]
     assert "interrupted by SIG" in finished.words
     assert not finished.result.totals
@@ -46,7 +46,7 @@ def test_interrupted_twice(run: Run) -> None:
 
 
 def test_test_process_killed(run: Run) -> None:
-    """The run says who died, and where, and the next process runs the rest, until three cases ended like this."""
+    """The run reports the death and the last call. The next process runs the rest, until three cases ended so."""
     finished = run(f"{SECOND}:kill")
     assert finished.cases[:2] == ["pass", "broken"]
     assert finished.cases.count("broken") == len(finished.cases) - finished.cases.count("pass") <= 3
@@ -56,7 +56,7 @@ def test_test_process_killed(run: Run) -> None:
 
 
 def test_test_process_stopped(run: Run) -> None:
-    """A process that no signal can reach is ended from outside, and the call named that it was in."""
+    """A process that does not react to signals is ended from outside, and its current call is named."""
     finished = run(f"{SECOND}:stop", limits={"test": "8s", "call": "8s"})
     assert finished.cases[:3] == ["pass", "hang", "pass"]  # each process stops in its second case
     assert finished.cases.count("hang") == 3
@@ -67,7 +67,7 @@ def test_test_process_stopped(run: Run) -> None:
 
 
 def test_out_of_time(judge: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    """When the time for the run is up the rest is not run."""
+    """When the time for the run is up, the rest is not run."""
     clock = itertools.count(step=400)  # seconds that each look at the clock takes; the run may last 600
     monkeypatch.setattr(plugin, "time", SimpleNamespace(monotonic=lambda: next(clock)))
     finished = judge()
@@ -77,12 +77,12 @@ def test_out_of_time(judge: Run, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def limited(size: int) -> Callable[[], None]:
-    """To run in a new process: no file may grow beyond ``size`` bytes."""
+    """A function for a new process: no file may grow beyond ``size`` bytes."""
     return lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
 
 
 def test_disk_full(run: Run, tmp_path: Path) -> None:
-    """The run ends and says which file takes no more; what was recorded can still be shown."""
+    """The run ends and names the file that cannot grow; the recorded part can still be shown."""
     run(only="v1.reset.accepted")
     size = (tmp_path / "out" / journal.NAME).stat().st_size
     (tmp_path / "out").rename(tmp_path / "whole")
@@ -95,14 +95,14 @@ def test_disk_full(run: Run, tmp_path: Path) -> None:
 
 
 def test_disk_full_at_once(run: Run) -> None:
-    """Where not even the profile can be copied, or the plan recorded, that is all there is to say."""
+    """If not even the profile can be copied, or the plan recorded, the message says that alone."""
     finished = run(process={"preexec_fn": limited(1000)}, same=False)
     assert "File too large; name another folder with --out" in finished.words
     assert finished.code == 2
 
 
 def test_screen_full(run: Run) -> None:
-    """The run goes on without being seen."""
+    """The run continues without output."""
     with open("/dev/full", "w") as full:
         finished = run(process={"stdout": full, "stderr": subprocess.PIPE})
     assert finished.text == "vfio-compliance: cannot show the run: No space left on device\n"
@@ -110,7 +110,7 @@ def test_screen_full(run: Run) -> None:
 
 
 def test_terminal_gone(run: Run) -> None:
-    """The run goes on where its terminal was closed, and there is nowhere to say so."""
+    """The run continues after its terminal was closed, and cannot report that."""
     terminal, other = os.openpty()
     os.close(terminal)
     finished = run(process={"stdout": other, "stderr": other})
@@ -119,7 +119,7 @@ def test_terminal_gone(run: Run) -> None:
 
 
 def test_reader_gone(run: Run) -> None:
-    """``| head`` takes nothing away from the run."""
+    """``| head`` does not affect the run."""
     reading, writing = os.pipe()
     os.close(reading)
     finished = run(process={"stdout": writing, "stderr": subprocess.PIPE})

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Files of actions, looked at without being run."""
+"""Python files of a profile, analysed without being run."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from vfio_compliance.profiles.document import LARGEST_FILE
 
 @pytest.fixture
 def written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str | bytes], Path]:
-    """Makes a file of some text or bytes; gives its path as a profile would have it."""
+    """Writes a file; returns its path as in a profile."""
     monkeypatch.chdir(tmp_path)
 
     def make(text: str | bytes) -> Path:
@@ -31,7 +31,7 @@ def written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str | 
 
 
 def problem(path: Path) -> str:
-    """The one problem of a file."""
+    """The only problem of a file."""
     with pytest.raises(ProfileError) as caught:
         functions(path)
     (only,) = caught.value.problems
@@ -41,7 +41,7 @@ def problem(path: Path) -> str:
 
 
 def test_functions(written: Callable[[str | bytes], Path]) -> None:
-    """Those on the top level, each with the line of its `def`, and what it is to be given."""
+    """Those on the top level, each with the line of its `def` and its parameters."""
     path = written(
         """\
         raise SystemExit  # nothing is run
@@ -68,8 +68,8 @@ def test_functions(written: Callable[[str | bytes], Path]) -> None:
     assert load(path).text == path.read_text()
 
 
-def test_what_a_function_is_given() -> None:
-    """Its parameters by name, or all that there is; those that have no variable and no default are named."""
+def test_arguments_of_a_function() -> None:
+    """Its parameters by name, or all variables; parameters without a variable and a default are missing."""
     function = Function("f", 1, (Parameter("iova", False), Parameter("length", True)))
     variables = {"length": 1, "value": 2}
     assert function.arguments(variables) == {"length": 1}
@@ -84,7 +84,7 @@ BEFORE_SLASH = (
 
 
 @pytest.mark.parametrize(
-    ("text", "says"),
+    ("text", "problem"),
     [
         ("def f(): pass", "`f` has no parameter for the device; it is handed over as the first one"),
         ("def f(*, device): pass", "`f` has no parameter for the device; it is handed over as the first one"),
@@ -103,13 +103,15 @@ BEFORE_SLASH = (
         (f"def f(device):\n    return 1{' + 1' * 900}", None),
     ],
 )
-def test_functions_that_no_step_can_call(written: Callable[[str | bytes], Path], text: str, says: str | None) -> None:
-    """Each says why; the file itself is right, since a function may be there to help others."""
-    assert functions(written(text))["f"].problem == says
+def test_functions_that_no_step_can_call(
+    written: Callable[[str | bytes], Path], text: str, problem: str | None
+) -> None:
+    """Each has its problem; the file itself is accepted, since a function may be only a helper of others."""
+    assert functions(written(text))["f"].problem == problem
 
 
 @pytest.mark.parametrize(
-    ("text", "says"),
+    ("text", "message"),
     [
         ("def f(device:\n    pass", "my-device.py:1:"),
         ("def f(device):\n    return 1 +\n", "my-device.py:2:15: Python syntax: invalid syntax"),
@@ -126,20 +128,20 @@ def test_functions_that_no_step_can_call(written: Callable[[str | bytes], Path],
     ],
     ids=range(13),
 )
-def test_files_that_are_none(written: Callable[[str | bytes], Path], text: str | bytes, says: str) -> None:
-    """The place is named, and it does not take long."""
+def test_files_that_are_not_python(written: Callable[[str | bytes], Path], text: str | bytes, message: str) -> None:
+    """The message has the place, and comes soon."""
     begin = time.monotonic()
-    assert problem(written(text)).startswith(says)
+    assert problem(written(text)).startswith(message)
     assert time.monotonic() - begin < 10
 
 
-def test_a_byte_order_mark_is_no_problem(written: Callable[[str | bytes], Path]) -> None:
-    """Nor are warnings of the compiler printed."""
+def test_a_byte_order_mark_is_accepted(written: Callable[[str | bytes], Path]) -> None:
+    """Warnings of the compiler are not printed."""
     assert functions(written(b"\xef\xbb\xbfx = '\\d'\r\ndef f(device): pass\r\n"))["f"].line == 2
 
 
-def test_what_is_no_file(written: Callable[[str | bytes], Path], tmp_path: Path) -> None:
-    """Nothing is waited for, and no descriptor stays open."""
+def test_paths_without_a_regular_file(written: Callable[[str | bytes], Path], tmp_path: Path) -> None:
+    """Nothing blocks, and no descriptor is leaked."""
     written("")
     os.mkfifo("fifo")
     with same_descriptors():

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The profiles that come with the project, and the published schema."""
+"""The shipped profiles, and the published schemas."""
 
 from __future__ import annotations
 
@@ -41,13 +41,13 @@ def validator() -> Any:
 
 
 def without_comments(path: Path) -> str:
-    """A shipped profile reduced to what counts, so that changes made to it do."""
+    """A shipped profile without comments, so that each change to it matters."""
     lines = path.read_text(encoding="utf-8").split("\n")
     return "\n".join(line for line in lines if line.partition("#")[0].strip()) + "\n"
 
 
 def as_json(text: str) -> Any:
-    """A profile as an editor's schema check sees it: to YAML 1.2, a date is text."""
+    """A profile as an editor's schema check sees it: in YAML 1.2, a date is text."""
     return json.loads(json.dumps(yaml.load(text, document._LOADER), default=datetime.date.isoformat))
 
 
@@ -76,8 +76,8 @@ def test_a_shipped_plan_or_list_of_waivers_fits_its_schema(name: str, path: Path
     assert (plan.load(path).source if name.startswith("plan") else waiver_files.load(path).source).digest
 
 
-def test_the_example_of_waivers_is_right(tmp_path: Path) -> None:
-    """What stands in comments of the template has every key."""
+def test_the_example_of_waivers_is_valid(tmp_path: Path) -> None:
+    """The example in the template's comments has every key."""
     text = (FOLDER / "waivers" / "template.yaml").read_text(encoding="utf-8")
     head, example = text.split("waivers: []\n")
     path = tmp_path / "w.yaml"
@@ -96,7 +96,7 @@ def test_a_shipped_profile_loads_and_fits_the_schema(path: Path, validator: Any)
     assert [error.message for error in validator.iter_errors(as_json(path.read_text(encoding="utf-8")))] == []
 
 
-def test_the_template_speaks_of_every_key() -> None:
+def test_the_template_mentions_every_key() -> None:
     template = (FOLDER / "template.yaml").read_text(encoding="utf-8")
 
     def keys(part: Any) -> set[str]:
@@ -155,8 +155,8 @@ def removals(part: Any, path: str = "") -> Iterator[tuple[str, dict[str, Any], s
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.name)
-def test_what_is_optional_may_be_left_out(path: Path, validator: Any, tmp_path: Path) -> None:
-    """A profile without one of its keys loads, for every key but those that name the device and what is judged."""
+def test_optional_keys_may_be_left_out(path: Path, validator: Any, tmp_path: Path) -> None:
+    """Each key may be left out, except those that name the device and the interfaces."""
     tree = as_json(path.read_text(encoding="utf-8"))
     needed = set()
     for dotted, holder, name in list(removals(tree)):
@@ -202,7 +202,7 @@ def mutate(text: str, rng: random.Random) -> str:
 
 
 def judged(path: Path, text: str, validator: Any) -> Profile | None:
-    """Load a mutant: it fits the schema, or each of its problems has a message and a place in the file."""
+    """Loads a mutant: it fits the schema, or each of its problems has a message and a place in the file."""
     path.write_bytes(text.encode("utf-8", "surrogatepass"))
     try:
         profile = load(path, PROFILE)
@@ -222,7 +222,7 @@ def judged(path: Path, text: str, validator: Any) -> Profile | None:
 
 
 @pytest.mark.parametrize(("parser", "mutants"), [("CSafeLoader", 300), ("SafeLoader", 60)])
-def test_no_mutant_of_a_shipped_profile_brings_the_loader_down(
+def test_no_mutant_of_a_shipped_profile_crashes_the_loader(
     parser: str, mutants: int, validator: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if not hasattr(yaml, parser):
