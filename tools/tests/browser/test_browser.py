@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 from hostile import HOSTILE
-from stories import NOON, ended, timed, told, written
+from stories import NOON, ended, timed, run_of, written
 
 from vfio_compliance.cli.main import main
 from vfio_compliance.results import journal
@@ -54,7 +54,7 @@ def address(file: Path) -> str:
 def story(folder: Path, *events: Event, **run: Any) -> Path:
     """A folder with a run of these events."""
     folder.mkdir()
-    (folder / journal.NAME).write_bytes(written((NOON, event) for _, event in timed(told(*events, **run))))
+    (folder / journal.NAME).write_bytes(written((NOON, event) for _, event in timed(run_of(*events, **run))))
     return folder
 
 
