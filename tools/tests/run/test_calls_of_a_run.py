@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What a run's journal has of its calls, and which of them it shows for a failure."""
+"""The calls in the journal of a run, and which of them are shown for a failure."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Judging: TypeAlias = Callable[..., Summary]
 
 @pytest.fixture
 def judge(judge_in_process: Callable[..., summary.Summary], project: Path, tmp_path: Path) -> Judging:
-    """A run of some cases on the reference driver."""
+    """Runs some cases on the reference driver."""
 
     def run(*options: str) -> Summary:
         return judge_in_process(project / "profiles/reference.yaml", tmp_path, *options)
@@ -40,7 +40,7 @@ def case(name: str, suite: str = "migration_v1") -> str:
 
 
 def failing(result: Summary, name: str) -> tuple[Case, str]:
-    """A case that failed, and the call that shows it, in words."""
+    """A failed case, and the call that shows the failure, as text."""
     found = next(each for each in result.cases.values() if each.id.endswith(name))
     assert found.verdict is Verdict.FAIL
     assert found.failed_call is not None
@@ -50,8 +50,8 @@ def failing(result: Summary, name: str) -> tuple[Case, str]:
     return found, describe(shown, registers_of(result.target.regions))
 
 
-def test_from_the_opening_on(judge: Judging, project: Path) -> None:
-    """Every call has its number; those of the opening stand by themselves, the others by case and part."""
+def test_every_call_is_numbered(judge: Judging, project: Path) -> None:
+    """From the opening, whose calls are listed separately; the others belong to a case and a part."""
     result = judge(str(project / case("test_registers.py::test_reserved_reads_zero")), "--defect=reserved-garbage")
     assert {"version", "open", "ioctl"} <= {call.verb for call in result.opening}
     assert {call.part for call in result.opening} == {"opening"}
@@ -65,8 +65,8 @@ def test_from_the_opening_on(judge: Judging, project: Path) -> None:
     assert ">" in terminal.render(result)
 
 
-def test_whose_the_time_was(judge_in_process: Callable[..., summary.Summary], project: Path, tmp_path: Path) -> None:
-    """The time in calls is that of all recorded calls, within the run; most of it is in resets where they are slow."""
+def test_time_in_calls(judge_in_process: Callable[..., summary.Summary], project: Path, tmp_path: Path) -> None:
+    """The time in calls is the sum of all recorded calls; with slow resets, most of it is in resets."""
     document = yaml.safe_load((project / "profiles/reference.yaml").read_text())
     document["device"]["command"] += ["--slow-reset=300000"]
     (tmp_path / "slow.yaml").write_text(yaml.safe_dump(document, sort_keys=False))
@@ -85,7 +85,7 @@ def test_whose_the_time_was(judge_in_process: Callable[..., summary.Summary], pr
 
 
 def test_a_flow_is_shown_in_the_case_that_drove_it(judge: Judging, project: Path) -> None:
-    """The call that showed the state, not the last one; the case that only looks names the calls."""
+    """The call that read the state is shown, not the last one; the case that only judges the flow names its calls."""
     cases = [str(project / case(f"test_resume.py::test_{name}[once]")) for name in ("takes_data", "data_is_used")]
     result = judge(*cases, "--defect=resuming-data-ignored")
     found, shown = failing(result, "test_data_is_used[once]")
@@ -96,8 +96,8 @@ def test_a_flow_is_shown_in_the_case_that_drove_it(judge: Judging, project: Path
     assert "in test_resume.py::test_takes_data[once]:" in terminal.render(result)
 
 
-def test_a_control_run_is_not_the_failure(judge: Judging, project: Path) -> None:
-    """The refused write is shown, not what was done afterwards to see that it works without the cause."""
+def test_a_control_is_not_the_failure(judge: Judging, project: Path) -> None:
+    """The refused write is shown, not the control afterwards, which omits the cause."""
     name = "test_errors.py::test_usable_amid_data_after_refusal[pre-copy-invalid 101b]"
     result = judge(str(project / case(name)), "--defect=state-latched-in-pre-copy")
     found, shown = failing(result, name)
@@ -105,8 +105,8 @@ def test_a_control_run_is_not_the_failure(judge: Judging, project: Path) -> None
     assert any(call.serial > found.failed_call and call.part == "body" for call in found.calls)
 
 
-def test_a_bitmap_is_shown_with_what_it_held(judge: Judging, project: Path) -> None:
-    """Its request is the one that shows a missing page, though the bitmap is judged later."""
+def test_a_bitmap_is_shown_with_its_content(judge: Judging, project: Path) -> None:
+    """Its request is the call that shows a missing page, although the bitmap is judged later."""
     name = "test_bitmap.py::test_bit_per_page[129]"
     result = judge(str(project / case(name, "dirty_type1")), "--defect=bitmap-loses-last-page")
     _, shown = failing(result, name)
@@ -114,8 +114,8 @@ def test_a_bitmap_is_shown_with_what_it_held(judge: Judging, project: Path) -> N
     assert "-> ok, 0 of 192 bits set" in shown
 
 
-def test_data_is_kept_on_demand(judge: Judging, project: Path, tmp_path: Path) -> None:
-    """Each digest of the journal names a file that holds just that."""
+def test_keep_data(judge: Judging, project: Path, tmp_path: Path) -> None:
+    """Each digest in the journal names a file with this content."""
     result = judge(str(project / case("test_resume.py::test_takes_data[once]")), "--keep-data")
     (found,) = result.cases.values()
     digests = {digest for call in found.calls for digest in (call.sent_digest, call.received_digest) if digest}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A state is restored on the second device where the profile names one, and that device is judged then."""
+"""If the profile names a second device, states are restored on it, and it is judged."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ SERVER = ("{python}", "-m", "refdriver", "--socket-path={socket}")
 def two(
     project: Path, tmp_path: Path, judge_in_process: Callable[..., summary.Summary]
 ) -> Iterator[Callable[..., Summary]]:
-    """Judges with a good server as the device and one with other options, unless they are None, as the second one."""
+    """Judges with a good server as the first device and one with the given options, if any, as the second."""
     servers = []
 
     def judge(options: tuple[str, ...] | None, *cases: str) -> Summary:
@@ -53,7 +53,7 @@ def two(
 
 
 def stop_of(result: Summary) -> tuple[str, str]:
-    """Why nothing could be judged."""
+    """The reason and the remedy, if nothing could be judged."""
     assert result.exit_code == EXIT_BROKEN
     assert [case.verdict for case in result.cases.values()] == [Verdict.BROKEN]
     (stop,) = result.stops
@@ -61,7 +61,7 @@ def stop_of(result: Summary) -> tuple[str, str]:
 
 
 def test_both_devices_are_used(two: Callable[..., Summary], tmp_path: Path) -> None:
-    """The state goes from one to the other; the totals have the calls of both, and the report says where it went."""
+    """The state moves from one to the other; totals have the calls of both, and the report names the second device."""
     result = two((), RESTORES)
     assert result.verdicts == {"v1.resuming.data-is-used": Verdict.PASS}
     targets = {call.target for case in result.cases.values() for call in case.calls}
@@ -72,7 +72,7 @@ def test_both_devices_are_used(two: Callable[..., Summary], tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("defect", ["resuming-data-ignored", "resume-last-buffer-only", "resume-drops-a-buffer"])
-def test_what_the_second_device_breaks_is_seen(two: Callable[..., Summary], defect: str) -> None:
+def test_a_defect_of_the_second_device_is_caught(two: Callable[..., Summary], defect: str) -> None:
     """The first device is good."""
     result = two((f"--defect={defect}",), RESTORES, LOST_BUFFERS)
     assert result.verdicts == dict.fromkeys(
@@ -80,13 +80,13 @@ def test_what_the_second_device_breaks_is_seen(two: Callable[..., Summary], defe
     )
     registers = registers_of(result.target.regions)
     calls = [call for case in result.cases.values() for call in case.calls]
-    told = {describe(call, registers).partition(" -> ")[0] for call in calls}
-    assert {"open second device", "read device_state", "close second device"} <= told
-    assert "read second device's device_state" in told
+    described = {describe(call, registers).partition(" -> ")[0] for call in calls}
+    assert {"open second device", "read device_state", "close second device"} <= described
+    assert "read second device's device_state" in described
 
 
-def test_a_byte_that_differs_is_seen(two: Callable[..., Summary], monkeypatch: pytest.MonkeyPatch) -> None:
-    """One byte of the restored device's memory is another one."""
+def test_a_single_different_byte_is_caught(two: Callable[..., Summary], monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is in the memory of the restored device."""
     try_set_state = MigrationRegion.try_set_state
 
     def spoil(region: MigrationRegion, state: int) -> Outcome:
@@ -101,7 +101,7 @@ def test_a_byte_that_differs_is_seen(two: Callable[..., Summary], monkeypatch: p
 
 
 def test_a_device_of_another_kind(two: Callable[..., Summary], tmp_path: Path) -> None:
-    """It would not be judged fairly."""
+    """It is refused, as it would not be judged fairly."""
     message, remedy = stop_of(two(("--memory=131072",), RESTORES))
     assert f"{tmp_path / 'profile.yaml'}:" in message
     assert "the second device is of another kind: its region 2 has 131072 bytes, not 65536" in message
@@ -109,7 +109,7 @@ def test_a_device_of_another_kind(two: Callable[..., Summary], tmp_path: Path) -
 
 
 def test_no_second_device(two: Callable[..., Summary], tmp_path: Path) -> None:
-    """Nobody listens at its socket."""
+    """No server listens at its socket."""
     message, remedy = stop_of(two(None, RESTORES))
     assert f"{tmp_path / 'profile.yaml'}:" in message
     assert f"the second device cannot be opened: cannot connect to {tmp_path / 'second'}: No such file" in message
