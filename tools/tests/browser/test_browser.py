@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 from hostile import HOSTILE
-from stories import NOON, ended, timed, run_of, written
+from stories import NOON, ended, run_of, timed, written
 
 from vfio_compliance.cli.main import main
 from vfio_compliance.results import journal
@@ -121,7 +121,9 @@ PAGES = {"good": WIDTHS, "broken": WIDTHS, "thousand": WIDTHS[:1], "hostile": WI
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_looked_at(request: pytest.FixtureRequest, tmp_path: Path, name: str, tell: Callable[[str], None]) -> None:
+def test_looked_at(
+    request: pytest.FixtureRequest, tmp_path: Path, name: str, report_line: Callable[[str], None]
+) -> None:
     """Nothing is wider than the window, axe has no complaint, nothing is fetched, and there is something to print."""
     page = request.getfixturevalue(name)
     folder = Path(os.environ.get("VFIO_PICTURES", tmp_path)) / name
@@ -133,7 +135,7 @@ def test_looked_at(request: pytest.FixtureRequest, tmp_path: Path, name: str, te
     assert found["fetched"] == [address(page)]
     assert found["errors"] == []
     assert (folder / "page.pdf").read_bytes().startswith(b"%PDF")
-    tell(f"{name}: {page.stat().st_size / 1024:.0f} KiB, in the browser after {found['milliseconds']:.0f} ms")
+    report_line(f"{name}: {page.stat().st_size / 1024:.0f} KiB, in the browser after {found['milliseconds']:.0f} ms")
 
 
 def test_html_is_valid(good: Path, broken: Path, hostile: Path, index: Path) -> None:

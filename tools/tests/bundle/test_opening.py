@@ -6,7 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from stories import case, ended, timed, run_of, written
+from stories import case, ended, run_of, timed, written
 
 from vfio_compliance.bundle.make import make
 from vfio_compliance.bundle.opening import opened

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from stories import ended, timed, run_of, written
+from stories import ended, run_of, timed, written
 
 from vfio_compliance.results import journal
 from vfio_compliance.results.events import Broken, Event

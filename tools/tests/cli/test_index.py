@@ -11,7 +11,7 @@ import pytest
 from hostile import HOSTILE, hostile_run
 from pages import by_id, cells, part, text, tree
 from pages import links as links_in
-from stories import NOON, ended, timed, run_of, written
+from stories import NOON, ended, run_of, timed, written
 
 from vfio_compliance.cli.main import main
 from vfio_compliance.results import journal

@@ -84,5 +84,5 @@ def pairs(element: Element) -> list[tuple[str, str]]:
 
 
 def cells(row: Element) -> list[str]:
-    """The text of each cell of a row."""
+    """The content of each cell of a row."""
     return [text(cell) for cell in row if cell.tag in ("td", "th")]

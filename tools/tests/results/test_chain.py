@@ -47,7 +47,7 @@ def test_an_unchanged_journal(path: Path) -> None:
     assert summarise(journal.read(path)).stops == []
 
 
-@pytest.mark.parametrize("number", range(2, NOTES + 4))
+@pytest.mark.parametrize("number", range(2, NOTES + 3))
 def test_an_edited_line(path: Path, number: int) -> None:
     """It is the one that is named."""
     lines = path.read_bytes().splitlines(keepends=True)
@@ -55,9 +55,15 @@ def test_an_edited_line(path: Path, number: int) -> None:
     path.write_bytes(b"".join(lines))
     assert number in wrong(path)
     assert min(wrong(path)) == number
-    if number < len(lines):
-        stop = summarise(journal.read(path)).stops[0]
-        assert f"line {number} of the journal is damaged: it does not follow from the line before" in stop.message
+    stop = summarise(journal.read(path)).stops[0]
+    assert f"line {number} of the journal is damaged: it does not follow from the line before" in stop.message
+
+
+def test_an_edited_end(path: Path) -> None:
+    """The last record is named as well."""
+    *lines, end = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join([*lines, end.replace(b'"time":1', b'"time":2')]))
+    assert min(wrong(path)) == NOTES + 3
 
 
 @pytest.mark.parametrize("number", range(2, NOTES + 3))

@@ -31,7 +31,7 @@ def page(*events: Event, **run: Any) -> Element:
 
 
 def row(root: Element, rule: str) -> list[str]:
-    """The text of each cell of a rule's row."""
+    """The content of each cell of a rule's row."""
     return cells(by_id(root, anchor(rule)))
 
 

@@ -348,7 +348,7 @@ def tokens(text: str) -> list[Token]:
 
 
 def headings(found: Sequence[Token]) -> list[str]:
-    """The text of each heading."""
+    """The content of each heading."""
     return [after.content for token, after in itertools.pairwise(found) if token.type == "heading_open"]
 
 

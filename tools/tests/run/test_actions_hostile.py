@@ -151,10 +151,10 @@ DEEDS = {
     "enlarges the alarm": ("os.ftruncate(alarm(), 1 << 30)", "PermissionError"),
     "writes much into the alarm": ("for _ in range(9): os.write(alarm(), b'x' * 10000)", "PermissionError"),
     "scribbles over the alarm": ("os.pwrite(alarm(), b'\\xff' * (1 << 14), 0)\nwhile True: pass", LATE),
-    "lies in the alarm": (
+    "forges an alarm": (
         """
-        lie = f'Thread 0x{threading.get_ident():x}:\\n  File "{__file__}", line 1 in f'
-        os.write(alarm(), lie.encode()); os._exit(1)
+        forged = f'Thread 0x{threading.get_ident():x}:\\n  File "{__file__}", line 1 in f'
+        os.write(alarm(), forged.encode()); os._exit(1)
         """,
         "ended its process|did not end",
     ),

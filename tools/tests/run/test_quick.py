@@ -5,9 +5,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
-import yaml
 
 from vfio_compliance.results import journal, summary
 from vfio_compliance.results.reading import summarise
@@ -15,13 +15,10 @@ from vfio_compliance.results.verdict import Verdict
 
 
 @pytest.fixture
-def silent(tmp_path: Path, project: Path) -> Path:
+def silent(document: Any, save_profile: Callable[[Any], Path]) -> Path:
     """A profile of the reference device without a stimulus."""
-    document = yaml.safe_load((project / "profiles/reference.yaml").read_text())
     del document["stimulus"]
-    path = tmp_path / "silent.yaml"
-    path.write_text(yaml.safe_dump(document, sort_keys=False))
-    return path
+    return save_profile(document)
 
 
 class _OneOfEachTest:

@@ -6,9 +6,9 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
-import yaml
 
 from vfio_compliance.migration_v1.region import MigrationRegion
 from vfio_compliance.results import summary
@@ -28,7 +28,10 @@ SERVER = ("{python}", "-m", "refdriver", "--socket-path={socket}")
 
 @pytest.fixture
 def two(
-    project: Path, tmp_path: Path, judge_in_process: Callable[..., summary.Summary]
+    document: Any,
+    save_profile: Callable[[Any], Path],
+    tmp_path: Path,
+    judge_in_process: Callable[..., summary.Summary],
 ) -> Iterator[Callable[..., Summary]]:
     """Judges with a good server as the first device and one with the given options, if any, as the second."""
     servers = []
@@ -40,12 +43,9 @@ def two(
             servers.append(ServerProcess((*SERVER, *options), paths[1]))
         for server in servers:
             server.connect(30).close()
-        document = yaml.safe_load((project / "profiles/reference.yaml").read_text())
         document["device"] = {"transport": "vfio-user", "socket": paths[0], "second": {"socket": paths[1]}}
         document["limits"]["call"] = "1s"
-        profile = tmp_path / "profile.yaml"
-        profile.write_text(yaml.safe_dump(document, sort_keys=False))
-        return judge_in_process(profile, tmp_path, *cases)
+        return judge_in_process(save_profile(document), tmp_path, *cases)
 
     yield judge
     for server in servers:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from vfio_compliance import rules
 from vfio_compliance.results import summary
@@ -22,11 +21,10 @@ KEYS = sorted({key for rule in CATALOGUE for key in rule.wants} - OF_KERNELS)
 
 
 @pytest.fixture
-def lacking(project: Path, tmp_path: Path) -> Callable[..., Path]:
+def lacking(document: Any, save_profile: Callable[[Any], Path]) -> Callable[..., Path]:
     """The profile of the reference device without one key."""
 
     def made(key: str) -> Path:
-        document = yaml.safe_load((project / "profiles/reference.yaml").read_text())
         around: Any = document
         *path, last = key.split(".")
         for name in path:
@@ -34,9 +32,7 @@ def lacking(project: Path, tmp_path: Path) -> Callable[..., Path]:
         del around[last]
         if last == "pin":
             del around["unpin"]
-        file = tmp_path / "lacking.yaml"
-        file.write_text(yaml.safe_dump(document, sort_keys=False))
-        return file
+        return save_profile(document)
 
     return made
 

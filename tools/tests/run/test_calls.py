@@ -8,10 +8,9 @@ from hashlib import sha256
 from itertools import pairwise
 from operator import attrgetter
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import pytest
-import yaml
 
 from vfio_compliance.results import journal, summary
 from vfio_compliance.results.calls import describe
@@ -65,22 +64,25 @@ def test_every_call_is_numbered(judge: Judging, project: Path) -> None:
     assert ">" in terminal.render(result)
 
 
-def test_time_in_calls(judge_in_process: Callable[..., summary.Summary], project: Path, tmp_path: Path) -> None:
+def test_time_in_calls(
+    judge_in_process: Callable[..., summary.Summary],
+    document: Any,
+    save_profile: Callable[[Any], Path],
+    project: Path,
+    tmp_path: Path,
+) -> None:
     """The time in calls is the sum of all recorded calls; with slow resets, most of it is in resets."""
-    document = yaml.safe_load((project / "profiles/reference.yaml").read_text())
     document["device"]["command"] += ["--slow-reset=300000"]
-    (tmp_path / "slow.yaml").write_text(yaml.safe_dump(document, sort_keys=False))
-    result = judge_in_process(
-        tmp_path / "slow.yaml", tmp_path, str(project / case("test_registers.py::test_reserved_reads_zero"))
-    )
+    name = str(project / case("test_registers.py::test_reserved_reads_zero"))
+    result = judge_in_process(save_profile(document), tmp_path, name)
     calls, resets, number = (result.totals[name] for name in ("call_ns", "reset_ns", "resets"))
     assert 300_000_000 * number <= resets <= calls <= result.seconds * 1e9
     recorded = [call for each in result.cases.values() for call in each.calls]
-    opening = sum(call.duration_ns for call in result.opening if call.verb != "version")  # which is in that of "open"
+    opening = sum(call.duration_ns for call in result.opening if call.verb != "version")  # which is part of "open"
     assert calls == pytest.approx(sum(call.duration_ns for call in recorded) + opening, rel=0.1)
     events = map(attrgetter("event"), journal.read(tmp_path / journal.NAME, whole=True))
     cases = sum(event.call_ns for event in events if isinstance(event, End))
-    assert 0 < calls - cases < calls / 10  # what comes after the last case
+    assert 0 < calls - cases < calls / 10  # the calls after the last case
     assert " s in resets)" in terminal.render(result, 200)
 
 
