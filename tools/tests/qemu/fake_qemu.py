@@ -94,7 +94,7 @@ class Fake:
         if FAULT == "no-json":
             self.qmp.sendall(b"hello\n")
         elif FAULT == "no-greeting":
-            self.say({"return": {}})
+            self.send({"return": {}})
         elif FAULT == "list-greeting":
             self.qmp.sendall(b"[1]\n")
         elif FAULT == "deep":
@@ -102,7 +102,7 @@ class Fake:
         elif FAULT == "long-line":
             self.qmp.sendall(b"x" * (4 << 20) + b"\n")
         else:
-            self.say({"QMP": {"version": {"qemu": {"major": 7, "minor": 2, "micro": 22}, "package": "a fake"}}})
+            self.send({"QMP": {"version": {"qemu": {"major": 7, "minor": 2, "micro": 22}, "package": "a fake"}}})
         with selectors.DefaultSelector() as ready:
             ready.register(self.qmp, selectors.EVENT_READ, self.order)
             ready.register(self.qtest, selectors.EVENT_READ, self.access)
@@ -118,7 +118,7 @@ class Fake:
                         if key.data(line.decode()):
                             return 0
 
-    def say(self, message: dict[str, Any]) -> None:
+    def send(self, message: dict[str, Any]) -> None:
         """Sends a message over QMP."""
         self.qmp.sendall(json.dumps(message).encode() + b"\n")
 
@@ -132,16 +132,16 @@ class Fake:
             return False
         if FAULT == "events-only" and name != "qmp_capabilities":
             while True:
-                self.say({"event": "NOTHING", "timestamp": {"seconds": 0, "microseconds": 0}})
+                self.send({"event": "NOTHING", "timestamp": {"seconds": 0, "microseconds": 0}})
         if FAULT == "other-answers" and name == "query-migrate":
-            self.say({"return": [1, 2], "id": order["id"]})
+            self.send({"return": [1, 2], "id": order["id"]})
             return False
         if name == "migrate" and FAULT == "refuses":
-            self.say({"error": {"class": "GenericError", "desc": "not \x1b[31mthis device"}, "id": order["id"]})
+            self.send({"error": {"class": "GenericError", "desc": "not \x1b[31mthis device"}, "id": order["id"]})
             return False
         result: Any = getattr(self, name.replace("-", "_"), lambda **_: {})(**arguments)
-        self.say({"event": "SOMETHING"})
-        self.say({"return": result, "id": order["id"]})
+        self.send({"event": "SOMETHING"})
+        self.send({"return": result, "id": order["id"]})
         return bool(name == "quit")
 
     def migrate_set_parameters(self, **arguments: int) -> dict[str, Any]:

@@ -27,7 +27,7 @@ SERVER = ("{python}", "-m", "refdriver", "--socket-path={socket}")
 
 
 @pytest.fixture
-def two(
+def judge_two(
     document: Any,
     save_profile: Callable[[Any], Path],
     tmp_path: Path,
@@ -60,9 +60,9 @@ def stop_of(result: Summary) -> tuple[str, str]:
     return stop.message, stop.remedy
 
 
-def test_both_devices_are_used(two: Callable[..., Summary], tmp_path: Path) -> None:
+def test_both_devices_are_used(judge_two: Callable[..., Summary], tmp_path: Path) -> None:
     """The state moves from one to the other; totals have the calls of both, and the report names the second device."""
-    result = two((), RESTORES)
+    result = judge_two((), RESTORES)
     assert result.verdicts == {"v1.resuming.data-is-used": Verdict.PASS}
     targets = {call.target for case in result.cases.values() for call in case.calls}
     assert {"device", "region 9", "second device", "second region 9"} <= targets
@@ -72,9 +72,9 @@ def test_both_devices_are_used(two: Callable[..., Summary], tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("defect", ["resuming-data-ignored", "resume-last-buffer-only", "resume-drops-a-buffer"])
-def test_a_defect_of_the_second_device_is_caught(two: Callable[..., Summary], defect: str) -> None:
+def test_a_defect_of_the_second_device_is_caught(judge_two: Callable[..., Summary], defect: str) -> None:
     """The first device is good."""
-    result = two((f"--defect={defect}",), RESTORES, LOST_BUFFERS)
+    result = judge_two((f"--defect={defect}",), RESTORES, LOST_BUFFERS)
     assert result.verdicts == dict.fromkeys(
         ["v1.resuming.data-is-used", "v1.resuming.every-buffer-counts"], Verdict.FAIL
     )
@@ -85,7 +85,7 @@ def test_a_defect_of_the_second_device_is_caught(two: Callable[..., Summary], de
     assert "read second device's device_state" in described
 
 
-def test_a_single_different_byte_is_caught(two: Callable[..., Summary], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_single_different_byte_is_caught(judge_two: Callable[..., Summary], monkeypatch: pytest.MonkeyPatch) -> None:
     """It is in the memory of the restored device."""
     try_set_state = MigrationRegion.try_set_state
 
@@ -96,31 +96,31 @@ def test_a_single_different_byte_is_caught(two: Callable[..., Summary], monkeypa
         return outcome
 
     monkeypatch.setattr(MigrationRegion, "try_set_state", spoil)
-    result = two((), RESTORES)
+    result = judge_two((), RESTORES)
     assert result.verdicts == {"v1.resuming.data-is-used": Verdict.FAIL}
 
 
-def test_a_device_of_another_kind(two: Callable[..., Summary], tmp_path: Path) -> None:
+def test_a_device_of_another_kind(judge_two: Callable[..., Summary], tmp_path: Path) -> None:
     """It is refused, as it would not be judged fairly."""
-    message, remedy = stop_of(two(("--memory=131072",), RESTORES))
+    message, remedy = stop_of(judge_two(("--memory=131072",), RESTORES))
     assert f"{tmp_path / 'profile.yaml'}:" in message
     assert "the second device is of another kind: its region 2 has 131072 bytes, not 65536" in message
     assert remedy == "name a device of the same kind"
 
 
-def test_no_second_device(two: Callable[..., Summary], tmp_path: Path) -> None:
+def test_no_second_device(judge_two: Callable[..., Summary], tmp_path: Path) -> None:
     """No server listens at its socket."""
-    message, remedy = stop_of(two(None, RESTORES))
+    message, remedy = stop_of(judge_two(None, RESTORES))
     assert f"{tmp_path / 'profile.yaml'}:" in message
     assert f"the second device cannot be opened: cannot connect to {tmp_path / 'second'}: No such file" in message
     assert "correct device.second.socket in the profile" in remedy
 
 
-def test_a_second_device_that_is_busy(two: Callable[..., Summary], tmp_path: Path) -> None:
+def test_a_second_device_that_is_busy(judge_two: Callable[..., Summary], tmp_path: Path) -> None:
     """Its server has another client."""
     with socket.socket(socket.AF_UNIX) as client, socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(tmp_path / "second"))
         listener.listen()
         client.connect(str(tmp_path / "second"))
-        message, _ = stop_of(two(None, RESTORES))
+        message, _ = stop_of(judge_two(None, RESTORES))
     assert "the second device cannot be opened: VERSION: no answer within 1 s" in message

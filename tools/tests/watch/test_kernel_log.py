@@ -32,7 +32,7 @@ def lines(log: KernelLog) -> list[str]:
     return [line for each in log.over(None, never) for line in each.lines]
 
 
-def say(tmp_path: Path, *lines: str, micros: int = 3) -> None:
+def log_lines(tmp_path: Path, *lines: str, micros: int = 3) -> None:
     """The kernel logs these lines."""
     with (tmp_path / "kmsg").open("a") as kmsg:
         kmsg.writelines(f"4,2,{micros},-;{line}\n" for line in lines)
@@ -44,7 +44,7 @@ def never(moment: int | None) -> None:
 
 def test_quiet(log: KernelLog, tmp_path: Path) -> None:
     """Earlier complaints and harmless lines do not count."""
-    say(tmp_path, "usb 1-1: new device", "vfio-pci 0000:00:01.0: enabling device")
+    log_lines(tmp_path, "usb 1-1: new device", "vfio-pci 0000:00:01.0: enabling device")
     assert lines(log) == []
 
 
@@ -65,7 +65,7 @@ def test_quiet(log: KernelLog, tmp_path: Path) -> None:
 )
 def test_complaint(log: KernelLog, tmp_path: Path, line: str) -> None:
     """A fault in the kernel is reported once."""
-    say(tmp_path, "all is well", line)
+    log_lines(tmp_path, "all is well", line)
     assert lines(log) == [line]
     assert lines(log) == []
 
@@ -133,15 +133,15 @@ def test_marked_case(log: KernelLog, tmp_path: Path) -> None:
     """Lines after a mark belong to its case, even if the watcher has not seen the case begin; lines before do not."""
     log.follow(OURS)
     marks(tmp_path, "one")
-    say(tmp_path, "BUG: one")
+    log_lines(tmp_path, "BUG: one")
     marks(tmp_path, "two")
-    say(tmp_path, "BUG: two")
+    log_lines(tmp_path, "BUG: two")
     log.look("one", now(CALL))
     assert log.over("one", never) == [Kernel(("BUG: one",), "one", CALL), Kernel(("BUG: two",), "two", CALL)]
-    say(tmp_path, "BUG: two again")
+    log_lines(tmp_path, "BUG: two again")
     log.look(None, now(CALL))
     assert log.over("two", never) == [Kernel(("BUG: two again",), "two", CALL)]
-    say(tmp_path, "BUG: later")
+    log_lines(tmp_path, "BUG: later")
     log.look(None, now(LATER))
     assert log.over(None, never) == [Kernel(("BUG: later",), None, LATER)]
 
@@ -149,7 +149,7 @@ def test_marked_case(log: KernelLog, tmp_path: Path) -> None:
 def test_no_marks(log: KernelLog, tmp_path: Path) -> None:
     """Without marks, a complaint belongs to the case that the watcher knows."""
     log.follow(OURS)
-    say(tmp_path, "BUG: one")
+    log_lines(tmp_path, "BUG: one")
     log.look("one", now(CALL))
     assert log.over("one", never) == [Kernel(("BUG: one",), "one", CALL)]
 
@@ -162,7 +162,7 @@ def test_foreign_mark(log: KernelLog, tmp_path: Path, process: int, gravity: int
     log.follow(OURS)
     marks(tmp_path, "one")
     marks(tmp_path, "two", process, gravity)
-    say(tmp_path, "BUG: here")
+    log_lines(tmp_path, "BUG: here")
     log.look(None, never)
     assert log.over("one", never) == [Kernel(("BUG: here",), "one")]
 
@@ -173,7 +173,7 @@ def test_next_process(log: KernelLog, tmp_path: Path) -> None:
     marks(tmp_path, "one")
     log.look("one", now(CALL))
     log.follow(OTHERS)
-    say(tmp_path, "BUG: here")
+    log_lines(tmp_path, "BUG: here")
     log.look("two", now(CALL))
     assert log.over("two", never) == [Kernel(("BUG: here",), "two", CALL)]
 
@@ -188,9 +188,9 @@ def test_lines_written_by_processes(log: KernelLog, tmp_path: Path) -> None:
 
 def test_last_call_before_a_complaint_is_seen(log: KernelLog, tmp_path: Path) -> None:
     """Each complaint has the last call before it was seen, and the lines that show where the kernel was."""
-    say(tmp_path, "BUG: one")
+    log_lines(tmp_path, "BUG: one")
     log.look("case", now(CALL))
-    say(tmp_path, "RIP: 0010:wrong+0x1/0x2 [driver]", "BUG: two")
+    log_lines(tmp_path, "RIP: 0010:wrong+0x1/0x2 [driver]", "BUG: two")
     log.look("case", now(LATER))
     assert log.over("case", never) == [
         Kernel(("BUG: one", "  in wrong+0x1/0x2 [driver]"), "case", CALL),
@@ -241,11 +241,11 @@ def test_last_call_before_a_complaint_was_logged(log: KernelLog, tmp_path: Path,
     """The marks relate the log's clock to that of the calls; the mark with the least delay is the most exact."""
     moments: list[Any] = []
     log.follow(OURS)
-    say(tmp_path, "BUG: before any mark", micros=10_000_000)
+    log_lines(tmp_path, "BUG: before any mark", micros=10_000_000)
     for slow in (700, 20, 300):
         marks(tmp_path, "case", micros=10_000_000 + slow, moment=10_000_000 + ahead)
     marks(tmp_path, "case", process=OTHERS, micros=10_000_000, moment=99_000_000)
-    say(tmp_path, "BUG: here", micros=11_000_000)
+    log_lines(tmp_path, "BUG: here", micros=11_000_000)
     log.look("case", moments.append)
     assert moments == [None, (11_000_000 + ahead - 20) * 1000]
 
@@ -260,7 +260,7 @@ def test_a_taint_belongs_to_the_complaint(log: KernelLog, tmp_path: Path) -> Non
     """If there is a complaint, the taint came from it: the next case may have begun without the watcher's notice."""
     log.follow(OURS)
     marks(tmp_path, "two")
-    say(tmp_path, "BUG: two")
+    log_lines(tmp_path, "BUG: two")
     (tmp_path / "tainted").write_text("512\n")
     taint = Kernel(("the kernel got tainted: W",), "two")
     assert log.over("one", now(CALL)) == [Kernel(("BUG: two",), "two", CALL), taint]
@@ -283,7 +283,7 @@ def test_taints_of_two_cases(log: KernelLog, tmp_path: Path, complaint: str, let
     log.follow(OURS)
     for case, logged in (("one", WARNED), ("two", complaint)):
         marks(tmp_path, case)
-        say(tmp_path, logged)
+        log_lines(tmp_path, logged)
     (tmp_path / "tainted").write_text(f"{1 << 9 | mask}\n")
     found = log.over("one", now(CALL))
     tainted = {line: each.case for each in found for line in each.lines if "tainted" in line}
@@ -294,10 +294,10 @@ def test_taint_after_its_complaint(log: KernelLog, tmp_path: Path) -> None:
     """Before the taint is seen, the complaint was noted and the next case has another complaint."""
     log.follow(OURS)
     marks(tmp_path, "one")
-    say(tmp_path, WARNED)
+    log_lines(tmp_path, WARNED)
     log.over("none", now(CALL))
     marks(tmp_path, "two")
-    say(tmp_path, "UBSAN: shift-out-of-bounds in x.c:9:1")
+    log_lines(tmp_path, "UBSAN: shift-out-of-bounds in x.c:9:1")
     (tmp_path / "tainted").write_text("512\n")
     assert log.over("one", now(CALL))[-1] == Kernel(("the kernel got tainted: W",), "one")
 
@@ -316,7 +316,7 @@ def test_a_hung_task_that_was_left_behind_belongs_to_its_own_case(
 ) -> None:
     """The kernel reports it two minutes later, during another case. Other reports belong to that case."""
     log.leave(224, "hung")
-    say(tmp_path, ASLEEP.format(process), "Call Trace:", " driver_write+0x1/0x2 [driver]")
+    log_lines(tmp_path, ASLEEP.format(process), "Call Trace:", " driver_write+0x1/0x2 [driver]")
     (kernel,) = log.over("now", lambda moment: LastCall("close", "device", 0, 0, 1.0))
     assert kernel.case == case
     assert (kernel.call is None) == (case == "hung")
@@ -335,8 +335,8 @@ def test_a_repeated_watchdog_report_is_noted_once(
 ) -> None:
     """Only the time in it differs; the repetitions are counted. Another task is another complaint."""
     for seconds in times:
-        say(tmp_path, words.format(seconds), "Call Trace:", " driver_write+0x1/0x2 [driver]")
-    say(tmp_path, words.format(4).replace("3:7", "3:8"))
+        log_lines(tmp_path, words.format(seconds), "Call Trace:", " driver_write+0x1/0x2 [driver]")
+    log_lines(tmp_path, words.format(4).replace("3:7", "3:8"))
     first, *others = [line for each in log.over("a", now(CALL)) for line in each.lines]
     assert first == words.format(times[0])
     assert others[:2] == ["  called from driver_write+0x1/0x2 [driver]", words.format(4).replace("3:7", "3:8")]

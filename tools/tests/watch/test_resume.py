@@ -196,18 +196,22 @@ def test_elsewhere(tmp_path: Path, path: Path, capsys: pytest.CaptureFixture[str
 
 
 @pytest.fixture
-def short() -> Iterator[Path]:
+def short_folder() -> Iterator[Path]:
     """A folder for temporary files with a path short enough for sockets."""
     with tempfile.TemporaryDirectory() as folder:
         yield Path(folder)
 
 
 @pytest.mark.parametrize(("records", "rounds"), [(25, 1), (55, 3)])
-def test_killed(tmp_path: Path, project: Path, short: Path, records: int, rounds: int) -> None:
+def test_killed(tmp_path: Path, project: Path, short_folder: Path, records: int, rounds: int) -> None:
     """kill -9 of the watching process shows in the journal; once resumed, each round has each verdict once."""
     out = tmp_path / "out"
     command = [sys.executable, "-m", "vfio_compliance", "run"]
-    keys: dict[str, Any] = {"cwd": project, "stdout": subprocess.DEVNULL, "env": {**os.environ, "TMPDIR": str(short)}}
+    keys: dict[str, Any] = {
+        "cwd": project,
+        "stdout": subprocess.DEVNULL,
+        "env": {**os.environ, "TMPDIR": str(short_folder)},
+    }
     only = ["--only=v1.reserved", "--only=v1.reset.accepted", f"--repeat={rounds}"]
     with subprocess.Popen([*command, "profiles/reference.yaml", f"--out={out}", *only], **keys) as killed:
         deadline = time.monotonic() + 100
@@ -233,4 +237,4 @@ def test_killed(tmp_path: Path, project: Path, short: Path, records: int, rounds
     assert {case.round for case in result.cases.values()} == {*range(1, rounds + 1)}
     assert {case.verdict for case in result.cases.values()} == {Verdict.PASS}
     assert result.stops == []
-    assert [*short.iterdir()] == []
+    assert [*short_folder.iterdir()] == []
