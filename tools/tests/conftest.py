@@ -19,7 +19,7 @@ from vfio_compliance.results import journal, summary
 from vfio_compliance.results.reading import summarise
 from vfio_compliance.watch import suites
 
-#: Folders whose helpers tests import by their bare names, whatever the import mode.
+#: Folders with helper modules that tests import by their bare names.
 HELPERS = (
     "../bench",
     ".",
@@ -47,45 +47,51 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="the reference device in which defects are switched on: its server, or its kernel module",
     )
     parser.addoption(
-        "--every", type=int, default=1, metavar="N", help="about every Nth proof only, others on each kernel"
+        "--every",
+        type=int,
+        default=1,
+        metavar="N",
+        help="run about every Nth proof, different ones on each kernel",
     )
     parser.addoption(
-        "--draw", type=int, default=0, metavar="K", help="which proofs --every takes: N numbers in a row take them all"
+        "--draw",
+        type=int,
+        default=0,
+        metavar="K",
+        help="which proofs --every runs: N consecutive numbers cover all",
     )
     parser.addoption("--runs", type=int, default=3, metavar="N", help="compare the verdicts of N runs")
     parser.addoption("--whole", action="store_true", help="judge each defect by all cases of every rule")
-    parser.addoption(
-        "--fuzz", type=float, default=1.0, metavar="FACTOR", help="so many times the usual number of random inputs"
-    )
-    parser.addoption("--fuzz-seed", type=int, default=1, metavar="N", help="of the random inputs")
-    parser.addoption("--fuzz-case", type=int, metavar="N", help="of the random inputs this case only")
+    parser.addoption("--fuzz", type=float, default=1.0, metavar="FACTOR", help="multiply the number of random inputs")
+    parser.addoption("--fuzz-seed", type=int, default=1, metavar="N", help="seed of the random inputs")
+    parser.addoption("--fuzz-case", type=int, metavar="N", help="run only this case of the random inputs")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """What hypothesis keeps goes into a folder of this run, not into the checkout."""
-    config.addinivalue_line("markers", "proof: one of many devices judged, of which --every takes a part")
+    """The data of hypothesis goes into a folder of this run, not into the checkout."""
+    config.addinivalue_line("markers", "proof: judges one of many devices, of which --every runs a part")
     folder = tempfile.TemporaryDirectory(prefix="vfio-")
     config.add_cleanup(folder.cleanup)
     os.environ["HYPOTHESIS_STORAGE_DIRECTORY"] = folder.name
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Draws some of the proofs where time is dear; the draw is always the same on one kernel, with one ``--draw``."""
+    """Selects some of the proofs with ``--every``, always the same ones for one kernel and one ``--draw``."""
     every: int = max(1, config.getoption("--every"))
     draw: int = config.getoption("--draw")
     kernel = os.uname().release
 
-    def is_drawn(item: pytest.Item) -> bool:
+    def is_selected(item: pytest.Item) -> bool:
         return (zlib.crc32(f"{kernel} {item.name}".encode()) + draw) % every == 0
 
-    dropped = {item for item in items if item.get_closest_marker("proof") and not is_drawn(item)}
+    dropped = {item for item in items if item.get_closest_marker("proof") and not is_selected(item)}
     config.hook.pytest_deselected(items=[item for item in items if item in dropped])
     items[:] = [item for item in items if item not in dropped]
 
 
 @pytest.fixture(scope="session", autouse=True)
 def interruptible() -> None:
-    """Programs that tests start can be interrupted, also where a shell in the background has signals ignored."""
+    """Makes signals interrupt the programs that tests start, even if a shell in the background ignores them."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
@@ -94,7 +100,7 @@ def interruptible() -> None:
 
 @pytest.fixture
 def count(request: pytest.FixtureRequest) -> Callable[..., None]:
-    """Adds numbers, by what they count, to the totals at the end of the run."""
+    """Adds numbers, by the name of what they count, to the totals at the end of the run."""
 
     def add(**numbers: int) -> None:
         request.node.user_properties.append(("counts", {name.replace("_", " "): n for name, n in numbers.items()}))
@@ -103,20 +109,20 @@ def count(request: pytest.FixtureRequest) -> Callable[..., None]:
 
 
 @pytest.fixture
-def tell(request: pytest.FixtureRequest) -> Callable[[str], None]:
-    """Puts a line below the totals."""
-    return lambda line: request.node.user_properties.append(("told", line))
+def report_line(request: pytest.FixtureRequest) -> Callable[[str], None]:
+    """Prints a line below the totals."""
+    return lambda line: request.node.user_properties.append(("line", line))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """What the tests counted and told, wherever they ran."""
+    """Prints what the tests counted and reported, even in other processes."""
     reports = [report for those in terminalreporter.stats.values() for report in those if hasattr(report, "when")]
     properties = [each for report in reports if report.when == "call" for each in report.user_properties]
     totals: Counter[str] = Counter()
     for name, value in properties:
         totals.update(value if name == "counts" else ())
     lines = [f"{number:7} {what}" for what, number in totals.items()]
-    if lines := lines + [value for name, value in properties if name == "told"]:
+    if lines := lines + [value for name, value in properties if name == "line"]:
         terminalreporter.section("counts")
         for line in lines:
             terminalreporter.write_line(line)
@@ -124,19 +130,19 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 @pytest.fixture(scope="session")
 def project(pytestconfig: pytest.Config) -> Path:
-    """The checkout."""
+    """The root of the checkout."""
     return pytestconfig.rootpath
 
 
 @pytest.fixture(scope="session")
 def target(pytestconfig: pytest.Config, project: Path) -> Path:
-    """Profile of the reference device that is broken on purpose."""
+    """The profile of the reference device in which defects are switched on."""
     target: Path = pytestconfig.getoption("--target")
     return project / target
 
 
 def _first(mark: pytest.Mark) -> pytest.Mark:
-    """The first of the parameters that are not deep, if there is one."""
+    """The mark with only the first parameter that is not deep, if there is one."""
     if mark.name != "parametrize" or not isinstance(mark.args[1], Sequence | Mapping):
         return mark
     names, values, *others = mark.args
@@ -149,12 +155,12 @@ def _first(mark: pytest.Mark) -> pytest.Mark:
     return pytest.mark.parametrize(names, list(values)[place : place + 1], *others, **options).mark
 
 
-#: What the suites that are run here do not use: hypothesis, for one, is long in loading.
+#: Plugins that the suites do not use here; hypothesis, for example, is slow to load.
 UNUSED = (*suites.UNUSED, "hypothesispytest", "xdist")
 
 
 class Thin:
-    """A pytest plugin that leaves at most so many cases of each rule, spread evenly, and all of some rules."""
+    """A pytest plugin that keeps at most ``most`` cases of each rule, spread evenly, and all those in ``whole``."""
 
     def __init__(self, most: int, whole: Collection[str]) -> None:
         self._most = most
@@ -162,7 +168,7 @@ class Thin:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
-        """Make only the case that is wanted: in emulation, making the others takes longer than running it."""
+        """Generates only the case that is kept: in emulation, generating the others takes longer than running it."""
         (rule,) = next(metafunc.definition.iter_markers("rule")).args
         if self._most == 1 and rule not in self._whole:
             marks = metafunc.definition.own_markers
@@ -179,16 +185,16 @@ class Thin:
         items[:] = [item for item in items if item in kept]
 
     def _few(self, cases: list[pytest.Item]) -> list[pytest.Item]:
-        """Of those that are run at any depth, where there are any."""
+        """Some cases, of those that are not deep if there are any."""
         shallow = [case for case in cases if not case.get_closest_marker("deep")] or cases
         return shallow[:: -(-len(shallow) // self._most)]
 
 
 @pytest.fixture(scope="session")
 def judge_in_process(project: Path) -> Callable[..., summary.Summary]:
-    """Runs suites in this process and gives the result: starting others costs seconds on an emulated machine.
+    """Runs suites in this process, as starting others takes seconds on an emulated machine; returns the result.
 
-    Takes a profile, the folder for the journal, and options or cases for pytest; all suites without any case. ``most``
+    Takes a profile, the folder for the journal, and options or cases for pytest; without cases, all suites. ``most``
     cases of each rule are run, but all of those in ``whole``.
     """
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The house rules that a reader could not see being broken: who imports whom, and who says whose name."""
+"""House rules that are hard to check by reading: which room may import which, and which may name which."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ TOOLS = PROJECT / "tools"
 PACKAGE = TOOLS / "vfio_compliance"
 
 #: The rooms of the package, each with the rooms from which it may import; a file on the top level counts as a room.
-#: What stands in a row is known to all that come after it: uapi <- transport <- device <- run <- interfaces.
+#: In a row of arrows, each room is known to all after it: uapi <- transport <- device <- run <- interfaces.
 RESULTS = {"common", "rules", "results"}
 RUN = {"common", "uapi", "transport", "device", "profiles", *RESULTS, "run"}
 ROOMS = {
@@ -67,7 +67,7 @@ INTERFACES = sorted(name for name in ROOMS["interfaces"] if name not in RUN)
 
 
 def imports(file: Path) -> Iterator[str]:
-    """Absolute names of all that ``file`` imports."""
+    """Absolute names of everything that ``file`` imports."""
     package = list(file.relative_to(TOOLS).with_suffix("").parts) if file.is_relative_to(TOOLS) else []
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
@@ -93,8 +93,8 @@ def rooms_known_to(room: str) -> set[str]:
     return known - {room, "__version__"}
 
 
-def test_every_room_is_here() -> None:
-    """A new room needs a word on what it may know."""
+def test_every_room_is_listed() -> None:
+    """A new room needs a list of the rooms that it may import."""
     assert {part_of(file) for file in FILES} - {"__init__"} == ROOMS.keys()
 
 
@@ -102,19 +102,19 @@ def test_every_room_is_here() -> None:
     ("room", "other"), [(room, other) for room in ROOMS for other in ROOMS if room != other], ids=str
 )
 def test_arrows(room: str, other: str) -> None:
-    """A room imports from another one only where an arrow says so."""
+    """A room imports another one only along an arrow."""
     assert other not in rooms_known_to(room) - ROOMS[room]
 
 
-def test_no_circle() -> None:
-    """The arrows lead from the rooms that know nothing to those that know all, and never back."""
+def test_no_cycle() -> None:
+    """No room imports itself by way of others."""
     graph = graphlib.TopologicalSorter({room: rooms_known_to(room) for room in ROOMS})
     assert len([*graph.static_order()]) == len(ROOMS)
 
 
 @pytest.mark.parametrize("interface", INTERFACES)
 def test_shared_rooms_name_no_interface(interface: str) -> None:
-    """A new interface is a line in interfaces.py and one in sections.py, and no change in what all interfaces share."""
+    """A new interface is a line in interfaces.py and one in sections.py, and no change of shared code."""
     shared = [file for file in FILES if part_of(file) not in {*INTERFACES, "uapi", "interfaces", "sections"}]
     assert [
         str(file.relative_to(PACKAGE)) for file in shared if re.search(rf"\b{interface}\b", file.read_text("utf-8"))
@@ -122,20 +122,20 @@ def test_shared_rooms_name_no_interface(interface: str) -> None:
 
 
 def test_each_interface_has_its_keys_in_a_profile() -> None:
-    """The two files that list the interfaces list the same ones."""
+    """Both files list the same interfaces."""
     assert [interface.section for interface in interfaces.INTERFACES] == [*sections.SECTIONS]
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(PACKAGE)))
-def test_pytest_has_one_face(file: Path) -> None:
-    """Only the plugin and the fixtures of interfaces import pytest."""
+def test_only_the_plugin_imports_pytest(file: Path) -> None:
+    """And the fixtures of interfaces."""
     tops = {name.partition(".")[0] for name in imports(file)}
-    face = part_of(file) == "plugin" or (part_of(file) in INTERFACES and file.name == "fixtures.py")
-    assert face or not tops & {"pytest", "_pytest", "pytest_timeout"}
+    may_import = part_of(file) == "plugin" or (part_of(file) in INTERFACES and file.name == "fixtures.py")
+    assert may_import or not tops & {"pytest", "_pytest", "pytest_timeout"}
 
 
 def test_two_readings_of_the_wire() -> None:
-    """The reference driver knows of the package nothing but the ABI; the package knows nothing of the driver."""
+    """The reference driver imports only the ABI from the package; the package does not import the driver."""
     for file in (TOOLS / "refdriver").rglob("*.py"):
         assert all(name.split(".")[1:2] == ["uapi"] for name in imports(file) if name.startswith("vfio_compliance")), (
             file
@@ -150,8 +150,8 @@ def test_nothing_imports_suites() -> None:
         assert not any(name.partition(".")[0] == "suites" for name in imports(file)), file
 
 
-#: Types of what fixtures hand to a test.
-HANDED = {
+#: Types of the values of fixtures.
+FIXTURE_TYPES = {
     *("device.Area", "device.Container", "device.Device", "device.DirtyTracker", "device.MigrationCapability"),
     *("device.Region", "device.Stream"),
     *("profiles.Profile", "run.client.Access", "run.session.Session", "run.stimulus.Activity", "run.stimulus.Actor"),
@@ -161,12 +161,12 @@ HANDED = {
 
 @pytest.mark.parametrize("file", sorted((PROJECT / "suites").rglob("test_*.py")), ids=lambda file: file.name)
 def test_suites_know_no_target(file: Path) -> None:
-    """A test names no transport, vendor or device; it imports what judges, and the types of what it is handed."""
+    """A test names no transport, vendor or device; it imports only checks and the types of its fixtures."""
     text = file.read_text(encoding="utf-8").lower()
     assert not re.search(r"vfio.user|kernel_?group|refdriver|socket|\bedu\b", text)
     known = [name.partition(".")[2] for name in imports(file) if name.startswith("vfio_compliance.")]
     allowed = ("run.checks", "uapi", "common", *INTERFACES)
-    assert [name for name in known if not name.startswith(allowed) and name not in HANDED] == []
+    assert [name for name in known if not name.startswith(allowed) and name not in FIXTURE_TYPES] == []
 
 
 def tracked() -> list[Path]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What is left open or closed is found, and garbage of earlier tests is not taken for it."""
+"""Descriptors that are left open or closed are found, and garbage of earlier tests does not matter."""
 
 from __future__ import annotations
 
@@ -18,50 +18,50 @@ def garbage() -> None:
     kept.append(kept)
 
 
-def one_left() -> None:
+def leave_one_open() -> None:
     with no_descriptor_left():
         os.open(os.devnull, os.O_RDONLY)
 
 
-def one_instead(of: int) -> None:
-    """As many as before are open, and under the same numbers."""
+def replace_one(of: int) -> None:
+    """The number of descriptors and their numbers stay the same."""
     with no_descriptor_left():
         os.close(of)
         assert os.open(os.devnull, os.O_RDONLY) == of
 
 
-def test_one_left() -> None:
+def test_a_descriptor_left_open() -> None:
     free = os.dup(0)
     os.close(free)
     with pytest.raises(AssertionError, match=f"left open: .*{free} {os.devnull}"):
-        one_left()
+        leave_one_open()
     os.close(free)
 
 
-def test_one_in_place_of_another() -> None:
+def test_a_replaced_descriptor() -> None:
     before = os.open("/dev/zero", os.O_RDONLY)
     with pytest.raises(AssertionError, match="left open"):
-        one_instead(before)
+        replace_one(before)
     os.close(before)
 
 
-def one_closed(of: int) -> None:
+def close_one(of: int) -> None:
     with same_descriptors():
         os.close(of)
 
 
-def test_one_closed() -> None:
-    """One that was open before, and belongs to somebody else."""
+def test_a_closed_descriptor() -> None:
+    """It was open before, and belongs to other code."""
     others = os.open("/dev/zero", os.O_RDONLY)
     with pytest.raises(AssertionError, match=f"closed: .*{others} /dev/zero"):
-        one_closed(others)
+        close_one(others)
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-@pytest.mark.parametrize("make", [gc.collect, garbage], ids=["of others", "of this one"])
+@pytest.mark.parametrize("make", [gc.collect, garbage], ids=["earlier", "own"])
 @pytest.mark.parametrize("way", [no_descriptor_left, same_descriptors])
-def test_what_the_collector_closes(way: Callable[..., Any], make: Callable[..., None]) -> None:
-    """It is neither left open nor missing, whenever the collector runs."""
+def test_garbage(way: Callable[..., Any], make: Callable[..., None]) -> None:
+    """It counts neither as left open nor as closed, whenever the collector runs."""
     garbage()
     with way():
         make()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The module's files in sysfs do what its registers do. In a virtual machine:
+"""The sysfs files of the module do the same as its registers. These tests run in a virtual machine:
 
 vfio-compliance vm --kernels 6.12 -- pytest -p no:cacheprovider tools/tests/test_module_attributes.py
 """
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.skipif("not FOLDER.exists()", reason="the module is not
 
 @pytest.fixture
 def closed() -> Device:
-    """The device, which nobody has open."""
+    """The device, which is not open."""
     return Device(create(KernelGroupSettings(name=FOLDER.name, group=None, sysfs=str(FOLDER))))
 
 
@@ -42,7 +42,7 @@ def device(closed: Device) -> Iterator[Device]:
 
 
 def put(name: str, text: str) -> int:
-    """The errno of a write to the file; 0 where it succeeds."""
+    """The errno of a write to the file; 0 if it succeeds."""
     try:
         (FOLDER / name).write_text(text)
     except OSError as error:
@@ -51,26 +51,26 @@ def put(name: str, text: str) -> int:
 
 
 def get(name: str) -> int:
-    """The number that the file reads."""
+    """The number in the file."""
     return int((FOLDER / name).read_text(), 0)
 
 
 def go(device: Device, state: int) -> tuple[int, int]:
-    """The errno of a write of device_state, and what it reads then."""
+    """The errno of a write of device_state, and its value afterwards."""
     outcome = device.region(MIGRATION).try_write(STATE, int(state).to_bytes(4, "little"))
     return outcome.errno if outcome.value < 0 else 0, device.region(MIGRATION).read(STATE, 4)
 
 
-def test_counter_stands_with_the_device(device: Device) -> None:
-    """It moves while the device works, and not while it is stopped."""
+def test_the_counter_stops_with_the_device(device: Device) -> None:
+    """It changes while the device runs, and not while it is stopped."""
     first = get("counter")
     assert first < get("counter")
     go(device, DeviceState.STOP)
     assert get("counter") == get("counter") > first
 
 
-def test_state_is_the_scratch_register(device: Device) -> None:
-    """Either is what the other was given, in any notation; a word is refused."""
+def test_the_state_is_the_scratch_register(device: Device) -> None:
+    """Each reads what was written to the other, in any notation; text that is not a number is refused."""
     assert put("state", "0x1234567890abcdef\n") == 0
     assert device.region(REGISTERS).read(SCRATCH0, 8) == 0x1234567890ABCDEF
     device.region(REGISTERS).write(SCRATCH0, 8, 17)
@@ -82,8 +82,8 @@ def test_state_is_the_scratch_register(device: Device) -> None:
 @pytest.mark.parametrize(
     ("fault", "state"), [("error", DeviceState.ERROR), ("refusal", DeviceState.RUNNING)], ids=["error", "refusal"]
 )
-def test_faults_of_transitions(device: Device, fault: str, state: DeviceState) -> None:
-    """The next write of device_state fails, once, and ends where it should."""
+def test_a_fault_of_a_transition(device: Device, fault: str, state: DeviceState) -> None:
+    """The next write of device_state fails once, and leaves the expected state."""
     assert put("fault", f"{fault}\n") == 0
     assert go(device, DeviceState.STOP) == (errno.EIO, state)
     device.reset()
@@ -91,7 +91,7 @@ def test_faults_of_transitions(device: Device, fault: str, state: DeviceState) -
 
 
 def test_fault_of_saving(device: Device) -> None:
-    """The next buffer fails, once."""
+    """The next buffer fails once."""
     go(device, DeviceState.STOP_AND_COPY)
     region = device.region(MIGRATION)
     assert region.read(PENDING, 8)
@@ -101,7 +101,7 @@ def test_fault_of_saving(device: Device) -> None:
 
 
 def test_fault_of_resuming(device: Device) -> None:
-    """The next write of data_size fails, once."""
+    """The next write of data_size fails once."""
     go(device, DeviceState.RESUMING)
     region = device.region(MIGRATION)
     assert put("fault", "resume") == 0
@@ -110,7 +110,7 @@ def test_fault_of_resuming(device: Device) -> None:
 
 
 def test_other_faults_are_refused(device: Device) -> None:
-    """A word that is none, or nothing."""
+    """An unknown word, and an empty line."""
     assert put("fault", "bogus\n") == put("fault", "\n") == errno.EINVAL
     assert go(device, DeviceState.STOP) == (0, DeviceState.STOP)
 
@@ -121,7 +121,7 @@ def dirty(tracker: DirtyTracker) -> int:
 
 
 def test_pinned_pages_are_dirty(device: Device) -> None:
-    """Until they are unpinned, and once after that; the registers keep what they hold."""
+    """Until they are unpinned, and once after that; the registers keep their values."""
     registers, tracker = device.region(REGISTERS), DirtyTracker(device.transport)
     registers.write(PIN_ADDRESS, 8, 7)
     with DmaMap(device.transport, IOVA, 8 * PAGE):
@@ -140,22 +140,22 @@ def test_pinned_pages_are_dirty(device: Device) -> None:
 @pytest.mark.parametrize(
     "text", ["", "\n", "4096", "4096 4096 4096", "0 0", "1 4096", "0 1", f"0 {1 << 32}", "a b", " " * 64 + "0 4096"]
 )
-def test_what_is_no_range_is_refused(device: Device, name: str, text: str) -> None:
-    """Numbers that are missing or too many, and parts of pages."""
+def test_an_invalid_range_is_refused(device: Device, name: str, text: str) -> None:
+    """Missing or extra numbers, and parts of pages."""
     assert put(name, f"{text}\n") == errno.EINVAL
 
 
-def test_what_is_not_mapped_is_not_pinned(device: Device) -> None:
-    """It is the user's memory that is pinned."""
+def test_unmapped_memory_is_not_pinned(device: Device) -> None:
+    """Only the user's memory can be pinned."""
     assert put("pin", f"{IOVA} {PAGE}") == errno.EFAULT
 
 
-def test_a_device_that_is_closed_pins_nothing(closed: Device) -> None:
-    """Nobody's memory is there to be pinned."""
+def test_a_closed_device_pins_nothing(closed: Device) -> None:
+    """It has no user, and so no memory to pin."""
     assert put("pin", f"{IOVA} {PAGE}") == put("unpin", f"{IOVA} {PAGE}") == errno.ENODEV
 
 
 @pytest.mark.parametrize("name", ["pin", "unpin", "fault"])
-def test_what_is_only_written_cannot_be_read(name: str) -> None:
-    """Its mode says so, and only root may write."""
+def test_a_write_only_file(name: str) -> None:
+    """Its mode allows only root to write, and no one to read."""
     assert (FOLDER / name).stat().st_mode & 0o777 == 0o200

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The kernel module is a good driver with defects laid over it: neither knows more of the other than it has to."""
+"""The kernel module is a good driver with defects laid over it; neither knows more about the other than needed."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SHAPE = re.compile(r"^[A-Z_]+\((\w+),", re.MULTILINE)
 
 @pytest.fixture(scope="module")
 def folder(project: Path) -> Path:
-    """Where the module's sources are."""
+    """The folder of the module's sources."""
     return project / "tools/kmod"
 
 
@@ -39,7 +39,7 @@ def table(folder: Path) -> str:
 
 @pytest.fixture(scope="module")
 def overlays(folder: Path) -> dict[str, int]:
-    """The functions that defects and their memory bring along, each with its lines; a use of a shape is one line."""
+    """The functions of defects and their memory, each with its number of lines; a use of a shape is one line."""
     found = []
     for file in folder.glob("defects/*.c"):
         text = file.read_text()
@@ -58,28 +58,28 @@ def rows(table: str) -> list[tuple[str, str, str]]:
     return DEFECT.findall(table)
 
 
-def test_the_good_driver_says_nothing_of_defects(good: dict[str, str]) -> None:
-    """It has neither the word nor what it goes by in the folder of the defects."""
+def test_the_good_driver_does_not_mention_defects(good: dict[str, str]) -> None:
+    """Neither by that word nor by the terms of the defects folder."""
     words = re.compile(r"defect|broken on purpose|\bpast\b|under\(|refd_past", re.IGNORECASE)
     assert {name: found for name, text in good.items() if (found := words.findall(text))} == {}
 
 
-def test_the_good_driver_has_no_defect_by_name(good: dict[str, str], rows: list[tuple[str, str, str]]) -> None:
-    """Nor any of their names, as it stands in the table or in a profile."""
+def test_the_good_driver_names_no_defect(good: dict[str, str], rows: list[tuple[str, str, str]]) -> None:
+    """Neither as in the table nor as in a profile."""
     names = {spelling for symbol, name, _ in rows for spelling in (symbol, symbol.upper(), name)}
     words = {file: set(re.findall(r"[\w-]+", text)) for file, text in good.items()}
     assert {file: found & names for file, found in words.items() if found & names} == {}
 
 
-def test_there_is_one_way_in(good: dict[str, str]) -> None:
-    """Overlays are applied by one call, and the driver includes nothing of theirs."""
+def test_overlays_are_applied_by_one_call(good: dict[str, str]) -> None:
+    """The driver includes none of their headers."""
     calls = [file for file, text in good.items() for _ in re.findall(r"\brefd_overlay\(refd\)", text)]
     assert calls == ["main.c"]
     assert [file for file, text in good.items() if re.search(r'#include "\w*/', text)] == []
 
 
-def test_each_step_is_one_of_the_driver(good: dict[str, str]) -> None:
-    """A step is declared once, has one good function of its name, and is taken by the driver itself."""
+def test_each_step_belongs_to_the_driver(good: dict[str, str]) -> None:
+    """A step is declared once, has one good function of its name, and is used by the driver itself."""
     steps = STEP.findall(good["vfio_refdriver.h"])
     assert Counter(steps) == Counter(re.findall(r"^\tOP\((\w+)\),", good["ops.c"], re.MULTILINE))
     text = "".join(text for name, text in good.items() if name.endswith(".c"))
@@ -88,14 +88,14 @@ def test_each_step_is_one_of_the_driver(good: dict[str, str]) -> None:
 
 
 def test_each_defect_is_one_row_of_the_table(rows: list[tuple[str, str, str]]) -> None:
-    """Nothing stands there twice, and a symbol is the name with underscores."""
+    """No defect is in it twice, and a symbol is the name with underscores."""
     assert [name for name, times in Counter(name for _, name, _ in rows).items() if times > 1] == []
     assert [symbol for symbol, name, _ in rows if symbol != name.replace("-", "_")] == []
     assert len(rows) > 150
 
 
 def test_each_row_has_its_function(table: str, rows: list[tuple[str, str, str]], overlays: dict[str, int]) -> None:
-    """Each defect is one function, a second one where it says so; there are no others."""
+    """Each defect has one function, and another for each ALSO; there are no others."""
     expected = Counter(f"defect_{symbol}" for symbol, _, _ in rows)
     expected.update(f"defect_{symbol}_{step}" for symbol, step in ALSO.findall(table))
     expected.update(f"past_{step}" for step in WITNESS.findall(table))
@@ -104,8 +104,8 @@ def test_each_row_has_its_function(table: str, rows: list[tuple[str, str, str]],
     assert {symbol for symbol, _ in ALSO.findall(table)} <= {symbol for symbol, _, _ in rows}
 
 
-def test_rows_lie_over_steps(good: dict[str, str], table: str, rows: list[tuple[str, str, str]]) -> None:
-    """What they name is a step, and no defect lies over one of them twice."""
+def test_rows_name_steps(good: dict[str, str], table: str, rows: list[tuple[str, str, str]]) -> None:
+    """Each row names a step, and no defect overlays a step twice."""
     steps = set(STEP.findall(good["vfio_refdriver.h"]))
     pairs = [(symbol, step) for symbol, _, step in rows] + ALSO.findall(table)
     assert {step for _, step in pairs} | set(WITNESS.findall(table)) <= steps
@@ -113,5 +113,5 @@ def test_rows_lie_over_steps(good: dict[str, str], table: str, rows: list[tuple[
 
 
 def test_defects_are_small(overlays: dict[str, int]) -> None:
-    """A defect's function is what its name says, and a screen at most."""
+    """A function of a defect has at most 20 lines."""
     assert {name: lines for name, lines in overlays.items() if lines > 20} == {}

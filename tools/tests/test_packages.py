@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The list of package versions: it has all that the project asks for, and what it has is asked for that way."""
+"""The list of package versions has every dependency of the project, and installations use it."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ import pytest
 from vfio_compliance import __version__
 from vfio_compliance.vm import host
 
-# Python 3.10 has the other one.
+# Python 3.10 has tomli.
 tomllib = pytest.importorskip("tomllib" if sys.version_info >= (3, 11) else "tomli")
 
 
 def plain(name: str) -> str:
-    """A package's name as registries compare it."""
+    """The name of a package, normalised as registries do."""
     found = re.match(r"[\w.-]+", name)
     assert found is not None
     return re.sub("[-_.]+", "-", found[0]).lower()
@@ -27,27 +27,27 @@ def plain(name: str) -> str:
 
 @pytest.fixture
 def versions(project: Path) -> dict[str, str]:
-    """The lines of the list by the name of the package."""
+    """The lines of the list, by package."""
     lines = (project / "tools" / "constraints.txt").read_text(encoding="utf-8").splitlines()
     return {plain(line): line for line in lines if line and not line.startswith("#")}
 
 
-def test_what_the_project_asks_for_has_a_version(project: Path, versions: dict[str, str]) -> None:
-    """Each dependency, of each extra and of the build, and tox itself are in the list."""
+def test_every_dependency_has_a_version(project: Path, versions: dict[str, str]) -> None:
+    """Those of the program, of each extra and of the build, and tox itself."""
     about = tomllib.loads((project / "pyproject.toml").read_text(encoding="utf-8"))
     extras = chain.from_iterable(about["project"]["optional-dependencies"].values())
-    asked = [*about["build-system"]["requires"], *about["project"]["dependencies"], *extras, "tox"]
-    assert {plain(each) for each in asked} - versions.keys() == set()
+    required = [*about["build-system"]["requires"], *about["project"]["dependencies"], *extras, "tox"]
+    assert {plain(each) for each in required} - versions.keys() == set()
 
 
-def test_each_version_is_one_version(versions: dict[str, str]) -> None:
-    """A line has one exact version, and a marker at most for older Pythons."""
+def test_each_version_is_exact(versions: dict[str, str]) -> None:
+    """A line has one exact version, and at most a marker for older Pythons."""
     pattern = r'[\w.-]+==[\w.]+(; python_version >= "3\.\d+")?'
     assert [line for line in versions.values() if not re.fullmatch(pattern, line)] == []
 
 
 def test_tox_installs_by_the_list(project: Path) -> None:
-    """Every environment takes the list, unless it is replaced from outside."""
+    """Every environment uses the list, unless it is replaced from outside."""
     settings = configparser.ConfigParser(interpolation=None)
     settings.read(project / "tox.ini", encoding="utf-8")
     assert settings["constraints"]["file"] == "{env:VFIO_CONSTRAINTS:{tox_root}/tools/constraints.txt}"
@@ -57,14 +57,16 @@ def test_tox_installs_by_the_list(project: Path) -> None:
 
 
 def test_debian_package_has_the_version(project: Path) -> None:
-    """That of the program."""
+    """The version of the program."""
     changes = (project / "tools" / "packaging" / "debian" / "changelog").read_text(encoding="utf-8")
     assert changes.startswith(f"vfio-compliance ({__version__}) ")
 
 
 @pytest.mark.parametrize("recipe", ["Containerfile", "debian/control"])
-def test_recipes_name_what_virtual_machines_need(project: Path, recipe: str) -> None:
-    """Each package that `vm` asks its user to install, if Debian has it and not every machine."""
-    told = [line.partition("apt-get install ")[2] for line in host.missing([*host.BOOT, *host.BUILD], lambda _: None)]
+def test_recipes_have_the_packages_for_virtual_machines(project: Path, recipe: str) -> None:
+    """Each Debian package that `vm` asks its user to install."""
+    packages = [
+        line.partition("apt-get install ")[2] for line in host.missing([*host.BOOT, *host.BUILD], lambda _: None)
+    ]
     words = set(re.findall(r"[a-z0-9][\w.+-]*", (project / "tools" / "packaging" / recipe).read_text(encoding="utf-8")))
-    assert {name for name in told if name} - words == {"coreutils"}
+    assert {name for name in packages if name} - words == {"coreutils"}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Phrases to avoid (CONTRIBUTING.md, Words): there are none in the places whose English has been revised."""
+"""Phrases to avoid (CONTRIBUTING.md, Words). The places whose English has been revised do not have them."""
 
 from __future__ import annotations
 

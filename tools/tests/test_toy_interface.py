@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A new interface needs a room, a suite and a line, and no change in what all interfaces share."""
+"""A new interface needs a room, a suite and a line of registration, and no change of shared code."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from vfio_compliance.results.reading import summarise
 from vfio_compliance.results.summary import Summary
 from vfio_compliance.results.verdict import Verdict
 
-#: All that an interface of one rule is made of: a device has a region, and says how large it is.
+#: An interface with one rule: the size of a region.
 FILES = {
     "toy.py": """
         from dataclasses import dataclass
@@ -106,7 +106,7 @@ FILES = {
 
 @pytest.fixture
 def judge_toy(project: Path, tmp_path: Path) -> Callable[..., Summary]:
-    """Judges the reference device by the toy rule alone, in a process and a folder of its own."""
+    """Judges the reference device by the toy rule alone, in a separate process and folder."""
 
     def judge(claim: str) -> Summary:
         for name, text in FILES.items():
@@ -135,7 +135,7 @@ def judge_toy(project: Path, tmp_path: Path) -> Callable[..., Summary]:
 def test_a_toy_interface_is_registered_and_judged(
     judge_toy: Callable[..., Summary], claim: str, verdict: Verdict, code: int
 ) -> None:
-    """Its claim, its fixture, its rule and what it says of the device are all there."""
+    """Its claim, fixture, rule and identity of the device all take effect."""
     result = judge_toy(claim)
     assert result.verdicts == {"toy.size": verdict}
     assert result.exit_code == code

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The ABI in cffi, compared with the installed linux/vfio.h by a compiled C program.
 
-What that header no longer has (the v1 region left it with Linux 5.18) is compared with the figures of the text.
+The v1 region, which Linux 5.18 removed from that header, is compared with the numbers of the specification.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ STRUCTURES = [
     "vfio_iommu_type1_dirty_bitmap_get",
 ]
 
-#: Structures that grew since, or whose tail has another name: fields are compared, the size is not.
+#: Structures that have grown since, or whose tail was renamed: their fields are compared, but not their size.
 GROWN = ["vfio_device_info", "vfio_iommu_type1_info"]
 
-#: Fields of ours that only make padding visible.
+#: Our own fields for padding.
 PADDING = {"pad"}
 
-#: Names of the header for members of our enumerations.
+#: Prefixes of the header's names for members of our enumerations.
 FLAGS = {
     vfio.GroupFlags: "VFIO_GROUP_FLAGS_",
     vfio.DeviceFlags: "VFIO_DEVICE_FLAGS_",
@@ -53,7 +53,7 @@ FLAGS = {
 
 
 def numbers() -> dict[str, int]:
-    """Every C expression to evaluate, and the value that we have for it."""
+    """Every C expression to evaluate, with our value for it."""
     expected: dict[str, int] = {}
     for module in (vfio, type1):
         expected |= {key: value for key, value in vars(module).items() if key.startswith("VFIO_")}
@@ -73,7 +73,7 @@ def numbers() -> dict[str, int]:
 
 @pytest.fixture(scope="module")
 def compiled(tmp_path_factory: pytest.TempPathFactory) -> dict[str, int]:
-    """What the C compiler says of the same expressions."""
+    """The values of the same expressions by the C compiler."""
     compiler = shutil.which("cc") or shutil.which("gcc")
     assert compiler, "a C compiler is needed: apt-get install gcc libc6-dev"
     folder = tmp_path_factory.mktemp("uapi")
@@ -86,8 +86,8 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> dict[str, int]:
 
 
 @pytest.mark.parametrize("expression", numbers())
-def test_agrees_with_the_header(compiled: dict[str, int], expression: str) -> None:
-    """The header gives the same number."""
+def test_value_in_the_header(compiled: dict[str, int], expression: str) -> None:
+    """It is the same as ours."""
     assert compiled[expression] == numbers()[expression]
 
 
@@ -96,7 +96,7 @@ def test_agrees_with_the_header(compiled: dict[str, int], expression: str) -> No
     [("device_state", 0, 4), ("reserved", 4, 4), ("pending_bytes", 8, 8), ("data_offset", 16, 8), ("data_size", 24, 8)],
 )
 def test_migration_header(field: str, offset: int, width: int) -> None:
-    """The structure and the register table agree with the text (kabi v23, lines 244-270)."""
+    """The structure and the register table agree with the specification (kabi v23, lines 244-270)."""
     struct = ffi.typeof("struct vfio_device_migration_info")
     described = dict(struct.fields)[field]
     assert (described.offset, ffi.sizeof(described.type)) == (offset, width)
@@ -105,7 +105,7 @@ def test_migration_header(field: str, offset: int, width: int) -> None:
 
 
 def test_migration_numbers() -> None:
-    """Types, bits and states as in the text (kabi v23, lines 38, 47, 91-102, 246-252)."""
+    """Types, bits and states are as in the specification (kabi v23, lines 38, 47, 91-102, 246-252)."""
     assert (migration_v1.VFIO_REGION_TYPE_MIGRATION, migration_v1.VFIO_REGION_SUBTYPE_MIGRATION) == (3, 1)
     assert migration_v1.VFIO_DEVICE_STATE_MASK == 0b111
     running, saving, resuming = 0b001, 0b010, 0b100

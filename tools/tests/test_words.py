@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What sentences are made of, and that every sentence that counts something is made of it."""
+"""Helpers that build sentences, and a check that every message that counts something uses them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from vfio_compliance.common.words import counted, enumerated, plural
 
 PROJECT = Path(__file__).resolve().parents[2]
 
-#: What messages count.
+#: Nouns that messages count.
 NOUNS = (
     *("access", "area", "bit", "bitmap", "buffer", "byte", "call", "capability", "case", "clause", "command"),
     *("defect", "descriptor", "device", "entry", "error", "finding", "IOVA range", "level", "line", "link", "mapping"),
@@ -42,12 +42,12 @@ _COUNTED = re.compile(rf" (more |other )?({'|'.join(map(plural, NOUNS))})\b")
     ],
 )
 def test_a_noun_is_counted(number: int, noun: str, words: str) -> None:
-    """One is one; any other number has the plural."""
+    """Only one has the singular."""
     assert counted(number, noun) == words
 
 
-def test_a_number_is_written_as_wanted() -> None:
-    """In hexadecimal, for one."""
+def test_a_number_in_another_format() -> None:
+    """For example, in hexadecimal."""
     assert counted(0x1000, "byte", "#x") == "0x1000 bytes"
     assert counted(1, "byte", "#x") == "0x1 byte"
 
@@ -56,13 +56,13 @@ def test_a_number_is_written_as_wanted() -> None:
     ("items", "words"), [([], ""), (["a"], "a"), (["a", "b"], "a or b"), (["a", "b", "c"], "a, b or c")]
 )
 def test_a_list_reads_as_a_sentence(items: Sequence[str], words: str) -> None:
-    """Commas, and a word before the last one."""
+    """With commas, and a word before the last item."""
     assert enumerated(items) == words
     assert enumerated(iter(items), "and") == words.replace("or", "and")
 
 
 def counts_by_hand(source: str) -> Iterator[int]:
-    """Lines of an f-string that puts a plural behind whatever number, or chooses an ending itself."""
+    """Lines of f-strings that put a plural after any number, or choose the ending themselves."""
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.JoinedStr):
             for value, after in zip(node.values, [*node.values[1:], ast.Constant("")], strict=True):
@@ -90,20 +90,20 @@ def _is_ending(value: ast.expr) -> bool:
         ("f'about {size:#x} bytes at {place}'", True),
         ("f'{len(rules)} more rules'", True),
         ('f\'{number} rule{"" if number == 1 else "s"}\'', True),
-        ("'so many time(s)'", True),
+        ("'a number of time(s)'", True),
         ("f'{size}-byte pages'", False),
         ("f'{counted(size, \"byte\")} at {place}'", False),
         ("f'{name} takes bytes'", False),
     ],
 )
-def test_what_is_counted_by_hand_is_found(source: str, found: bool) -> None:
-    """The walk sees what it is there to see."""
+def test_counting_by_hand_is_found(source: str, found: bool) -> None:
+    """In f-strings and plain strings."""
     assert bool(list(counts_by_hand(source))) == found
 
 
 @pytest.mark.parametrize("folder", ["tools/vfio_compliance", "suites"])
 def test_nothing_is_counted_by_hand(folder: str) -> None:
-    """A message says "1 byte", never "1 bytes": every number goes to its noun through ``counted``."""
+    """A message says "1 byte", never "1 bytes": every number and its noun are joined by ``counted``."""
     assert [
         f"{file.relative_to(PROJECT)}:{line}"
         for file in sorted((PROJECT / folder).rglob("*.py"))

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 from hostile import HOSTILE
-from stories import NOON, ended, timed, told, written
+from stories import NOON, ended, run_of, timed, written
 
 from vfio_compliance.cli.main import main
 from vfio_compliance.results import journal
@@ -54,7 +54,7 @@ def address(file: Path) -> str:
 def recorded(folder: Path, *events: Event, **run: Any) -> Path:
     """A folder with a run of these events."""
     folder.mkdir()
-    (folder / journal.NAME).write_bytes(written((NOON, event) for _, event in timed(told(*events, **run))))
+    (folder / journal.NAME).write_bytes(written((NOON, event) for _, event in timed(run_of(*events, **run))))
     return folder
 
 
@@ -121,7 +121,9 @@ PAGES = {"good": WIDTHS, "broken": WIDTHS, "thousand": WIDTHS[:1], "hostile": WI
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_page_is_sound(request: pytest.FixtureRequest, tmp_path: Path, name: str, tell: Callable[[str], None]) -> None:
+def test_page_is_sound(
+    request: pytest.FixtureRequest, tmp_path: Path, name: str, report_line: Callable[[str], None]
+) -> None:
     """Nothing is wider than the window, axe does not complain, nothing is fetched, and the page can be printed."""
     page = request.getfixturevalue(name)
     folder = Path(os.environ.get("VFIO_PICTURES", tmp_path)) / name
@@ -133,7 +135,7 @@ def test_page_is_sound(request: pytest.FixtureRequest, tmp_path: Path, name: str
     assert found["fetched"] == [address(page)]
     assert found["errors"] == []
     assert (folder / "page.pdf").read_bytes().startswith(b"%PDF")
-    tell(f"{name}: {page.stat().st_size / 1024:.0f} KiB, in the browser after {found['milliseconds']:.0f} ms")
+    report_line(f"{name}: {page.stat().st_size / 1024:.0f} KiB, in the browser after {found['milliseconds']:.0f} ms")
 
 
 def test_html_is_valid(good: Path, broken: Path, hostile: Path, index: Path) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from stories import case, ended, timed, told, written
+from stories import case, ended, run_of, timed, written
 
 from vfio_compliance.bundle.make import make
 from vfio_compliance.bundle.opening import opened
@@ -22,7 +22,7 @@ def folder(tmp_path: Path) -> Path:
     """A run in which one of two rules was broken."""
     made = tmp_path / "run"
     made.mkdir()
-    lines = told(ended("a[1]", "pass"), ended("b[2]", "fail", expected="this", seen="that"))
+    lines = run_of(ended("a[1]", "pass"), ended("b[2]", "fail", expected="this", seen="that"))
     (made / journal.NAME).write_bytes(written(timed(lines)))
     return made
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from stories import ended, timed, told, written
+from stories import ended, run_of, timed, written
 
 from vfio_compliance.results import journal
 from vfio_compliance.results.events import Broken, Event
@@ -32,7 +32,7 @@ def runs(tmp_path: Path) -> list[Path]:
     for name, events in stories:
         folder = tmp_path / name
         folder.mkdir()
-        lines = told(*events, seed=len(made) + 1)
+        lines = run_of(*events, seed=len(made) + 1)
         (folder / journal.NAME).write_bytes(written((time + len(made), event) for time, event in timed(lines)))
         made.append(folder)
     return made

@@ -11,7 +11,7 @@ import pytest
 from hostile import HOSTILE, hostile_run
 from pages import by_id, cells, part, text, tree
 from pages import links as links_in
-from stories import NOON, ended, timed, told, written
+from stories import NOON, ended, run_of, timed, written
 
 from vfio_compliance.cli.main import main
 from vfio_compliance.results import journal
@@ -24,7 +24,7 @@ def recorded(folder: Path, *verdicts: str, kernel: str = "Linux 6", profile: str
     """A folder with a run in which the rules a, b and so on have these verdicts."""
     folder.mkdir(parents=True)
     ends = [ended(letter, verdict) for letter, verdict in zip("abc", verdicts, strict=False)]
-    records = told(*ends, kernel=kernel, profile=JudgedProfile("p.yaml", profile, "0" * 64))
+    records = run_of(*ends, kernel=kernel, profile=JudgedProfile("p.yaml", profile, "0" * 64))
     (folder / journal.NAME).write_bytes(written((NOON, event) for _, event in timed(records)))
     return folder
 

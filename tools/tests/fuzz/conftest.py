@@ -12,7 +12,7 @@ from campaign import Campaign
 
 @pytest.fixture
 def campaign(
-    pytestconfig: pytest.Config, count: Callable[..., None], tell: Callable[[str], None]
+    pytestconfig: pytest.Config, count: Callable[..., None], report_line: Callable[[str], None]
 ) -> Callable[[str, str], Campaign]:
     """Makes a campaign of some name, with the seed and factor that were asked for.
 
@@ -23,7 +23,7 @@ def campaign(
     def make(name: str, what: str) -> Campaign:
         def end(made: Campaign) -> None:
             count(**{what: made.sent.total()})
-            tell(made.lines())
+            report_line(made.lines())
 
         return Campaign(name, seed, factor, only, end)
 

@@ -27,7 +27,7 @@ LEAVING = ["tracking-stale-after-stop", "state-latched-after-failure", "bad-size
 
 
 @pytest.fixture
-def same_in_any_order(judge_in_process, tmp_path, monkeypatch, tell):
+def same_in_any_order(judge_in_process, tmp_path, monkeypatch, report_line):
     """Judges a device again and again, each time in another order; takes options, and how many runs there are."""
     monkeypatch.setattr(fixtures, "ROUNDS", ROUNDS)
 
@@ -45,7 +45,7 @@ def same_in_any_order(judge_in_process, tmp_path, monkeypatch, tell):
             assert now.keys() == first.keys()
             differing = {key: (was, now[key]) for key, was in first.items() if now[key] != was}
             assert not differing, f"--shuffle --seed {run}"
-        tell(f"{runs} runs of {profile.stem} in as many orders: the same {len(first)} verdicts and answers")
+        report_line(f"{runs} runs of {profile.stem} in as many orders: the same {len(first)} verdicts and answers")
 
     return compare
 

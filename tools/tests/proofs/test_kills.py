@@ -78,7 +78,7 @@ def wait_until_free(out):
 
 
 @pytest.mark.timeout(0)
-def test_killed_anywhere(command, tmp_path, pytestconfig, tell):
+def test_killed_anywhere(command, tmp_path, pytestconfig, report_line):
     """Kill -9 of the watching process at a random moment, as often as ``--runs`` says; some runs are killed twice."""
     only = [] if pytestconfig.getoption("--whole") else [f"--only={each}" for each in ONLY]
     words = ["profiles/reference.yaml", "--defect=reserved-garbage", "--seed=1", *only]
@@ -112,4 +112,4 @@ def test_killed_anywhere(command, tmp_path, pytestconfig, tell):
         ends = Counter(line.event.case for line in journal.read(out / journal.NAME) if isinstance(line.event, End))
         assert set(ends.values()) == {1}
     early = f"{before_the_plan} of them before there was a plan"
-    tell(f"{kills} kills, {early}: the same {len(expected)} verdicts each time")
+    report_line(f"{kills} kills, {early}: the same {len(expected)} verdicts each time")

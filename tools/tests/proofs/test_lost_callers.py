@@ -100,10 +100,12 @@ def struck(target, project, tmp_path_factory) -> Struck:
 
 
 @pytest.mark.timeout(900)
-def test_each_has_a_case_of_its_own_and_all_others_are_judged(struck, count, tell):
+def test_each_has_a_case_of_its_own_and_all_others_are_judged(struck, count, report_line):
     """A second test process goes on after the oops, a third one after the hang, on a spare device."""
-    tell(str(Counter(case.verdict.value for case in struck.summary.cases.values())))
-    tell(str([type(event).__name__ for event in struck.events if isinstance(event, Hang | Broken | Process | Way)]))
+    report_line(str(Counter(case.verdict.value for case in struck.summary.cases.values())))
+    report_line(
+        str([type(event).__name__ for event in struck.events if isinstance(event, Hang | Broken | Process | Way)])
+    )
     verdicts = [verdict for defect, (_, verdict) in STRUCK.items() if defect in struck.defects]
     assert [case.verdict for case in struck.cases] == verdicts, struck.shown[-3000:]
     assert len(struck.summary.processes) == 2
@@ -112,12 +114,12 @@ def test_each_has_a_case_of_its_own_and_all_others_are_judged(struck, count, tel
 
 
 @pytest.mark.parametrize("defect", [defect for defect, (words, _) in STRUCK.items() if words])
-def test_a_report_is_of_its_case_and_call(struck, tell, defect):
+def test_a_report_is_of_its_case_and_call(struck, report_line, defect):
     """What the kernel, its watchdog or its sanitizer says while a call is made is put down to that call."""
     if defect not in struck.defects:
         pytest.skip("KFENCE is not looking: boot with kfence.sample_interval=100 (--append, for a virtual machine)")
     said = struck.complaint(defect)
-    tell(f"{defect}: {said.lines[0]}")
+    report_line(f"{defect}: {said.lines[0]}")
     assert (said.call.verb, said.call.number, said.call.length) == ("write", 0, 4)
     assert said.case == struck.cases[struck.defects.index(defect)].id
 

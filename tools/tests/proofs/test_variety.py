@@ -224,7 +224,7 @@ def test_no_false_alarm_of_exploring(judge_in_process, profile, tmp_path, name):
 
 @pytest.mark.proof
 @pytest.mark.parametrize("name", KINDS)
-def test_no_false_alarm(judge_in_process, profile, pytestconfig, tmp_path, count, tell, name):
+def test_no_false_alarm(judge_in_process, profile, pytestconfig, tmp_path, count, report_line, name):
     """No rule of the interfaces is broken, none is left unjudged, and no large state is read in vain."""
     kind = KINDS[name]
     most = None if pytestconfig.getoption("--whole") else kind.cases
@@ -251,4 +251,4 @@ def test_no_false_alarm(judge_in_process, profile, pytestconfig, tmp_path, count
         rules_not_applicable_to_them=len(silent),
     )
     if silent and kind.silence:
-        tell(f"n/a to {name!r}: {len(silent)} rules, because {'; '.join(sorted(reasons))}")
+        report_line(f"n/a to {name!r}: {len(silent)} rules, because {'; '.join(sorted(reasons))}")

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0-only
-"""Stands in for QEMU, with a device that has one region of memory; the environment variable FAKE says what goes wrong.
+"""A fake QEMU, with a device that has one region of memory; the environment variable FAKE names a fault.
 
-It takes the same options, speaks QMP and qtest, and moves its memory through a file, as QEMU moves a device's state.
+It accepts the same options, speaks QMP and qtest, and saves its memory to a file, as QEMU saves a device's state.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from typing import Any
 
 FAULT = os.environ.get("FAKE", "")
 SIZE = 4096
-#: A register outside the state: how often it was read while the device ran.
+#: A register outside the state: the number of reads while the device ran.
 COUNTER = 2048
 BAR = 0x10
 
 
 def main(arguments: list[str]) -> int:
-    """Carry out one call."""
+    """Runs with these arguments; returns the exit code."""
     if "--version" in arguments:
         return version()
     if "vfio-pci,help" in arguments:
@@ -50,14 +50,14 @@ def main(arguments: list[str]) -> int:
 
 
 def version() -> int:
-    """What --version prints."""
+    """Prints the answer to --version; returns the exit code."""
     if FAULT == "version-hangs":
         time.sleep(1000)
     if FAULT == "version-fails":
         print("cannot load a library", file=sys.stderr)
         return 127
     number = {"old": "5.1.0", "new": "8.2.0", "newest": "10.0.2"}.get(FAULT, "7.2.22")
-    print("Emulator of another maker" if FAULT == "other-program" else f"QEMU emulator version {number} (a fake)")
+    print("Another emulator" if FAULT == "other-program" else f"QEMU emulator version {number} (a fake)")
     return 0
 
 
@@ -73,28 +73,28 @@ class Fake:
         self.incoming = incoming
         self.slow = False
         self.count = 0
-        #: The file that the memory was saved to last.
+        #: The last file that the memory was saved to.
         self.saved = ""
 
-    def works(self) -> bool:
-        """Whether the device does, as it should while the guest runs."""
-        still = {
-            "source-stands-still": not self.incoming,
-            "target-stands-still": self.incoming,
-            "back-stands-still": self.saved.endswith("/live"),
-            "cancelled-stands-still": self.migration.get("status") == "cancelled",
+    def runs(self) -> bool:
+        """Whether the device runs: it should while the guest does."""
+        stopped = {
+            "source-stopped": not self.incoming,
+            "target-stopped": self.incoming,
+            "back-stopped": self.saved.endswith("/live"),
+            "cancelled-stopped": self.migration.get("status") == "cancelled",
         }
         early = FAULT == "runs-early" and self.incoming
-        return (self.running or early) and not still.get(FAULT, False)
+        return (self.running or early) and not stopped.get(FAULT, False)
 
     def serve(self) -> int:
-        """Answer until told to end."""
+        """Answers until the end of a connection or ``quit``."""
         if FAULT == "silent":
             time.sleep(1000)
         if FAULT == "no-json":
             self.qmp.sendall(b"hello\n")
         elif FAULT == "no-greeting":
-            self.say({"return": {}})
+            self.send({"return": {}})
         elif FAULT == "list-greeting":
             self.qmp.sendall(b"[1]\n")
         elif FAULT == "deep":
@@ -102,7 +102,7 @@ class Fake:
         elif FAULT == "long-line":
             self.qmp.sendall(b"x" * (4 << 20) + b"\n")
         else:
-            self.say({"QMP": {"version": {"qemu": {"major": 7, "minor": 2, "micro": 22}, "package": "a fake"}}})
+            self.send({"QMP": {"version": {"qemu": {"major": 7, "minor": 2, "micro": 22}, "package": "a fake"}}})
         with selectors.DefaultSelector() as ready:
             ready.register(self.qmp, selectors.EVENT_READ, self.order)
             ready.register(self.qtest, selectors.EVENT_READ, self.access)
@@ -118,46 +118,46 @@ class Fake:
                         if key.data(line.decode()):
                             return 0
 
-    def say(self, message: dict[str, Any]) -> None:
-        """Over QMP."""
+    def send(self, message: dict[str, Any]) -> None:
+        """Sends a message over QMP."""
         self.qmp.sendall(json.dumps(message).encode() + b"\n")
 
     # -- QMP ----------------------------------------------------------------------------------------------------------
 
     def order(self, line: str) -> bool:
-        """One command; whether it is the last."""
+        """Carries out a QMP command; returns whether it is the last."""
         order = json.loads(line)
         name, arguments = order["execute"], order.get("arguments", {})
         if name == "quit" and FAULT == "stays":
             return False
         if FAULT == "events-only" and name != "qmp_capabilities":
             while True:
-                self.say({"event": "NOTHING", "timestamp": {"seconds": 0, "microseconds": 0}})
+                self.send({"event": "NOTHING", "timestamp": {"seconds": 0, "microseconds": 0}})
         if FAULT == "other-answers" and name == "query-migrate":
-            self.say({"return": [1, 2], "id": order["id"]})
+            self.send({"return": [1, 2], "id": order["id"]})
             return False
         if name == "migrate" and FAULT == "refuses":
-            self.say({"error": {"class": "GenericError", "desc": "not \x1b[31mthis device"}, "id": order["id"]})
+            self.send({"error": {"class": "GenericError", "desc": "not \x1b[31mthis device"}, "id": order["id"]})
             return False
         result: Any = getattr(self, name.replace("-", "_"), lambda **_: {})(**arguments)
-        self.say({"event": "SOMETHING"})
-        self.say({"return": result, "id": order["id"]})
+        self.send({"event": "SOMETHING"})
+        self.send({"return": result, "id": order["id"]})
         return bool(name == "quit")
 
     def migrate_set_parameters(self, **arguments: int) -> dict[str, Any]:
-        """Slow or fast."""
+        """Makes migrations slow or fast."""
         self.slow = arguments.get("max-bandwidth", 1 << 40) < 1 << 20
         return {}
 
     def migrate(self, uri: str) -> dict[str, Any]:
-        """Save the memory to a file."""
+        """Saves the memory to a file."""
         if FAULT == "migrate-aborts":
             print("qemu: hardware error: the device is in the error state", file=sys.stderr, flush=True)
             os.abort()
         if FAULT == "migrate-exits":
             sys.exit(3)
         if FAULT == "migrate-fails":
-            self.migration = {"status": "failed", "error-desc": "the device does not go along"}
+            self.migration = {"status": "failed", "error-desc": "the device cannot be migrated"}
             return {}
         if self.slow or FAULT == "migrate-hangs":
             self.migration = {"status": "active"}
@@ -173,7 +173,7 @@ class Fake:
         return {}
 
     def migrate_cancel(self) -> dict[str, Any]:
-        """Back to running."""
+        """Cancels a migration."""
         if FAULT != "cancel-ignored":
             self.migration = {"status": "cancelled"}
         if FAULT == "cancel-loses":
@@ -181,7 +181,7 @@ class Fake:
         return {}
 
     def migrate_incoming(self, uri: str) -> dict[str, Any]:
-        """Load the memory from a file."""
+        """Loads the memory from a file."""
         data = Path(shlex.split(uri)[-1]).read_bytes()
         if len(data) <= SIZE:
             print("qemu: load of migration failed: Input/output error", file=sys.stderr, flush=True)
@@ -193,20 +193,20 @@ class Fake:
         return {}
 
     def query_migrate(self) -> dict[str, Any]:
-        """How far it is."""
+        """The state of the migration."""
         return self.migration
 
     def query_status(self) -> dict[str, Any]:
-        """Whether it runs: a machine that waits for a migration goes on as the source was, which is paused at times."""
+        """Whether it runs. After a migration, the target continues like the source, which may have been paused."""
         return {"status": "running" if self.running else "paused"}
 
     def stop(self) -> dict[str, Any]:
-        """Pause."""
+        """Pauses."""
         self.running = False
         return {}
 
     def cont(self) -> dict[str, Any]:
-        """Go on."""
+        """Continues."""
         if FAULT == "back-aborts" and self.migration:
             os.abort()
         self.running = True
@@ -215,7 +215,7 @@ class Fake:
     # -- qtest --------------------------------------------------------------------------------------------------------
 
     def access(self, line: str) -> bool:
-        """One access."""
+        """Answers a qtest access."""
         if FAULT == "qtest-silent":
             return False
         if FAULT == "qtest-nonsense":
@@ -230,7 +230,7 @@ class Fake:
         return False
 
     def carry_out(self, verb: str, *words: str) -> str:
-        """The answer to an access."""
+        """Carries out an access; returns the answer."""
         numbers = [int(word, 0) for word in words]
         width = {"b": 1, "w": 2, "l": 4, "q": 8}[verb[-1]]
         if verb.startswith("out"):
@@ -247,7 +247,7 @@ class Fake:
             self.memory[offset : offset + width] = numbers[1].to_bytes(8, "little")[:width]
             return "OK"
         if offset == COUNTER:
-            self.count += self.works()
+            self.count += self.runs()
             return f"OK {self.count:#x}"
         return f"OK {int.from_bytes(self.memory[offset : offset + width], 'little'):#x}"
 

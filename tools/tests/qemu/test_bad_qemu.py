@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Whatever a QEMU does, the command says what it was, in time, and leaves nothing behind: no process, no file."""
+"""Whatever a QEMU does, the command reports it in time, and leaves no process and no file behind."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from vfio_compliance.sections import PROFILE
 
 FAKE = Path(__file__).with_name("fake_qemu.py")
 
-#: Seconds that a step may take, and all of a call that waits for that in each flow.
+#: Seconds that a step may take, and that a whole command may take if each flow waits this long.
 STEP, ALL = 3.0, 60.0
 
 DOCUMENT: dict[str, Any] = {
@@ -51,7 +51,7 @@ SECOND = {"name": "fake.1", "sysfs": "/nowhere/fake.1"}
 
 
 def load(folder: Path, *, second: bool = True, step: float = STEP, **stimulus: Any) -> Any:
-    """The profile, with a second device or without, and another stimulus where one is given."""
+    """The profile, with or without a second device, and with another stimulus if one is given."""
     limits = {**DOCUMENT["limits"], "test": f"{step:g}s"}
     device = {**DOCUMENT["device"], **({"second": SECOND} if second else {})}
     document = {**DOCUMENT, "limits": limits, "device": device}
@@ -63,7 +63,7 @@ def load(folder: Path, *, second: bool = True, step: float = STEP, **stimulus: A
 
 
 def started(folder: Path) -> list[Any]:
-    """What runs of all that was started by the test of this folder: other tests may have the same programs."""
+    """The running processes that the test with this folder started: other tests may use the same programs."""
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         try:
@@ -76,7 +76,7 @@ def started(folder: Path) -> list[Any]:
 
 @pytest.fixture
 def ask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[Findings, str]]:
-    """Carries out the command with a fault of the fake program; what was found, and what was printed."""
+    """Runs the command with a fault of the fake program; returns the findings and the output."""
     monkeypatch.setattr(command, "place", lambda profile, where: Place(where.sysfs, {}))
     monkeypatch.setattr(machine, "_CONVERGES", 0.3)
     monkeypatch.setattr(machine, "_ENDING", 0.5)
@@ -102,7 +102,7 @@ def ask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[
 
 
 def outcomes(found: Findings) -> dict[str, str]:
-    """What became of each flow."""
+    """The outcome of each flow."""
     return {answer.flow: answer.outcome.value for answer in found.answers}
 
 
@@ -120,7 +120,7 @@ def test_good(ask: Callable[..., tuple[Findings, str]], tmp_path: Path, second: 
     assert "5 ms in all, 1 ms downtime, 4096 bytes of the device, 100 bytes of memory" in printed
 
 
-#: What keeps anything from being tried: exit code, and what is said.
+#: Faults that prevent any attempt: the exit code, and the reason.
 UNTRIED = {
     "old": (4, "QEMU 5.1; clients of this interface are 5.2 to 7.2"),
     "new": (4, "QEMU 8.2; clients of this interface are 5.2 to 7.2"),
@@ -133,16 +133,16 @@ UNTRIED = {
 
 
 @pytest.mark.parametrize("fault", UNTRIED)
-def test_no_client(ask: Callable[..., tuple[Findings, str]], fault: str) -> None:
-    """A program that is no client of the interface, or does not work."""
+def test_nothing_is_tried(ask: Callable[..., tuple[Findings, str]], fault: str) -> None:
+    """The program is not a client of the interface, or is broken."""
     found, printed = ask(fault)
-    code, said = UNTRIED[fault]
+    code, reason = UNTRIED[fault]
     assert found.answers == []
-    assert (found.exit_code, said in found.why) == (code, True), found.why
+    assert (found.exit_code, reason in found.why) == (code, True), found.why
     assert f"Works with QEMU: {'n/a' if code == 4 else 'not known'}" in printed
 
 
-#: What goes wrong in a live migration: its outcome, what is said, and the exit code.
+#: Faults in a live migration: the outcome, the reason, and the exit code.
 LIVE_FAULTS = {
     "exits": ("not-tried", "ended with exit code 1 during its start; it said `vfio 0000:00:00.0: failed to open", 2),
     "aborts": ("aborted", "was killed by SIGABRT during its start", 1),
@@ -157,12 +157,12 @@ LIVE_FAULTS = {
     "refuses": ("failed", r"QEMU refuses `migrate`: `not \x1b[31mthis device`", 1),
     "migrate-aborts": ("aborted", "was killed by SIGABRT during `migrate`; it said `qemu: hardware error", 1),
     "migrate-exits": ("failed", "ended with exit code 3 during `migrate`", 1),
-    "migrate-fails": ("failed", "the migration ended as `failed`: `the device does not go along`", 1),
+    "migrate-fails": ("failed", "the migration ended as `failed`: `the device cannot be migrated`", 1),
     "migrate-hangs": ("hung", "the migration is still `active` after 3 s", 3),
     "cut": ("failed", "ended with exit code 1 during `migrate-incoming`; it said `qemu: load of migration failed", 1),
     "loses": ("state-lost", "expected 0x", 1),
-    "source-stands-still": ("stands-still", "on the source, before it is migrated: the running sample does not", 1),
-    "target-stands-still": ("stands-still", "the running sample does not change", 1),
+    "source-stopped": ("stands-still", "on the source, before it is migrated: the running sample does not", 1),
+    "target-stopped": ("stands-still", "the running sample does not change", 1),
     "qtest-silent": ("hung", "qtest of QEMU on the source sends nothing", 3),
     "qtest-nonsense": ("not-tried", "qtest answers `WHAT` to", 2),
     "qtest-no-number": ("not-tried", "qtest answers `many` to", 2),
@@ -172,42 +172,47 @@ LIVE_FAULTS = {
 
 @pytest.mark.parametrize("fault", LIVE_FAULTS)
 def test_live_migration_goes_wrong(ask: Callable[..., tuple[Findings, str]], fault: str) -> None:
-    """The answer says how, and that is the end of all processes."""
+    """The answer has the outcome and the reason, and all processes are ended."""
     found, printed = ask(fault)
-    outcome, said, code = LIVE_FAULTS[fault]
+    outcome, reason, code = LIVE_FAULTS[fault]
     live = found.answers[0]
     assert (live.flow, live.outcome.value) == (LIVE, outcome), live
-    assert said in live.why
+    assert reason in live.why
     assert found.exit_code == code
     assert "\x1b" not in printed
 
 
-#: What goes wrong in another flow: which, its outcome, and what is said.
+#: Faults in another flow: which flow, its outcome, and the reason.
 OTHER_FAULTS = {
-    "back-aborts": (BACK, "aborted", "was killed by SIGABRT during `cont`"),
     "runs-early": (PAUSED, "runs-early", "the running sample changes while the guest is paused"),
     "runs-unasked": (PAUSED, "failed", "the guest was paused, but runs on the target"),
     "cancel-ignored": (CANCEL, "hung", "the migration is still `active` after 3 s"),
-    "back-stands-still": (BACK, "stands-still", "the running sample does not change"),
-    "cancelled-stands-still": (CANCEL, "stands-still", "once the migration is cancelled: the running sample does not"),
+    "back-stopped": (BACK, "stands-still", "the running sample does not change"),
+    "cancelled-stopped": (CANCEL, "stands-still", "once the migration is cancelled: the running sample does not"),
     "cancel-loses": (CANCEL, "state-lost", "on the source, once the migration is cancelled: expected 0x"),
 }
 
 
 @pytest.mark.parametrize("fault", OTHER_FAULTS)
 def test_one_flow_goes_wrong(ask: Callable[..., tuple[Findings, str]], fault: str) -> None:
-    """The others have an answer of their own."""
+    """The others complete."""
     found, _ = ask(fault)
-    flow, outcome, said = OTHER_FAULTS[fault]
+    flow, outcome, reason = OTHER_FAULTS[fault]
     (answer,) = [answer for answer in found.answers if answer.flow == flow]
-    assert (answer.outcome.value, said in answer.why) == (outcome, True), answer
-    if fault != "back-aborts":
-        assert {**outcomes(found), flow: "completed"} == ALL_WELL
+    assert (answer.outcome.value, reason in answer.why) == (outcome, True), answer
+    assert {**outcomes(found), flow: "completed"} == ALL_WELL
+
+
+def test_an_abort_of_the_source_that_continues(ask: Callable[..., tuple[Findings, str]]) -> None:
+    found, _ = ask("back-aborts")
+    (answer,) = [answer for answer in found.answers if answer.flow == BACK]
+    assert answer.outcome.value == "aborted"
+    assert "was killed by SIGABRT during `cont`" in answer.why
 
 
 @pytest.mark.parametrize("fault", ["stays", "leaves-children", "talkative", "absurd-numbers"])
 def test_odd_but_good(ask: Callable[..., tuple[Findings, str]], fault: str) -> None:
-    """One that has to be killed, starts others, prints much, or counts badly has migrated the device all the same."""
+    """A QEMU that has to be killed, starts processes, prints a lot or reports absurd numbers may still migrate well."""
     found, _ = ask(fault)
     assert outcomes(found) == ALL_WELL
     assert len(found.messages) <= 1
@@ -224,7 +229,7 @@ def test_odd_but_good(ask: Callable[..., tuple[Findings, str]], fault: str) -> N
 def test_state_that_cannot_be_seen(
     ask: Callable[..., tuple[Findings, str]], tmp_path: Path, stimulus: Mapping[str, str], why: str, code: int
 ) -> None:
-    """A migration that completes says enough only where there is no state to see."""
+    """A completed migration is only enough if the device has no state to compare."""
     found, printed = ask("", load(tmp_path, stimulus=stimulus))
     assert outcomes(found) == ALL_WELL
     assert {answer.state for answer in found.answers} == {why}
@@ -233,7 +238,7 @@ def test_state_that_cannot_be_seen(
 
 
 def test_state_behind_another_region(ask: Callable[..., tuple[Findings, str]], tmp_path: Path) -> None:
-    """What the guest cannot reach cannot be compared, and that is said."""
+    """If the guest cannot reach it, it cannot be compared; the answer says so."""
     observe = {"read": {"region": 8, "offset": 0, "width": 8}}
     visible = {**DOCUMENT["stimulus"]["visible_state"], "observe": [observe]}
     found, _ = ask("", load(tmp_path, stimulus={"visible_state": visible}))
@@ -243,14 +248,14 @@ def test_state_behind_another_region(ask: Callable[..., tuple[Findings, str]], t
 
 
 def test_narrow(ask: Callable[..., tuple[Findings, str]]) -> None:
-    """The text fits into 60 columns, but for what has no blank in it."""
+    """The output fits into 60 columns, except for words without blanks."""
     _, printed = ask("loses", width=60)
     lines = [line.removeprefix("results: ") for line in printed.splitlines()]
     assert [line for line in lines if len(line) > 60 and " " in line.strip()] == []
 
 
-def test_device_that_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The command ends with what is wrong, and has written it down."""
+def test_a_missing_device(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The command prints and records what is wrong."""
     load(tmp_path)
     out = tmp_path / "out"
     code = main(["qemu", str(tmp_path / "profile.yaml"), "--out", str(out), "--qemu", str(FAKE)])
@@ -259,8 +264,10 @@ def test_device_that_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert json.loads((out / NAME).read_text())["works"] is None
 
 
-def test_server_is_not_for_qemu(project: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A device behind a vfio-user server is none that these QEMUs can have."""
+def test_a_vfio_user_server_is_not_applicable(
+    project: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """These QEMUs cannot use such a device."""
     assert main(["qemu", str(project / "profiles/reference.yaml"), "--out", str(tmp_path / "out")]) == 4
     assert "not applicable: the device is not behind a kernel" in capsys.readouterr().out
 
@@ -269,7 +276,7 @@ def test_server_is_not_for_qemu(project: Path, tmp_path: Path, capsys: pytest.Ca
 def test_no_program(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, named: Sequence[str], code: int
 ) -> None:
-    """One that was asked for has to be there; else it is no place for the command."""
+    """A QEMU that was named must exist; without any, the command is not applicable."""
     load(tmp_path)
     monkeypatch.setenv("PATH", str(tmp_path))
     assert main(["qemu", str(tmp_path / "profile.yaml"), "--out", str(tmp_path / "out"), *named]) == code
@@ -277,7 +284,7 @@ def test_no_program(
 
 
 def test_folder_that_cannot_be_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Said with the remedy."""
+    """The error has a remedy."""
     load(tmp_path)
     (tmp_path / "file").write_text("")
     code = main(["qemu", str(tmp_path / "profile.yaml"), "--out", str(tmp_path / "file"), "--qemu", str(FAKE)])
@@ -285,8 +292,8 @@ def test_folder_that_cannot_be_written(tmp_path: Path, capsys: pytest.CaptureFix
     assert "choose another folder with --out" in capsys.readouterr().err
 
 
-def test_defects_of_a_device_that_has_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Refused, not left out without a word."""
+def test_a_defect_that_the_device_does_not_have(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It is refused, not ignored."""
     load(tmp_path)
     options = ["--out", str(tmp_path / "out"), "--qemu", str(FAKE), "--defect", "saving-ignored"]
     assert main(["qemu", str(tmp_path / "profile.yaml"), *options]) == 2
@@ -295,14 +302,14 @@ def test_defects_of_a_device_that_has_none(tmp_path: Path, capsys: pytest.Captur
 
 @pytest.fixture(scope="module")
 def strace() -> Strace:
-    """One that works; a machine need not have it."""
+    """A working strace; a machine need not have one."""
     found = recording.find(1, STEP)
     if isinstance(found, str):
-        pytest.skip(f"for a machine with a strace that works: {found}")
+        pytest.skip(f"needs a working strace: {found}")
     return found
 
 
-#: How a QEMU ends that is recorded, with what is said of its first flow.
+#: Faults of a QEMU that is recorded: the outcome of its first flow, and the reason.
 RECORDED = {
     "": ("completed", ""),
     "stays": ("completed", ""),
@@ -316,10 +323,10 @@ RECORDED = {
 @pytest.mark.usefixtures("strace")
 @pytest.mark.parametrize("fault", RECORDED)
 def test_recorded(ask: Callable[..., tuple[Findings, str]], tmp_path: Path, fault: str) -> None:
-    """A tracer changes nothing of it, outlives nobody, and what it wrote is judged: this fake has no device."""
+    """A tracer does not change the result or outlive QEMU, and its record is judged; the fake used no device."""
     found, printed = ask(fault, load(tmp_path, step=3 * STEP), strace=True)  # a traced process starts slowly
-    outcome, said = RECORDED[fault]
-    assert (found.answers[0].outcome.value, said in found.answers[0].why) == (outcome, True), found.answers[0]
+    outcome, reason = RECORDED[fault]
+    assert (found.answers[0].outcome.value, reason in found.answers[0].why) == (outcome, True), found.answers[0]
     assert not any("strace" in message for message in found.messages)
     assert f"recorded  {STRACE}" in printed
     assert found.conduct
@@ -338,21 +345,25 @@ os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
-@pytest.mark.parametrize("recorded", [False, True], ids=["alone", "recorded"])
-def test_killed(
-    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, recorded: bool
-) -> None:
-    """A QEMU does not outlive a command that was killed, and has no time to end it."""
-    before_it = request.getfixturevalue("strace").command("strace") if recorded else []
-    monkeypatch.setenv("FAKE_FOLDER", str(tmp_path))
-    done = subprocess.run([sys.executable, "-c", KILLED, FAKE, tmp_path, *before_it], check=False, capture_output=True)
+def assert_ends_when_killed(monkeypatch: pytest.MonkeyPatch, folder: Path, *tracer: str) -> None:
+    """A QEMU, under this tracer if any, does not outlive a command that was killed."""
+    monkeypatch.setenv("FAKE_FOLDER", str(folder))
+    done = subprocess.run([sys.executable, "-c", KILLED, FAKE, folder, *tracer], check=False, capture_output=True)
     assert done.returncode == -signal.SIGKILL, done.stderr
     deadline = time.monotonic() + STEP
-    while started(tmp_path) and time.monotonic() < deadline:
+    while started(folder) and time.monotonic() < deadline:
         time.sleep(0.02)
-    assert started(tmp_path) == []
+    assert started(folder) == []
+
+
+def test_killed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert_ends_when_killed(monkeypatch, tmp_path)
+
+
+def test_killed_while_recorded(strace: Strace, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert_ends_when_killed(monkeypatch, tmp_path, *strace.command("strace"))
 
 
 def test_every_flow_has_an_answer() -> None:
-    """The flows here are all there are."""
+    """The list of flows here is complete."""
     assert set(ALL_WELL) == set(flows.ALL)

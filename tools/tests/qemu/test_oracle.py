@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What the rules of client_sequences say of a device, a real QEMU says too.
+"""The rules of client_sequences and a real QEMU agree about a device.
 
-"Works with QEMU" is asked twice of the kernel module, good and with each defect that those rules are there to find: by
-the suite, and by a QEMU that migrates the device. Where the two answers differ, disagreements.yaml says why. Not for
-this machine; in a guest:
+The kernel module, good and with each defect that those rules must find, is judged twice for "Works with QEMU": by the
+suite, and by a QEMU that migrates the device. If the two answers differ, disagreements.yaml says why. To run them in a
+guest:
 
     vfio-compliance vm --kernels 6.1 -- \\
         pytest -p no:cacheprovider tools/tests/qemu/test_oracle.py --target profiles/refdriver-kernel.yaml
@@ -36,7 +36,7 @@ SUITE = "suites/client_sequences/test_qemu.py"
 
 RULES = [rule for rule in CATALOGUE if rule.id.startswith("qemu.")]
 
-#: The flow that shows what a rule is about, where that is not the live migration.
+#: The flow that shows what a rule is about, if it is not the live migration.
 FLOWS = {
     "qemu.paused.migrates": PAUSED,
     "qemu.cancel.returns-to-running": CANCEL,
@@ -51,40 +51,40 @@ def in_module() -> set[str]:
     return {rule_defect for rule in RULES for rule_defect in rule.defects if f'"{rule_defect}"' in text}
 
 
-#: Each defect with the rules that it is there to break.
+#: Each defect with the rules that it must break.
 DEFECTS = {
     defect: [rule.id for rule in RULES if defect in rule.defects]
     for defect in dict.fromkeys(name for rule in RULES for name in rule.defects)
     if defect in in_module()
 }
 
-#: Devices that break rules of the text and work all the same: QEMU resets them and writes running first of all.
+#: Devices that break rules of the specification but work with QEMU, which resets them and writes running first.
 FIT = {
     "open-in-stop": ["qemu.save.begins-in-running"],
     "reset-to-stop": ["qemu.save.begins-in-running", "qemu.error.next-guest-runs"],
 }
 
-#: What a QEMU meets when it starts.
+#: Defects that affect the start of a QEMU.
 AT_START = {"region-subtype-zero", "region-type-missing", "open-in-stop", "reset-to-stop", "self-write-moves"}
 
 DISAGREEMENTS = yaml.safe_load(Path(__file__).with_name("disagreements.yaml").read_text()) or {}
 
 
-#: Whether a device with a defect works, by some rules, and why.
+#: Whether a device with a defect works, by these rules, and why.
 Answering: TypeAlias = Callable[[str, Collection[str]], tuple[bool, str]]
 
-#: Whether two agree on that, whether it works, and a line for the table.
+#: Whether both agree, whether it works, and a line for the table.
 Comparing: TypeAlias = Callable[[str, Collection[str]], tuple[bool, bool, str]]
 
 
 @pytest.fixture(scope="module")
 def qemu(target: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flows]:
-    """The flows of a QEMU on the module, whose source runs on from defect to defect as long as nothing goes wrong."""
+    """The flows of a QEMU on the module; its source keeps running from defect to defect as long as nothing fails."""
     profile = profiles.load(target, PROFILE)
     device = profile.device
     if not isinstance(device, KernelGroupDevice) or len(device.spares) < 2:
         pytest.skip("for --target profiles/refdriver-kernel.yaml")
-    # The suite has the others: a device has one user at a time.
+    # The suite uses the other devices, as a device has one user at a time.
     source, other = (place(profile, spare) for spare in device.spares[:2])
     try:
         found = program.find(None, profile.limits.test)
@@ -97,7 +97,7 @@ def qemu(target: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flo
 
 @pytest.fixture
 def by_qemu(qemu: Flows) -> Answering:
-    """Whether the device with a defect works by QEMU's own word and the state on the target; and that in words."""
+    """Whether the device with a defect works, by QEMU's report and the state on the target; and a summary."""
 
     def ask(defect: str, rules: Collection[str]) -> tuple[bool, str]:
         flows = {FLOWS.get(rule, LIVE) for rule in rules}
@@ -123,7 +123,7 @@ def by_qemu(qemu: Flows) -> Answering:
 def by_suite(
     judge_in_process: Callable[..., summary.Summary], target: Path, project: Path, tmp_path: Path
 ) -> Answering:
-    """Whether it works by the rules of the suite; and those that it breaks."""
+    """Whether it works by the rules of the suite, and the rules that it breaks."""
     tree = ast.parse((project / SUITE).read_text())
     cases = [
         f"{project / SUITE}::{each.name}"
@@ -144,15 +144,15 @@ def by_suite(
 
 
 @pytest.fixture
-def compare(by_qemu: Answering, by_suite: Answering, tell: Callable[[str], None]) -> Comparing:
-    """Asks both about a device with a defect, or a good one; a line of the table, and whether they agree."""
+def compare(by_qemu: Answering, by_suite: Answering, report_line: Callable[[str], None]) -> Comparing:
+    """Compares both answers for a device with a defect, or for a good one."""
 
     def ask(defect: str, rules: Collection[str]) -> tuple[bool, bool, str]:
-        works, said = by_qemu(defect, rules)
+        works, seen = by_qemu(defect, rules)
         expected, broken = by_suite(defect, rules)
         word = {True: "yes", False: "no"}
-        line = f"{defect or 'good':34} suite {word[expected]:4} QEMU {word[works]:4} {said} ({broken})"
-        tell(line)
+        line = f"{defect or 'good':34} suite {word[expected]:4} QEMU {word[works]:4} {seen} ({broken})"
+        report_line(line)
         return works == expected, works, line
 
     return ask
@@ -160,7 +160,7 @@ def compare(by_qemu: Answering, by_suite: Answering, tell: Callable[[str], None]
 
 @pytest.mark.timeout(600)
 def test_good_device_works(compare: Comparing) -> None:
-    """Both say so, of all flows."""
+    """Both say so, for all flows."""
     agree, works, line = compare("", [rule.id for rule in RULES])
     assert agree, line
     assert works, line
@@ -168,8 +168,8 @@ def test_good_device_works(compare: Comparing) -> None:
 
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("defect", [*FIT, *DEFECTS])
-def test_both_say_the_same(compare: Comparing, defect: str) -> None:
-    """The suite's answer is the real client's, or there is a reason why not."""
+def test_suite_and_qemu_agree(compare: Comparing, defect: str) -> None:
+    """The suite gives the answer of the real client, unless there is a reason for a difference."""
     agree, works, line = compare(defect, (DEFECTS | FIT)[defect])
     assert works or defect not in FIT, line
     if defect in DISAGREEMENTS:
@@ -179,5 +179,5 @@ def test_both_say_the_same(compare: Comparing, defect: str) -> None:
 
 
 def test_reasons_are_about_defects() -> None:
-    """Nothing is explained that is not asked."""
+    """Each entry of disagreements.yaml is about a defect that is tested."""
     assert set(DISAGREEMENTS) <= DEFECTS.keys()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A QEMU is recorded, and judged as a client: by strace where that works, else by its own trace events."""
+"""QEMU is recorded and judged as a client: by strace if that works, else by its own trace events."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from vfio_compliance.qemu.conduct import EVENTS, EVENTS_FILE, STRACE, STRACE_FIL
 
 SAMPLES = Path(__file__).parents[1] / "clients/samples"
 
-#: Both ends of a real migration, whose data went through mappings and not through them.
+#: Both ends of a real migration.
 ENDS = [Recording("source-1"), Recording("target-2", "source-1")]
 
 FILES = {STRACE: STRACE_FILE, EVENTS: EVENTS_FILE}
@@ -27,7 +27,7 @@ PATIENCE = 10.0
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Callable[..., Path]:
-    """Puts the files of a real migration where those of a call are."""
+    """Copies the records of a real migration, with mapped or trapped data, to where those of a run would be."""
 
     def fill(way: str = "mapped") -> Path:
         for end, each in zip(("source", "target"), ENDS, strict=True):
@@ -39,14 +39,14 @@ def folder(tmp_path: Path) -> Callable[..., Path]:
 
 
 def shown(conducts: Sequence[Conduct], folder: Path, width: int = 100) -> str:
-    """The text about them."""
+    """The report about them."""
     return report.end(Findings(device="", target="", kernel="", conduct=list(conducts)), folder, width)
 
 
 @pytest.mark.parametrize("by", FILES)
 @pytest.mark.parametrize("way", ["mapped", "trapped"])
 def test_real_migration(folder: Callable[..., Path], way: str, by: str) -> None:
-    """Source and target are judged, the target by what the source saved, and nothing is held against them."""
+    """Source and target are judged, the target by what the source saved, and no clause is broken."""
     source, target = conduct.judge(ENDS, by, folder(way))
     assert {"SAV-02", "SAV-13", "FLD-06"} <= source.kept.keys()
     assert {"TR-04a", "RSM-06"} <= target.kept.keys()
@@ -59,16 +59,16 @@ def test_real_migration(folder: Callable[..., Path], way: str, by: str) -> None:
     assert "BROKEN" not in text
 
 
-def test_other_trace_of_that_name(folder: Callable[..., Path]) -> None:
-    """Those of another call in the same folder do not count."""
+def test_an_older_trace_of_the_same_name(folder: Callable[..., Path]) -> None:
+    """A trace that another run left in the folder is ignored."""
     where = folder()
-    (where / f"source-1{TRACE_FILE}").write_text("of another call")
+    (where / f"source-1{TRACE_FILE}").write_text("of another run")
     source, _ = conduct.judge(ENDS, STRACE, where)
     assert source.kept
 
 
-def test_offence(folder: Callable[..., Path]) -> None:
-    """It is told with its place, and with the command that tells more; also at 60 columns."""
+def test_a_broken_clause(folder: Callable[..., Path]) -> None:
+    """It is reported with its place and the command that shows more; even at 60 columns."""
     where = folder("trapped")
     strace = where / f"target-2{STRACE_FILE}"
     text = strace.read_text()
@@ -83,31 +83,46 @@ def test_offence(folder: Callable[..., Path]) -> None:
         assert f"--source {where / 'source-1'}{TRACE_FILE}" in " ".join(text.split())
 
 
-@pytest.mark.parametrize("by", FILES)
-@pytest.mark.parametrize("end", [0, 1], ids=["source", "target"])
-@pytest.mark.parametrize("damage", ["missing", "empty", "cut", "binary", "other"])
-def test_damaged_record(folder: Callable[..., Path], by: str, end: int, damage: str) -> None:
-    """One record that is none is told of; a cut one accuses nobody; the other is judged all the same."""
-    where = folder()
-    file = where / f"{ENDS[end].name}{FILES[by]}"
-    whole = file.read_bytes()
-    if damage == "missing":
-        file.unlink()
-    else:
-        spoilt = {"empty": b"", "cut": whole[: len(whole) // 2], "binary": os.urandom(64) + b"\0", "other": b"hello\n"}
-        file.write_bytes(spoilt[damage])
-    judged = [*conduct.judge(ENDS, by, where)]
+#: What makes a record unusable.
+DAMAGE: dict[str, Callable[[Path], object]] = {
+    "missing": lambda file: file.unlink(),
+    "empty": lambda file: file.write_bytes(b""),
+    "binary": lambda file: file.write_bytes(os.urandom(64) + b"\0"),
+    "other": lambda file: file.write_bytes(b"hello\n"),
+}
+
+
+def judged_after(damage: Callable[[Path], object], folder: Path, by: str, end: int) -> list[Conduct]:
+    """The judgement if the record of one end is damaged: no clause is broken, and the other end is judged."""
+    damage(folder / f"{ENDS[end].name}{FILES[by]}")
+    judged = [*conduct.judge(ENDS, by, folder)]
     assert [each.name for each in judged] == [each.name for each in ENDS]
     assert not any(each.broken for each in judged)
     assert judged[1 - end].kept
-    if damage != "cut":
-        assert judged[end].damage
-        assert not judged[end].kept
-        assert f"{ENDS[end].name}  " in shown(judged, where)
+    return judged
+
+
+@pytest.mark.parametrize("by", FILES)
+@pytest.mark.parametrize("end", [0, 1], ids=["source", "target"])
+@pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
+def test_an_unusable_record(folder: Callable[..., Path], by: str, end: int, damage: Callable[[Path], object]) -> None:
+    """It is reported, and the other one is judged nevertheless."""
+    where = folder()
+    judged = judged_after(damage, where, by, end)
+    assert judged[end].damage
+    assert not judged[end].kept
+    assert f"{ENDS[end].name}  " in shown(judged, where)
+
+
+@pytest.mark.parametrize("by", FILES)
+@pytest.mark.parametrize("end", [0, 1], ids=["source", "target"])
+def test_a_cut_record(folder: Callable[..., Path], by: str, end: int) -> None:
+    """It breaks no clause, and the other one is judged nevertheless."""
+    judged_after(lambda file: os.truncate(file, file.stat().st_size // 2), folder(), by, end)
 
 
 def test_no_strace(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Its absence is a reason, and no error."""
+    """This is a reason, not an error."""
     monkeypatch.setenv("PATH", str(tmp_path))
     assert recording.find(1, PATIENCE) == "there is no strace in PATH"
 
@@ -120,8 +135,8 @@ def test_no_strace(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     ],
     ids=["not permitted", "hangs"],
 )
-def test_strace_that_does_not_work(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, does: str, why: str) -> None:
-    """It is tried before a QEMU depends on it."""
+def test_a_broken_strace(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, does: str, why: str) -> None:
+    """It is tried before QEMU is run under it."""
     program = tmp_path / "strace"
     program.write_text(f"#!/bin/sh\n{does}\n")
     program.chmod(0o755)
@@ -132,9 +147,9 @@ def test_strace_that_does_not_work(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
 
 
 def test_sizes() -> None:
-    """All of a small state is written down, and little of a large one, which would fill the disk."""
+    """A small state is recorded in full, and only little of a large one, which would fill the disk."""
     small, large = recording.find(1 << 20, PATIENCE), recording.find(1 << 40, PATIENCE)
     if isinstance(small, str) or isinstance(large, str):
-        pytest.skip(f"for a machine with a strace that works: {small}")
+        pytest.skip(f"needs a working strace: {small}")
     assert small.options[-2:] == ("-s", str(1 << 20))
     assert large.options[-2:] == ("-s", "64")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Records of runs that never were."""
+"""Records of invented runs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ OTHERS = ("one", "two")
 
 RULES = [RULE, *(replace(RULE, id=f"q.{name}", clause="Q-01", suite="q", blocking=False) for name in OTHERS)]
 
-#: Where the calls of these runs go.
+#: The region that the calls of these runs access.
 REGIONS = (UsedRegion(9, "v1", (Register("pending_bytes", 8, 8),)),)
 
 FAILED = Failure("doing it", "one thing", "another")
@@ -28,9 +28,9 @@ FAILED = Failure("doing it", "one thing", "another")
 
 @pytest.fixture
 def records() -> Callable[..., list[Recorded]]:
-    """A run: a verdict for each case of rule v1.one, then ``events``, then the end if there is to be one.
+    """A run: a verdict for each case of rule v1.one, then ``events``, then the end if ``finished``.
 
-    ``others`` are verdicts for q.one, q.two and so on, which do not block; these are as many as there are names.
+    ``others`` are verdicts for q.one and q.two, which do not block: at most one for each.
     """
 
     def build(

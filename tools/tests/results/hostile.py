@@ -1,17 +1,17 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Runs of devices that say what they should not, wherever they can."""
+"""Runs in which a device returns hostile strings wherever it can."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
-from stories import case, ended, told, waiver
+from stories import case, ended, run_of, waiver
 
 from vfio_compliance.results.events import Death, Kernel, Note, State, Target
 from vfio_compliance.results.reading import summarise
 from vfio_compliance.results.summary import Summary
 
-#: What a device, its server, its driver's file or the kernel may say.
+#: Strings that a device, its server, its driver's file or the kernel may return.
 HOSTILE = {
     "control": "\x00\x01\x08\x1b[2J\x1b]0;title\x07\x7f\x9b31m",
     "lines": "one\nnot ok 1 forged\r\nok 2 forged\n1..1\nKTAP version 1\n# Subtest: forged\n    1..2",
@@ -27,7 +27,7 @@ HOSTILE = {
 
 
 def hostile_run(text: str) -> Summary:
-    """A run in which a device says this wherever it can."""
+    """A run in which a device returns this string wherever it can."""
     kernel = Kernel((text or "BUG: ",), case("c"))
     events = (
         Target({"driver": text, "device": text, "machine": text, text or "key": text}),
@@ -43,4 +43,4 @@ def hostile_run(text: str) -> Summary:
         State(text, text, text, (text,)),
     )
     waivers = [waiver(rule="v1.f", reason=text or "known", shows=None)]
-    return summarise(told(*events, waivers=waivers, description=text, device={"product": text}, kernel=text))
+    return summarise(run_of(*events, waivers=waivers, description=text, device={"product": text}, kernel=text))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The parser that the kernel has for KTAP, as fetch_kunit gets it."""
+"""The kernel's own KTAP parser, as fetch_kunit gets it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 
 from vfio_compliance.common.project import cache
 
-#: Reads a file as `kunit.py parse` does, and tells the counts of its results.
+#: Reads a file as `kunit.py parse` does, and prints the counts of its results.
 _PARSE = """
 import sys
 from kunit_parser import parse_run_tests
@@ -22,7 +22,7 @@ print(counts.passed, counts.failed, counts.crashed, counts.skipped, counts.error
 
 
 def counts(text: str, scratch: Path) -> list[int]:
-    """What it counts: passed, failed, crashed, skipped, errors. Skips the test where it was not fetched."""
+    """What it counts: passed, failed, crashed, skipped, errors. Skips the test if the parser was not fetched."""
     folder = cache() / "kunit"
     if not (folder / "kunit_parser.py").is_file():
         pytest.skip("tools/tests/results/fetch_kunit gets the kernel's parser")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Pages as trees, by the parser of the standard library: what a browser would show, as far as that needs no browser."""
+"""Pages as trees, by the parser of the standard library: what can be checked without a browser."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class _Tree(HTMLParser):
 
 
 def tree(page: str) -> Element:
-    """The page. Raises AssertionError where elements are closed in another order than they were opened."""
+    """The page. Raises AssertionError if elements are not closed in reverse order."""
     parser = _Tree()
     parser.feed(page)
     parser.close()
@@ -48,25 +48,25 @@ def tree(page: str) -> Element:
 
 
 def text(element: Element | None) -> str:
-    """Its words, as a line."""
+    """Its text, on one line."""
     assert element is not None
     return " ".join("".join(element.itertext()).split())
 
 
 def at(root: Element, path: str) -> Element:
-    """The first element there."""
+    """The first element at this path."""
     found = root.find(path)
     assert found is not None
     return found
 
 
 def links(root: Element) -> list[str]:
-    """Where those in it lead."""
+    """The addresses of the links in it."""
     return [each.get("href", "") for each in root.iter("a")]
 
 
 def by_id(root: Element, wanted: str) -> Element:
-    """The element of this id."""
+    """The element with this id."""
     (found,) = [each for each in root.iter() if each.get("id") == wanted]
     return found
 
@@ -78,11 +78,11 @@ def part(root: Element, name: str) -> Element:
 
 
 def pairs(element: Element) -> list[tuple[str, str]]:
-    """Names and values of the lists of pairs in it."""
+    """Names and values of the description lists in it."""
     found = [pair for pair in element.iter("div") if pair.find("dt") is not None]
     return [(text(pair.find("dt")), text(pair.find("dd"))) for pair in found]
 
 
 def cells(row: Element) -> list[str]:
-    """The words of each cell of a row."""
+    """The content of each cell of a row."""
     return [text(cell) for cell in row if cell.tag in ("td", "th")]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Journals of runs that never were, event by event."""
+"""Journals of invented runs, event by event."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def first(rules: Iterable[Rule], cases: Mapping[str, str], waivers: Iterable[Wai
 
 
 def chained(lines: Iterable[bytes]) -> list[bytes]:
-    """Records as a journal has them, each chained to the one before."""
+    """Records as in a journal, each chained to the one before."""
     made, before = [], ""
     for line in lines:
         data, before = chain.linked(line, before)
@@ -73,7 +73,7 @@ def chained(lines: Iterable[bytes]) -> list[bytes]:
 
 
 def written(events: Iterable[tuple[float, Event]]) -> bytes:
-    """A journal of these events, each with its time, that was closed."""
+    """A closed journal of these events, each with its time."""
     made = chained(record for time, event in events for record in journal.records(event, time))
     end = Closed(len(made), hashlib.sha256(b"".join(made)).hexdigest())
     last, _ = chain.linked(journal.line(end, NOON), chain.digest_of(made[-1]))
@@ -81,12 +81,12 @@ def written(events: Iterable[tuple[float, Event]]) -> bytes:
 
 
 def recorded(*events: Event) -> list[Recorded]:
-    """One a second."""
+    """These events, one a second."""
     return [Recorded(NOON + second, event) for second, event in enumerate(events)]
 
 
 def event_of(line: journal.Line, kind: type[E]) -> E:
-    """The event of a line that is whole, which is of this kind."""
+    """The event of a whole line, which is of this kind."""
     assert isinstance(line, Recorded)
     assert isinstance(line.event, kind)
     return line.event
@@ -98,7 +98,7 @@ def timed(lines: Iterable[Recorded]) -> list[tuple[float, Event]]:
 
 
 def case(name: str) -> str:
-    """The whole name of a case."""
+    """The full name of a case."""
     return f"suites/s/test_it.py::test_{name}"
 
 
@@ -108,12 +108,12 @@ def made_by(calls: Sequence[Call], measures: Measures | None = None) -> dict[str
 
 
 def ended(name: str, verdict: str, **failure: Any) -> End:
-    """A case ``a.b[c]`` of rule v1.a.b is over."""
+    """The end of a case ``a.b[c]`` of rule v1.a.b."""
     why = None if verdict == "pass" else Failure(**{"what": "doing it", **failure})
     return End(case(name), f"v1.{name.partition('[')[0]}", Verdict(verdict), 0.1, why, {}, **made_by((CALL,) * 15))
 
 
-def told(
+def run_of(
     *events: Event,
     rules: Mapping[str, Mapping[str, Any]] | None = None,
     planned: tuple[str, ...] = (),
@@ -122,7 +122,7 @@ def told(
 ) -> list[Recorded]:
     """A run of these events, with a plan of all cases in them and of those ``planned``, and the end.
 
-    ``rules`` has more of each rule, by its id; ``run`` has fields of the first event.
+    ``rules`` has further fields of each rule, by its id; ``run`` has fields of the first event.
     """
     names = dict.fromkeys([*(each.case for each in events if isinstance(each, End)), *map(case, planned)])
     cases = {name: f"v1.{name.partition('::test_')[2].partition('[')[0]}" for name in names}

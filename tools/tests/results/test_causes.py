@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What the report shows of failures that have a cause elsewhere, and of what was not judged."""
+"""How the report shows failures with a cause elsewhere, and cases that were not judged."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from stories import ended, told, waiver
+from stories import ended, run_of, waiver
 
 from vfio_compliance.results.events import End
 from vfio_compliance.results.reading import summarise
@@ -20,17 +20,17 @@ FAILED = {"expected": "x", "seen": "y"}
 
 def lines(*events: End, width: int = 100, **more: Any) -> list[str]:
     """The report."""
-    return render(summarise(told(*events, **more)), width).splitlines()
+    return render(summarise(run_of(*events, **more)), width).splitlines()
 
 
 def block(report: Sequence[str], head: str) -> list[str]:
-    """The lines below ``head`` up to an empty one."""
+    """The lines below ``head``, up to an empty one."""
     at = report.index(head)
     return list(report[at + 1 : report.index("", at)])
 
 
 def heads(report: Sequence[str]) -> list[str]:
-    """The first lines of what failed."""
+    """The first line of each failure."""
     return [line.partition("  (")[0] for line in report if line[:1].isdigit() and ") " in line[:4]]
 
 
@@ -38,7 +38,7 @@ CHAIN = {"v1.c": {"stands_on": ("v1.b",)}, "v1.d": {}, "v1.b": {"stands_on": ("v
 
 
 def test_the_cause_comes_first() -> None:
-    """What stands on it follows it, however far from it in the catalogue; others keep their places."""
+    """Rules that stand on it follow it, however far away in the catalogue; others keep their places."""
     report = lines(*(ended(name, "fail", **FAILED) for name in "cdba"), rules=CHAIN)
     assert heads(report) == ["1) FAIL  v1.d", "2) FAIL  v1.a", "3) FAIL  v1.c", "4) FAIL  v1.b"]
     for name in ("3) FAIL  v1.c", "4) FAIL  v1.b"):
@@ -49,8 +49,8 @@ def test_the_cause_comes_first() -> None:
     assert report[-1] == "NOT CONFORMANT by plan default: 4 rules broken"
 
 
-def test_a_rule_that_held_is_no_cause() -> None:
-    """Alike as they look: only what a rule stands on, and what failed, is named."""
+def test_a_rule_that_held_is_not_a_cause() -> None:
+    """Only rules that failed, and that this one stands on, are named, even if two failures look the same."""
     report = lines(ended("c", "fail", **FAILED), ended("b", "pass"), ended("a", "pass"), rules=CHAIN)
     assert not [line for line in report if "stands on" in line]
     report = lines(ended("d", "fail", **FAILED), ended("a", "fail", **FAILED), rules=CHAIN)
@@ -58,7 +58,7 @@ def test_a_rule_that_held_is_no_cause() -> None:
 
 
 def test_two_causes() -> None:
-    """Both are named; the block stands after the first one."""
+    """Both are named; the failure comes after the first of them."""
     rules = {"v1.c": {"stands_on": ("v1.b", "v1.a")}, "v1.a": {}, "v1.b": {}}
     report = lines(*(ended(name, "fail", **FAILED) for name in "cab"), rules=rules)
     assert heads(report) == ["1) FAIL  v1.a", "2) FAIL  v1.c", "3) FAIL  v1.b"]
@@ -69,27 +69,27 @@ def test_two_causes() -> None:
 
 
 def test_a_waived_cause() -> None:
-    """What stands on it counts, and says why it may have failed."""
+    """A failure that stands on it counts, and says why it may have failed."""
     report = lines(*(ended(name, "fail", **FAILED) for name in "ba"), rules=CHAIN, waivers=[waiver(rule="v1.a")])
     assert heads(report) == ["1) FAIL  v1.b"]
     assert "   stands on v1.a, which failed: as its waiver says" in report
     assert "waived: v1.a  (1 of 1 case)" in report
 
 
-def test_a_waiver_that_is_not_needed() -> None:
-    """The block says so; there is no call to look at, and a rerun of the case would not show it."""
+def test_an_unneeded_waiver_is_stale() -> None:
+    """The block says so. It has no call and no rerun command: neither would show anything."""
     report = lines(ended("a", "pass"), ended("b", "pass"), waivers=[waiver(rule="v1.a")])
     assert block(report, "1) STALE  v1.a  (1 of 1 case)")[-1] == "   seen      the rule held; remove the waiver"
 
 
 def test_rules_that_stand_on_each_other() -> None:
-    """No catalogue has them, but a damaged journal may: each is shown."""
+    """A catalogue never has them, but a damaged journal may: each is shown."""
     rules = {"v1.a": {"stands_on": ("v1.b",)}, "v1.b": {"stands_on": ("v1.a",)}}
     assert len(heads(lines(ended("a", "fail"), ended("b", "fail"), rules=rules))) == 2
 
 
-def test_what_was_done_in_other_cases() -> None:
-    """It is said where it is not what was done in the first one, and not when the name says it."""
+def test_differences_of_other_cases() -> None:
+    """What another case did is shown if it differs from the first one and is not already in the name."""
     report = lines(
         ended("a[run]", "fail", what="writing 0x1", **FAILED),
         ended("a[stop]", "fail", what="writing 0x5", expected="x", seen="EINVAL"),
@@ -109,7 +109,7 @@ STANDS = {"v1.b": {"stands_on": ("v1.a",)}, "v1.a": {}}
 
 
 def test_not_judged_because_of_a_rule() -> None:
-    """The rule that failed is named once, with the ways in which that was met."""
+    """The rule that failed is named once, with the ways in which the cases met it."""
     seen = [ended(f"b[{number}]", "not-run", what=f"going to {number}", **FAILED) for number in range(5)]
     report = lines(ended("a", "fail", **FAILED), *seen, rules=STANDS)
     assert block(report, "Not judged: 5 cases of 1 rule") == [
@@ -124,13 +124,13 @@ def test_not_judged_because_of_a_rule() -> None:
 
 @pytest.mark.parametrize(("found", "more"), [("pass", {}), ("fail", {"skipped": True})])
 def test_not_judged_for_another_reason(found: str, more: Mapping[str, bool]) -> None:
-    """What was seen, or the choice of the user, is the reason then."""
+    """The reason is what was seen, or the user's choice."""
     report = lines(ended("a", found, **FAILED), ended("b", "not-run", **FAILED, **more), rules=STANDS)
     assert block(report, "Not judged: 1 case of 1 rule")[0] == "   because   doing it: expected x, seen y"
 
 
-def test_not_judged_for_want_of_a_key() -> None:
-    """By the key, whatever else was said; with what to do about it."""
+def test_not_judged_for_lack_of_a_key() -> None:
+    """Grouped by the key, whatever else the cases say; with a remedy."""
     wants = [
         ended(f"{name}[{number}]", "not-run", what=f"{name} {number}", wants="stimulus.running")
         for name in "ab"
@@ -144,13 +144,13 @@ def test_not_judged_for_want_of_a_key() -> None:
 
 
 def test_not_judged_because_the_profile_skips_it() -> None:
-    """With the reason of the profile."""
+    """The reason is the profile's."""
     report = lines(ended("a", "not-run", what="skipped by the profile: it takes an hour"))
     assert block(report, "Not judged: 1 case of 1 rule")[0] == "   because   skipped by the profile: it takes an hour"
 
 
-def test_what_was_selected() -> None:
-    """By which words, and of how much."""
+def test_the_selection() -> None:
+    """The words of the options, and how much they leave of the whole."""
     chosen = Selection(("v1.a", "DS"), ("v1.b",), 9, 99)
     report = lines(ended("a", "pass"), selection=chosen)
     assert block(report, "Selected: 1 of 99 cases, 1 of 9 rules") == [
@@ -162,7 +162,7 @@ def test_what_was_selected() -> None:
 
 @pytest.mark.parametrize("width", [60, 100])
 def test_width(width: int) -> None:
-    """Neither a table of rules nor a call is wider than the screen, if words allow it."""
+    """Neither a table of rules nor a call is wider than the screen, if it can be broken between words."""
     cases = [ended(f"{name * 36}[{name}]", "fail" if name == "a" else "pass", **FAILED) for name in "ab"]
     cases[0] = replace(cases[0], observed={"what a device does on a long question": "one of several answers " * 3})
     *report, _ = lines(*cases, width=width)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The chain of a journal: whatever was done to the file is told, with the line."""
+"""The chain of a journal: any change to the file is reported, with its line."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ def path(tmp_path: Path) -> Path:
 
 
 def wrong(path: Path) -> list[int]:
-    """The numbers of the lines that something is told of; of a missing end, the one after the last."""
+    """The numbers of the lines that are reported; for a missing end, the number after the last."""
     return [number for number, line in enumerate(journal.read(path), 1) if not isinstance(line, Recorded)]
 
 
-def test_whole(path: Path) -> None:
-    """Nothing is told of a journal as it was written, whose last record has the count and the digest."""
+def test_an_unchanged_journal(path: Path) -> None:
+    """An unchanged journal gives no report; its last record has the count and the digest."""
     assert wrong(path) == []
     *lines, last = path.read_bytes().splitlines(keepends=True)
     found = journal.parse(last)
@@ -47,47 +47,53 @@ def test_whole(path: Path) -> None:
     assert summarise(journal.read(path)).stops == []
 
 
-@pytest.mark.parametrize("number", range(2, NOTES + 4))
-def test_changed(path: Path, number: int) -> None:
-    """A line that was edited is the one that is named."""
+@pytest.mark.parametrize("number", range(2, NOTES + 3))
+def test_an_edited_line(path: Path, number: int) -> None:
+    """It is the one that is named."""
     lines = path.read_bytes().splitlines(keepends=True)
     lines[number - 1] = lines[number - 1].replace(b'"time":1', b'"time":2')
     path.write_bytes(b"".join(lines))
     assert number in wrong(path)
     assert min(wrong(path)) == number
-    if number < len(lines):
-        stop = summarise(journal.read(path)).stops[0]
-        assert f"line {number} of the journal is damaged: it does not follow from the line before" in stop.message
+    stop = summarise(journal.read(path)).stops[0]
+    assert f"line {number} of the journal is damaged: it does not follow from the line before" in stop.message
+
+
+def test_an_edited_end(path: Path) -> None:
+    """The last record is named as well."""
+    *lines, end = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join([*lines, end.replace(b'"time":1', b'"time":2')]))
+    assert min(wrong(path)) == NOTES + 3
 
 
 @pytest.mark.parametrize("number", range(2, NOTES + 3))
-def test_taken_out(path: Path, number: int) -> None:
-    """Where a line is missing, the one that stands there now is named."""
+def test_a_removed_line(path: Path, number: int) -> None:
+    """The line that is now in its place is named."""
     lines = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(b"".join(lines[: number - 1] + lines[number:]))
     assert min(wrong(path)) == number
 
 
 @pytest.mark.parametrize("number", range(2, NOTES + 2))
-def test_moved(path: Path, number: int) -> None:
-    """Two lines that changed places are found."""
+def test_swapped_lines(path: Path, number: int) -> None:
+    """The first of the two is named."""
     lines = path.read_bytes().splitlines(keepends=True)
     lines[number - 1 : number + 1] = lines[number], lines[number - 1]
     path.write_bytes(b"".join(lines))
     assert min(wrong(path)) == number
 
 
-def test_put_in(path: Path) -> None:
-    """A line that the run never wrote, with a digest and without."""
+def test_an_inserted_line(path: Path) -> None:
+    """It is named, whether or not it has a digest."""
     lines = path.read_bytes().splitlines(keepends=True)
-    for stranger, found in ((lines[2], [5]), (journal.line(Note("mine")), [5])):
-        path.write_bytes(b"".join([*lines[:4], stranger, *lines[4:]]))
-        assert wrong(path)[: len(found)] == found
+    for inserted in (lines[2], journal.line(Note("mine"))):
+        path.write_bytes(b"".join([*lines[:4], inserted, *lines[4:]]))
+        assert wrong(path)[0] == 5
 
 
 @pytest.mark.parametrize("whole", range(1, NOTES + 3))
-def test_cut(path: Path, whole: int) -> None:
-    """A journal that lacks its last lines has no end, and the result says after which line."""
+def test_missing_last_lines(path: Path, whole: int) -> None:
+    """Such a journal has no end, and the result says after which line it stops."""
     lines = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(b"".join(lines[:whole]))
     *_, last = journal.read(path)
@@ -98,8 +104,8 @@ def test_cut(path: Path, whole: int) -> None:
     assert result.exit_code == 2
 
 
-def test_every_byte(path: Path) -> None:
-    """Whichever byte is changed, the journal is no longer what it was."""
+def test_a_change_of_any_byte_is_found(path: Path) -> None:
+    """One flipped bit in any byte of the file."""
     data = path.read_bytes()
     for place in range(len(data)):
         path.write_bytes(data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :])
@@ -109,8 +115,8 @@ def test_every_byte(path: Path) -> None:
             assert place <= data.index(b"\n")
 
 
-def test_part_of_a_record_is_cut_off(path: Path) -> None:
-    """What a writer that was killed has left of a record is none; the next one chains on from the last whole record."""
+def test_an_incomplete_record_is_cut_off(path: Path) -> None:
+    """If a writer was killed in the middle of a record, the next writer continues from the last whole one."""
     lines = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(b"".join(lines[:4]) + lines[4][:20])
     with Journal(path) as opened:
@@ -121,7 +127,7 @@ def test_part_of_a_record_is_cut_off(path: Path) -> None:
 
 
 def test_long_lines(tmp_path: Path) -> None:
-    """The last record is found however long it is."""
+    """The last record is found, however long it is."""
     path = tmp_path / journal.NAME
     with Journal(path) as one, Journal(path) as other:
         one.write(first([], {}))
@@ -133,7 +139,7 @@ def test_long_lines(tmp_path: Path) -> None:
 
 
 def test_killed_writers(tmp_path: Path) -> None:
-    """Writers that are killed at any moment leave a journal that others chain on from."""
+    """Writers that are killed at any moment leave a journal that other writers can continue."""
     path = tmp_path / journal.NAME
     with Journal(path) as opened:
         opened.write(first([], {}))
@@ -154,14 +160,14 @@ def test_killed_writers(tmp_path: Path) -> None:
 
 
 def test_without_a_chain(tmp_path: Path) -> None:
-    """Each line of a journal whose chain was taken away is damaged."""
+    """Each line of a journal without its chain is damaged."""
     path = tmp_path / journal.NAME
     path.write_bytes(b"".join(journal.line(event) for event in (first([], {}), Note("x"), FINISH)))
     assert wrong(path) == [1, 2, 3]
 
 
 def test_full_disk_leaves_whole_records(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A record of which the disk took a part is taken back."""
+    """A record that was only partly written is removed."""
     path = tmp_path / journal.NAME
     opened = Journal(path)
     opened.write(first([], {}))
@@ -184,7 +190,7 @@ def test_full_disk_leaves_whole_records(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_a_clock_that_jumps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Times go on as the monotonic clock does; a damaged line is told as one."""
+    """Times follow the monotonic clock; a damaged line is reported as damaged."""
     path = tmp_path / journal.NAME
     with Journal(path) as opened:
         opened.write(first([], {}))

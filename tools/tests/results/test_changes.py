@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Changes of state: what was seen of each, and how that is drawn."""
+"""State changes: what was seen of each, and how it is drawn."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from pages import cells, part, text, tree
-from stories import case, ended, told
+from stories import case, ended, run_of
 
 from vfio_compliance.interfaces import INTERFACES
 from vfio_compliance.migration_v1.interface import MigrationV1
@@ -27,11 +27,11 @@ from vfio_compliance.results.writers.html.pictures.states import HEIGHT, MOST_ST
 DRAWN = (("running", "stop"), ("running", "stop-and-copy"), ("stop-and-copy", "stop"))
 
 
-def run(asked: Mapping[str, Any], *failed: str, drawn: tuple[tuple[str, str], ...] = DRAWN) -> Summary:
-    """A run in which changes were asked for, and cases ``failed``."""
-    made = [replace(ended("a", "pass"), measures=Measures(changes=asked))]
+def run(requested: Mapping[str, Any], *failed: str, drawn: tuple[tuple[str, str], ...] = DRAWN) -> Summary:
+    """A run in which changes were ``requested`` and the cases ``failed`` failed."""
+    made = [replace(ended("a", "pass"), measures=Measures(changes=requested))]
     made += [replace(ended("b", "fail"), case=case(f"b[{name}]")) for name in failed]
-    return summarise(told(Target({}, (UsedRegion(9, "v1", (), drawn),)), *made))
+    return summarise(run_of(Target({}, (UsedRegion(9, "v1", (), drawn),)), *made))
 
 
 def seen(summary: Summary) -> dict[str, Seen]:
@@ -40,14 +40,14 @@ def seen(summary: Summary) -> dict[str, Seen]:
 
 
 def test_what_was_seen_of_each_change() -> None:
-    """By whether it is documented, and whether it was accepted, refused or not tried."""
-    asked = {
+    """Documented or not; accepted, refused or not tried."""
+    requested = {
         "running -> stop": {ACCEPTED: 2, REFUSED: 1},
         "stop -> running": {ACCEPTED: 1},
         "stop-and-copy -> running": {REFUSED: 3},
         "running -> stop-and-copy": {REFUSED: 1},
     }
-    assert seen(run(asked)) == {
+    assert seen(run(requested)) == {
         "running -> stop": Seen.DOCUMENTED,
         "running -> stop-and-copy": Seen.REFUSED,
         "stop -> running": Seen.ACCEPTED,
@@ -57,16 +57,16 @@ def test_what_was_seen_of_each_change() -> None:
     }
 
 
-def test_a_change_is_broken_where_a_case_that_names_it_failed() -> None:
-    """Not where the name is only the beginning of another one's; and its rule is named."""
+def test_a_change_is_broken_if_a_case_that_names_it_failed() -> None:
+    """Not if its name is only the beginning of another one; and the rule is named."""
     summary = run({"running -> stop": {ACCEPTED: 1}}, "running -> stop-and-copy")
     assert seen(summary)["running -> stop-and-copy"] is Seen.BROKEN
     assert seen(summary)["running -> stop"] is Seen.DOCUMENTED
     assert next(each.broke for each in changes(summary) if each.seen is Seen.BROKEN) == ["v1.b"]
 
 
-def test_other_states_are_in_the_table_alone() -> None:
-    """What the interface does not draw has no place in the diagram, nor has a write of the same state."""
+def test_undrawn_changes_are_only_in_the_table() -> None:
+    """Neither changes that the interface does not draw nor writes of the same state are in the diagram."""
     found = changes(run({"running -> error": {REFUSED: 1}, "stop -> stop": {ACCEPTED: 1}}))
     assert {"running -> error", "stop -> stop"} <= {change.name for change in found}
     drawn = diagram(found)
@@ -75,25 +75,25 @@ def test_other_states_are_in_the_table_alone() -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "drawn"), [({}, DRAWN), ({"running -> stop": {ACCEPTED: 1}}, ()), ({"odd": {ACCEPTED: 1}}, ())]
+    ("requested", "drawn"), [({}, DRAWN), ({"running -> stop": {ACCEPTED: 1}}, ()), ({"odd": {ACCEPTED: 1}}, ())]
 )
-def test_an_older_journal_says_nothing_of_them(asked: Mapping[str, Any], drawn: tuple[tuple[str, str], ...]) -> None:
-    """The page says that, and draws nothing."""
-    summary = run(asked, drawn=drawn)
+def test_an_older_journal_has_no_changes(requested: Mapping[str, Any], drawn: tuple[tuple[str, str], ...]) -> None:
+    """The page says so, and draws nothing."""
+    summary = run(requested, drawn=drawn)
     assert changes(summary) == []
     pictures = part(tree(render("html", summary)), "pictures")
     assert "the journal is of an earlier version that did not record" in text(pictures)
     assert pictures.find(".//svg") is None
 
 
-def test_an_odd_name_of_a_change_is_passed_over() -> None:
-    """One without an arrow, in a journal that was changed by hand."""
+def test_a_malformed_name_of_a_change_is_ignored() -> None:
+    """A name without an arrow, in a journal that was edited by hand."""
     assert "odd" not in seen(run({"odd": {ACCEPTED: 1}, "running -> stop": {ACCEPTED: 1}}))
 
 
 @pytest.mark.parametrize("number", [2, 3, 5, 7, MOST_STATES])
 def test_the_diagram_holds_all_states(number: int) -> None:
-    """No two boxes meet, none leaves the picture, and every arrow that is drawn is there once."""
+    """No two boxes overlap, all are inside the picture, and every arrow is drawn exactly once."""
     drawn = tuple((f"s{state}", f"s{(state + 1) % number}") for state in range(number))
     found = changes(run({"s0 -> s1": {ACCEPTED: 1}}, drawn=drawn))
     made = diagram(found)
@@ -107,7 +107,7 @@ def test_the_diagram_holds_all_states(number: int) -> None:
 
 
 def test_more_states_than_can_be_drawn() -> None:
-    """The table has them all the same."""
+    """They are still in the table."""
     drawn = tuple((f"s{state}", f"s{state + 1}") for state in range(MOST_STATES))
     summary = run({"s0 -> s1": {ACCEPTED: 1}}, drawn=drawn)
     assert diagram(changes(summary)) is None
@@ -116,7 +116,7 @@ def test_more_states_than_can_be_drawn() -> None:
 
 
 def test_arrows_differ_without_colour() -> None:
-    """Each kind has a class of its own, and its meaning stands in the legend and in the table."""
+    """Each kind has its own class, and its meaning is in the legend and in the table."""
     summary = run({"running -> stop": {ACCEPTED: 1}, "stop -> running": {REFUSED: 1}}, "running -> stop-and-copy")
     pictures = part(tree(render("html", summary)), "pictures")
     kinds = {each.get("class") for each in pictures.iter("g")}
@@ -131,8 +131,8 @@ def test_arrows_differ_without_colour() -> None:
 
 
 @pytest.mark.parametrize("interface", [each for each in INTERFACES if each.drawn], ids=lambda each: each.name)
-def test_an_interface_draws_states_that_have_names(interface: MigrationV1) -> None:
-    """Those of its registers: by these names the changes are counted, and cases are called."""
+def test_an_interface_draws_only_named_states(interface: MigrationV1) -> None:
+    """The names are those of its registers: they identify changes and appear in the names of cases."""
     names = {name for register in interface.registers for name in register.values.values()}
     assert {state for pair in interface.drawn for state in pair} <= names
     assert len({*interface.drawn}) == len(interface.drawn)
@@ -141,7 +141,7 @@ def test_an_interface_draws_states_that_have_names(interface: MigrationV1) -> No
 def test_a_run_draws_what_was_seen(
     target: Path, judge_in_process: Callable[..., summary.Summary], tmp_path: Path
 ) -> None:
-    """Of a real driver: a documented change that a case makes, and one that is not, are both seen; none is broken."""
+    """A run against a real driver shows a documented change and an undocumented one; none is broken."""
     tests = [f"suites/migration_v1/test_transitions.py::test_{name}" for name in ("running_to_stop", "undrawn_safe")]
     found = seen(judge_in_process(target, tmp_path, *tests))
     assert found["running -> stop"] is Seen.DOCUMENTED

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Colours say what the words say, and change no letter."""
+"""Colours repeat what the words say, and change no character."""
 
 from __future__ import annotations
 
 import io
 
 import pytest
-from stories import ended, told
+from stories import ended, run_of
 
 from vfio_compliance.results.reading import summarise
 from vfio_compliance.results.verdict import Verdict
@@ -15,12 +15,12 @@ from vfio_compliance.results.writers.terminal.colour import BAD, GOOD, VERDICTS,
 from vfio_compliance.results.writers.terminal.printed import show_result
 
 SUMMARY = summarise(
-    told(ended("a[1]", "pass"), ended("b[2]", "fail", expected="[bold]this[/bold]", seen=":smile: \\\\[x]"))
+    run_of(ended("a[1]", "pass"), ended("b[2]", "fail", expected="[bold]this[/bold]", seen=":smile: \\\\[x]"))
 )
 
 
 def styles(text: str, word: str) -> set[str]:
-    """Those of the letters of a word where it stands first."""
+    """The styles of a word at its first occurrence."""
     painted, at = paint(text), text.index(word)
     return {str(span.style) for span in painted.spans if span.start <= at < span.end}
 
@@ -30,16 +30,16 @@ def test_every_verdict_has_a_colour() -> None:
 
 
 @pytest.mark.parametrize("width", [60, 100, 200])
-def test_no_letter_is_changed(width: int) -> None:
+def test_no_character_is_changed(width: int) -> None:
     text = render(SUMMARY, width)
     assert paint(text).plain == text
 
 
 @pytest.mark.parametrize("word", VERDICTS)
 def test_rows(word: str) -> None:
-    """A verdict at the beginning of a row, small or in capitals, and nowhere else."""
-    for said in (word, word.upper()):
-        assert styles(f"  {said:8}DS-01   v1.one", said) == {VERDICTS[word]}
+    """A verdict has a colour at the beginning of a row, in lower or upper case, and nowhere else."""
+    for written in (word, word.upper()):
+        assert styles(f"  {written:8}DS-01   v1.one", written) == {VERDICTS[word]}
     assert styles(f"the device said {word}  and more", word) == set()
 
 
@@ -62,7 +62,7 @@ def test_answers() -> None:
 
 
 def test_what_is_printed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Plain and whole in a pipe; on a terminal the same letters, and nothing in them is markup."""
+    """A pipe gets plain text; a terminal gets the same characters in colour, and none of them is taken as markup."""
 
     class Terminal(io.StringIO):
         def isatty(self) -> bool:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What a run will cost, by what was counted on the reference device, and how a dry run tells it."""
+"""The cost of a run, estimated from counts on the reference device, and how a dry run shows it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from stories import CALL, case, ended, made_by, told
+from stories import CALL, case, ended, made_by, run_of
 
 from vfio_compliance import rules
 from vfio_compliance.common.calls import Call
@@ -25,19 +25,19 @@ RESET = Call("ioctl", "device", VFIO_DEVICE_RESET, serial=9, times=2)
 
 
 def planned(*names: str, **run: Any) -> Summary:
-    """A run of these cases, none of which was run."""
-    return summarise(told(planned=names, **run))
+    """A plan of these cases, none of which was run."""
+    return summarise(run_of(planned=names, **run))
 
 
-def test_what_was_measured() -> None:
-    """Resets by the calls of the cases, passes as each case has counted them."""
+def test_measured_costs() -> None:
+    """Resets are counted from the calls of the cases, passes as recorded by each case."""
     end = End(case("a[1]"), "v1.a", Verdict.PASS, 0.1, None, {}, **made_by((CALL, RESET)), passes=3)
-    summary = summarise(told(end, ended("a[2]", "pass"), ended("b", "pass"), ended("c", "not-run"), ended("d", "fail")))
-    assert costs.measured(summary) == {"v1.a": Cost(2, 2, 3), "v1.b": Cost(1, 0, 0)}
+    others = [ended("a[2]", "pass"), ended("b", "pass"), ended("c", "not-run"), ended("d", "fail")]
+    assert costs.measured(summarise(run_of(end, *others))) == {"v1.a": Cost(2, 2, 3), "v1.b": Cost(1, 0, 0)}
 
 
-def test_what_a_run_will_cost() -> None:
-    """In proportion to its cases, in all rounds; of unknown rules that is said."""
+def test_forecast_of_a_run() -> None:
+    """In proportion to the number of cases, for all rounds; cases with unknown costs are counted."""
     known = {"v1.a": Cost(4, 8, 2), "v1.b": Cost(1, 1, 0)}
     plan = planned("a[1]", "a[2]", "b", "c", rounds=3)
     assert costs.forecast(plan, known) == Forecast(12, 15, 3, 3)
@@ -54,8 +54,8 @@ def test_what_a_run_will_cost() -> None:
         ),
     ],
 )
-def test_how_it_is_told(times: Mapping[str, float], words: str) -> None:
-    """With the time, as far as the profile states it, and the limits that it has to keep to."""
+def test_forecast_as_text(times: Mapping[str, float], words: str) -> None:
+    """With the time, as far as the profile states it, and the limits of the run."""
     plan = planned("a", "b", times=times, limits={"run": 60.0, "passes": 4.0})
     text = " ".join(dry.render(plan, Forecast(2, 10, 4, 1), 100).split())
     assert words in text
@@ -67,6 +67,6 @@ def test_how_it_is_told(times: Mapping[str, float], words: str) -> None:
 
 
 def test_every_rule_was_measured(project: Path) -> None:
-    """The table knows each rule of the suites, but those that only --stress runs; none that is gone."""
+    """The table has exactly the rules of the suites, except those that only --stress runs."""
     wanted = {rule.id for rule in rules.load(project / "suites") if not rule.on_request}
     assert costs.table().keys() == wanted, "renew it: python -m vfio_compliance.cli.costs RUN"

@@ -22,7 +22,7 @@ def store(tmp_path: Path) -> DataStore:
 
 
 def test_each_content_once(store: DataStore, tmp_path: Path) -> None:
-    """By its digest, for its owner alone; another process of the run goes on with the same folder."""
+    """Named by its digest, readable by its owner alone; another process of the run continues with the same folder."""
     store.keep(DIGEST, DATA)
     written = (tmp_path / "data" / DIGEST).stat().st_mtime_ns
     DataStore(tmp_path / "data").keep(DIGEST, DATA)
@@ -32,8 +32,8 @@ def test_each_content_once(store: DataStore, tmp_path: Path) -> None:
     assert not store.complaint
 
 
-def test_a_disk_that_is_nearly_full(store: DataStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Something is left to others; what was not kept is told once, and nothing more is tried."""
+def test_a_nearly_full_disk(store: DataStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some space is left for others. The loss is reported once, and nothing more is tried."""
     monkeypatch.setattr(os, "statvfs", lambda path: SimpleNamespace(f_bavail=(256 << 20) + len(DATA) - 1, f_frsize=1))
     store.keep(DIGEST, DATA)
     assert "no data was kept" in store.complaint
@@ -43,8 +43,8 @@ def test_a_disk_that_is_nearly_full(store: DataStore, tmp_path: Path, monkeypatc
     assert not list((tmp_path / "data").iterdir())
 
 
-def test_a_disk_that_takes_no_more(store: DataStore, tmp_path: Path) -> None:
-    """The reason is that of the system, and nothing half is left behind."""
+def test_a_folder_that_cannot_be_written(store: DataStore, tmp_path: Path) -> None:
+    """The data is not kept, and the store says so."""
     (tmp_path / "data").rmdir()
     (tmp_path / "data").write_text("not a folder")
     store.keep(DIGEST, DATA)

@@ -24,33 +24,33 @@ def case(name: str, calls: Sequence[Call], **more: Any) -> Case:
 
 
 def shown(failing: Case, *others: Case, most: int = 8, opening: tuple[()] | Sequence[Call] = ()) -> list[str]:
-    """Marks, numbers and remarks of an excerpt."""
+    """The marks, numbers and remarks of an excerpt."""
     summary = summarise([*recorded(first([RULE], {}))])
     summary.cases, summary.opening = {each.id: each for each in (failing, *others)}, tuple(opening)
     return [line.mark.strip() or line.text for line in excerpt(failing, summary, most)]
 
 
-def test_the_call_is_marked_amid_the_others() -> None:
-    """Twice as many before it as after it; how many are left out on each side is told."""
+def test_the_call_is_marked_among_its_neighbours() -> None:
+    """With twice as many before it as after it, and the number of those left out on each side."""
     lines = shown(case("x", [call(serial) for serial in range(101, 121)], failed_call=110))
     numbers = ["105", "106", "107", "108", "109", ">   110", "111", "112"]
     assert lines == ["(4 before these)", "body:", *numbers, "(8 after these)"]
 
 
-def test_parts_are_told_apart() -> None:
-    """And where there is little, all of it is shown."""
+def test_each_part_has_a_heading() -> None:
+    """A short list of calls is shown in full."""
     lines = shown(case("x", [call(1, "set-up"), call(2), call(3), call(4, "clean-up")], failed_call=3))
     assert lines == ["set-up:", "1", "body:", "2", ">     3", "clean-up:", "4"]
 
 
-def test_a_run_of_calls_is_marked_as_one() -> None:
-    """The failing one is among them."""
+def test_folded_calls_are_marked_as_one() -> None:
+    """If the failing call is one of them."""
     assert shown(case("x", [call(1, times=9), call(10)], failed_call=5)) == ["body:", ">     1", "10"]
 
 
 @pytest.mark.parametrize("failed", [0, 99])
-def test_without_such_a_call_it_is_the_end_of_the_body(failed: int) -> None:
-    """What the clean-up did comes after the failure; unless there is nothing else."""
+def test_without_a_failing_call_the_end_of_the_body_is_shown(failed: int) -> None:
+    """The clean-up comes after the failure, so it is shown only if there is nothing else."""
     calls = [*map(call, range(1, 11)), call(11, "clean-up")]
     numbers = [str(number) for number in range(3, 11)]
     assert shown(case("x", calls, failed_call=failed)) == ["(2 before these)", "body:", *numbers, "(1 after these)"]
@@ -59,7 +59,7 @@ def test_without_such_a_call_it_is_the_end_of_the_body(failed: int) -> None:
 
 
 def test_calls_of_a_flow_are_shown_where_they_were_made() -> None:
-    """In the case that drove it; its other calls are around it, and the ranges follow one another as one."""
+    """In the case that drove it, among its other calls; adjacent ranges are merged."""
     first = case("x", [call(1, "set-up"), call(2), call(3), call(4)])
     spans = [Span(2, 2, first.id), Span(3, 4, first.id), Span(9, 9, "suites/s/y")]
     judged = case("z", [call(20, "set-up")], failed_call=3, stands_on=spans)
@@ -68,12 +68,12 @@ def test_calls_of_a_flow_are_shown_where_they_were_made() -> None:
     assert shown(judged) == [*standing, "set-up:", "20"]
 
 
-def test_what_the_opening_showed() -> None:
-    """A refusal that was kept since then."""
+def test_a_call_of_the_opening() -> None:
+    """A refusal that was recorded when the device was opened."""
     lines = shown(case("x", [call(7)], failed_call=2), opening=[call(1, "opening"), call(2, "opening")])
     assert lines == ["in the opening of the device:", "opening:", "1", ">     2"]
 
 
-def test_a_case_is_looked_at_before_the_opening_of_another_process() -> None:
-    """Each test process counts from 1, and the opening is that of the last one."""
+def test_a_case_is_searched_before_the_opening_of_another_process() -> None:
+    """Each test process numbers its calls from 1, and the recorded opening is that of the last process."""
     assert shown(case("x", [call(7)], failed_call=7), opening=[call(7, "opening")]) == ["body:", ">     7"]

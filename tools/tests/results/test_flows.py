@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Time and bytes, by calls of which both are known."""
+"""Time and bytes of flows, from calls with known times and sizes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from stories import ended, made_by, told
+from stories import ended, made_by, run_of
 
 from vfio_compliance.common.calls import Behind, Call, Calls
 from vfio_compliance.results.events import Target
@@ -26,7 +26,7 @@ REGION = UsedRegion(
     9, "v1", tuple(Register(name, *place, STATES if name == "device_state" else {}) for name, place in OFFSETS.items())
 )
 
-#: How long each call takes, and what passes between two of them, in nanoseconds.
+#: The duration of each call and the gap between two calls, in nanoseconds.
 CALL, BETWEEN = 1_000, 9_000
 STEP = CALL + BETWEEN
 
@@ -60,7 +60,7 @@ class Script:
         return self._add(Call(verb, target, number))
 
     def buffer(self, size: int, on: str = "") -> Script:
-        """One is read: what the text has a user do."""
+        """Reads one buffer in the order of the specification."""
         return (
             self.read("pending_bytes", size, on)
             .read("data_offset", 4096, on)
@@ -69,7 +69,7 @@ class Script:
         )
 
     def saved(self, *sizes: int, on: str = "") -> Script:
-        """All that the device has."""
+        """Reads all the data that the device has."""
         for size in sizes:
             self.buffer(size, on)
         return self.read("pending_bytes", 0, on)
@@ -79,18 +79,18 @@ class Script:
 
 
 def running() -> Script:
-    """A device that is seen to run."""
+    """A device whose state reads as running."""
     return Script().read("device_state", NUMBERS["running"])
 
 
 def test_state_lasts_from_write_to_write() -> None:
-    """The change counts for the state that is changed to; the last one ends with the last call."""
+    """The time of the write counts for the new state; the last state ends with the last call."""
     known = running().state("stop").state("running").read("pending_bytes", 0).measured().nanoseconds
     assert known == {"device": {"running": STEP + STEP + CALL, "stop": STEP}}
 
 
 def test_refused_write_changes_nothing() -> None:
-    """The device is where it was."""
+    """The device is still in the state before."""
     known = running().state("stop", refused=True).read("pending_bytes", 0).measured().nanoseconds
     assert known["device"] == {"running": 2 * STEP + CALL}
 
@@ -99,20 +99,20 @@ def test_refused_write_changes_nothing() -> None:
     ("verb", "target", "number"),
     [("ioctl", "device", VFIO_DEVICE_RESET), ("open", "device", 0), ("close", "device", 0), ("omitted", "", 5)],
 )
-def test_nothing_is_known_after(verb: str, target: str, number: int) -> None:
-    """A reset, a new user, and what was not recorded: until the state is read again."""
+def test_the_state_is_unknown_after(verb: str, target: str, number: int) -> None:
+    """A reset, a new user or unrecorded calls: until the state is read again."""
     script = running().other(verb, target, number).read("pending_bytes", 0).read("device_state", NUMBERS["stop"])
     assert script.measured().nanoseconds["device"] == {"running": STEP, "stop": CALL}
 
 
-def test_other_device_is_reset() -> None:
-    """That says nothing about the first."""
+def test_a_reset_of_the_other_device() -> None:
+    """It does not affect the state of the first."""
     script = running().other("ioctl", "second device", VFIO_DEVICE_RESET).state("stop")
     assert script.measured().nanoseconds["device"] == {"running": 2 * STEP, "stop": CALL}
 
 
 def test_stopped_save() -> None:
-    """Bytes, time from the write to the last byte, which is the downtime too; and the time in calls alone."""
+    """Bytes; the time from the write to the last byte, which is also the downtime; and the time in calls alone."""
     made = running().state("stop-and-copy").saved(100, 50).state("stop").measured()
     (flow,) = made.flows
     assert (flow.kind, flow.moved) == (STOPPED, 150)
@@ -123,8 +123,8 @@ def test_stopped_save() -> None:
     assert not made.unfinished
 
 
-def test_live_save_given_to_a_second_device() -> None:
-    """The downtime begins with the write that stops, and ends when the target runs."""
+def test_live_save_resumed_on_a_second_device() -> None:
+    """The downtime begins with the write that stops the device, and ends when the target runs."""
     script = running().state("pre-copy").saved(100).state("stop-and-copy").saved(30).state("stop")
     script.state("resuming", "second ").data(130, "second ", "write").write("data_size", 130, "second ")
     made = script.state("running", "second ").measured()
@@ -139,7 +139,7 @@ def test_live_save_given_to_a_second_device() -> None:
 
 
 def test_save_from_stop_has_no_downtime() -> None:
-    """Nothing ran before."""
+    """The device did not run before it."""
     script = Script().read("device_state", NUMBERS["stop"]).state("stop-and-copy").saved(8).state("stop")
     (flow,) = script.measured().flows
     assert flow.downtime is None
@@ -157,51 +157,51 @@ def test_save_from_stop_has_no_downtime() -> None:
     ],
     ids=["data left", "not left", "reset", "error", "not recorded", "more data"],
 )
-def test_save_that_did_not_come_to_its_end(script: Script) -> None:
-    """It is counted, and no number is made of it."""
+def test_unfinished_save(script: Script) -> None:
+    """It is counted, but not measured."""
     made = script.measured()
     assert made.flows == ()
     assert made.unfinished == {STOPPED: 1}
 
 
-def test_pre_copy_alone_is_no_whole_save() -> None:
-    """Cancelled, however much was read."""
+def test_pre_copy_alone_is_not_a_whole_save() -> None:
+    """It was cancelled, however much was read."""
     made = running().state("pre-copy").saved(100).state("running").measured()
     assert (made.flows, made.unfinished) == ((), {LIVE: 1})
 
 
 def test_data_through_a_mapping() -> None:
-    """No call tells of it: what was announced counts."""
+    """No call shows it, so the announced size counts."""
     script = running().other("map", "region 9").state("stop-and-copy")
     script.read("pending_bytes", 70).read("data_offset", 4096).read("data_size", 70).read("pending_bytes", 0)
     (flow,) = script.state("stop").measured().flows
     assert flow.moved == 70
 
 
-def test_buffer_that_is_read_twice_counts_once() -> None:
-    """Of what is moved, no more than was announced."""
+def test_a_buffer_read_twice_counts_once() -> None:
+    """No more bytes count than were announced."""
     script = running().state("stop-and-copy")
     script.read("pending_bytes", 70).read("data_size", 70).data(70).data(70).read("pending_bytes", 0)
     (flow,) = script.state("stop").measured().flows
     assert flow.moved == 70
 
 
-def test_size_that_nobody_read_counts_for_nothing() -> None:
-    """A driver can announce what it likes."""
+def test_an_announced_size_without_a_read_does_not_count() -> None:
+    """A driver can announce any size."""
     script = running().state("stop-and-copy").read("data_size", (1 << 64) - 1).read("pending_bytes", 0)
     (flow,) = script.state("stop").measured().flows
     assert flow.moved == 0
 
 
-def test_calls_as_json_have_them() -> None:
-    """The same comes of calls that were read from a journal."""
+def test_calls_from_json_give_the_same_measures() -> None:
+    """As those of a journal do."""
     calls = running().state("stop-and-copy").saved(100).state("stop").calls
     read = Calls.from_json([call.to_json() for call in calls])
     assert Measuring([REGION]).take(read) == Measuring([REGION]).take(calls)
 
 
 def test_absurd_journal() -> None:
-    """Times that go back, registers longer than they are, values that no register has: numbers, and none below 0."""
+    """Times that go backwards, oversized registers and impossible values still give numbers, none below 0."""
     script = running().state("stop-and-copy").saved(100).state("stop")
     calls = [call._replace(started_ns=10**18 - call.started_ns, received=call.received * 40) for call in script.calls]
     calls += [call._replace(received=b"", sent=b"") for call in script.calls]
@@ -209,25 +209,25 @@ def test_absurd_journal() -> None:
     assert min(numbers.values()) >= 0
 
 
-def test_region_of_another_kind() -> None:
-    """Nothing is measured where the journal names no device_state."""
+def test_a_region_without_device_state() -> None:
+    """Nothing is measured if the journal does not name device_state."""
     assert Measuring([replace(REGION, registers=REGION.registers[1:])]).take(running().calls).nanoseconds == {}
 
 
 def test_spread() -> None:
-    """The one in the middle, of those that are known."""
+    """Least, median and most of the known values."""
     assert spread([3, None, 1, 2]) == {"number": 3, "least": 1, "median": 2, "most": 3}
     assert spread([None]) == {}
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_every_format_has_them(name: str) -> None:
+def test_every_format_has_the_measures(name: str) -> None:
     """Downtime and bytes of a flow, and the time in a state, as numbers."""
     calls = running().state("pre-copy").saved(100).state("stop-and-copy").saved(30).state("stop").calls
     case = replace(ended("a", "pass"), **made_by(calls, Measuring([REGION]).take(calls)))
-    text = render(name, summarise(told(Target({}, (REGION,)), case)))
-    of_people = ("41.0 us", "130 bytes", "10.0 us")
-    words = of_people if name in ("terminal", "html") else ("4.1e-05", "130", "1e-05")
+    text = render(name, summarise(run_of(Target({}, (REGION,)), case)))
+    readable = ("41.0 us", "130 bytes", "10.0 us")
+    words = readable if name in ("terminal", "html") else ("4.1e-05", "130", "1e-05")
     assert [word for word in words if word not in text] == []
 
 
@@ -235,7 +235,7 @@ def test_every_format_has_them(name: str) -> None:
 
 
 def test_course_of_a_save() -> None:
-    """What was pending, and what had been moved by then, each time that pending_bytes was read."""
+    """Pending bytes, and bytes moved so far, at each read of pending_bytes."""
     script = running().state("pre-copy").saved(100, 50)
     (flow,) = script.state("stop-and-copy").saved(7).state("running").measured().flows
     assert [(pending, moved) for _, pending, moved in flow.course] == [
@@ -251,7 +251,7 @@ def test_course_of_a_save() -> None:
 
 @pytest.mark.parametrize("number", [1, 31, 32, 65, 1000, 4097])
 def test_course_is_bounded(number: int) -> None:
-    """The first point and the last are kept, and of very many between them a few."""
+    """The first and the last point are kept, and only some of very many between them."""
     (flow,) = running().state("stop-and-copy").saved(*range(1, number + 1)).state("running").measured().flows
     assert len(flow.course) == min(number + 1, len(flow.course)) <= 66
     assert len(flow.course) >= min(number + 1, 32)
@@ -259,8 +259,8 @@ def test_course_is_bounded(number: int) -> None:
     assert flow.course[-1][1:] == (0, flow.moved)
 
 
-def test_changes_that_were_asked_for() -> None:
-    """From each state that is known, by what came of it; of folded calls each counts."""
+def test_requested_changes() -> None:
+    """By their result, from each known state; each of several folded calls counts."""
     script = running().state("stop").state("resuming", refused=True).state("running").state("stop")
     script.calls[2] = script.calls[2]._replace(times=3)
     assert script.measured().changes == {
@@ -270,8 +270,8 @@ def test_changes_that_were_asked_for() -> None:
     }
 
 
-def test_changes_from_a_state_that_is_not_known() -> None:
-    """Nothing is said of them, nor of values that have no name."""
+def test_changes_from_an_unknown_state() -> None:
+    """They are not counted, nor are values without a name."""
     script = Script().state("stop").other("ioctl", number=VFIO_DEVICE_RESET).state("running", refused=True)
     script.write("device_state", 0x11).state("stop")
     assert script.measured().changes == {}
@@ -286,7 +286,7 @@ def test_bitmaps_are_counted() -> None:
 
 
 def test_changes_of_all_cases_add_up() -> None:
-    """A journal that does not have them adds nothing."""
+    """A journal without them adds nothing."""
     one = Measures(changes={"a -> b": {ACCEPTED: 1}}, bitmaps=1)
     other = Measures(changes={"a -> b": {ACCEPTED: 1, REFUSED: 2}}, bitmaps=2)
     whole = total([one, other, Measures()])

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The page of a run: all that belongs there, whatever a device said, and nothing from elsewhere."""
+"""The HTML page of a run: complete, safe against hostile strings, and without anything from elsewhere."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from xml.etree.ElementTree import Element
 import pytest
 from hostile import HOSTILE, hostile_run
 from pages import at, by_id, cells, links, pairs, part, text, tree
-from stories import FINISH, RULE, case, ended, first, recorded, told, waiver
+from stories import FINISH, RULE, case, ended, first, recorded, run_of, waiver
 
 from vfio_compliance.results.events import End, Environment, Event, Plan, Programs, State, Target
 from vfio_compliance.results.failure import Failure
@@ -27,11 +27,11 @@ REGION = UsedRegion(9, "v1", (Register("pending_bytes", 8, 8),))
 
 def page(*events: Event, **run: Any) -> Element:
     """The page of a run of these events."""
-    return tree(render("html", summarise(told(*events, **run))))
+    return tree(render("html", summarise(run_of(*events, **run))))
 
 
 def row(root: Element, rule: str) -> list[str]:
-    """The words of each cell of a rule's row."""
+    """The content of each cell of a rule's row."""
     return cells(by_id(root, anchor(rule)))
 
 
@@ -39,8 +39,8 @@ def row(root: Element, rule: str) -> list[str]:
 
 
 @pytest.mark.parametrize("name", sorted(HOSTILE))
-def test_a_device_adds_no_element(name: str) -> None:
-    """Whatever it says is text: the page has the elements of one whose device says a plain word, and no others."""
+def test_a_device_cannot_add_elements(name: str) -> None:
+    """Its strings are text: the page has no other elements than that of a device with a plain string."""
     found = tree(render("html", hostile_run(HOSTILE[name])))
     plain = tree(render("html", hostile_run("plain")))
     assert Counter(each.tag for each in found.iter("script")) == {"script": 1}
@@ -51,7 +51,7 @@ def test_a_device_adds_no_element(name: str) -> None:
 
 @pytest.mark.parametrize("name", sorted(HOSTILE))
 def test_nothing_is_fetched(name: str) -> None:
-    """No element has an address but those that a reader may follow; the policy forbids all else."""
+    """The only addresses are links that a reader may follow; the policy forbids all else."""
     found = tree(render("html", hostile_run(HOSTILE[name])))
     assert not [each for each in found.iter() if each.get("src") or each.tag in ("link", "img", "iframe", "object")]
     assert {link[0] for link in links(found)} == {"#"}
@@ -61,7 +61,7 @@ def test_nothing_is_fetched(name: str) -> None:
 
 
 def test_ids_are_unique_and_links_lead_somewhere() -> None:
-    """Those of rules, failures and parts, of a run with one of each."""
+    """The ids of rules, failures and sections, in a run with one of each."""
     found = tree(render("html", hostile_run(HOSTILE["markup"])))
     ids = [each.get("id") for each in found.iter() if each.get("id")]
     assert len(ids) == len({*ids})
@@ -71,7 +71,7 @@ def test_ids_are_unique_and_links_lead_somewhere() -> None:
 
 @pytest.mark.parametrize("rule", ["rules", "a b", "v1..x", "v1.X", "v1.x\n", "", "x." * 5000, "v1.\ud800", "1.x"])
 def test_a_rule_by_any_name_has_a_row(rule: str) -> None:
-    """Its id is one that an address can have, and none of the page's own."""
+    """Its id is valid in an address, and differs from the page's own ids."""
     end = replace(ended("a", "fail"), case="c", rule=rule)
     records = recorded(first([replace(RULE, id=rule)], {"c": rule}), Plan((("c", rule),)), end, FINISH)
     found = tree(render("html", summarise(records)))
@@ -82,7 +82,7 @@ def test_a_rule_by_any_name_has_a_row(rule: str) -> None:
 
 @pytest.mark.parametrize("rule", ["v1.one", "dirty.history.never-a-false-clean", "qemu.x2"])
 def test_a_rule_has_its_name_as_address(rule: str) -> None:
-    """So that it can be typed."""
+    """It can be typed."""
     assert anchor(rule) == rule
 
 
@@ -101,16 +101,16 @@ def test_a_rule_has_its_name_as_address(rule: str) -> None:
     ],
     ids=lambda value: str(value)[:12].encode("unicode_escape").decode(),
 )
-def test_what_is_shown(value: str | int | None, expected: str | int) -> None:
-    """Control characters are visible, and a long text says how long it is."""
+def test_shown_values(value: str | int | None, expected: str | int) -> None:
+    """Control characters are visible, and a long text is cut with its length."""
     assert shown(value) == expected
 
 
 # -- the top ----------------------------------------------------------------------------------------------------------
 
 
-def test_the_top_says_all_that_identifies_a_run() -> None:
-    """Verdict, plan, and what a dispute begins with."""
+def test_the_top_identifies_the_run() -> None:
+    """Verdict, plan, and the facts that a dispute would begin with."""
     facts = {
         "suite": "0.1.0",
         "suite commit": "0123456789abcdef",
@@ -156,14 +156,14 @@ def test_the_top_says_all_that_identifies_a_run() -> None:
     ],
 )
 def test_the_verdict(events: Sequence[End], word: str, kind: str) -> None:
-    """In a word, and by its colour as well."""
+    """In a word, and by its colour."""
     banner = at(page(*events), ".//header")
     assert text(banner.find("h1")) == word
     assert banner.get("class") == f"banner verdict-is-{kind}"
 
 
-def test_a_run_with_waivers_is_not_plainly_good() -> None:
-    """Its head says so."""
+def test_a_run_with_waivers_is_not_shown_as_good() -> None:
+    """The banner shows the waivers."""
     banner = at(page(ended("a", "fail"), ended("b", "pass"), waivers=[waiver(rule="v1.a")]), ".//header")
     assert (text(banner.find("h1")), banner.get("class")) == (
         "CONFORMANT WITH WAIVERS (1)",
@@ -175,7 +175,7 @@ def test_a_run_with_waivers_is_not_plainly_good() -> None:
 
 
 def test_table_of_rules() -> None:
-    """Each rule has its row, with what the filters go by, and its cases."""
+    """Each rule has a row, with the attributes that the filters use, and its cases."""
     found = page(
         ended("a[1]", "pass"),
         ended("a[2]", "fail"),
@@ -196,7 +196,7 @@ def test_table_of_rules() -> None:
 
 
 def test_a_failure_has_all_that_the_terminal_has() -> None:
-    """Rule, clause, what was done and seen, the calls with the one that shows it, how to see it again."""
+    """Rule, clause, what was done and seen, the calls with the failing one marked, and how to reproduce it."""
     end = replace(ended("a[1]", "fail", expected="1", seen="2"), failed_call=7)
     programs = Programs(case("a[1]"), ("repro/a.c",), True, "2 calls left")
     found = page(Target({}, (REGION,)), end, ended("a[2]", "fail", expected="1", seen="3"), programs)
@@ -214,7 +214,7 @@ def test_a_failure_has_all_that_the_terminal_has() -> None:
 
 
 def test_a_failure_names_its_cause() -> None:
-    """A rule that stands on one that failed comes after it, and leads to it."""
+    """A rule that stands on a failed one comes after it, and links to it."""
     found = page(ended("a", "fail"), ended("b", "fail"), rules={"v1.a": {"stands_on": ("v1.b",)}})
     assert text(by_id(found, "failure-1").find("h3")) == "1. v1.b ✗ fail"
     cause = next(each for each in by_id(found, "failure-2").iter("p") if each.get("class") == "cause")
@@ -223,12 +223,12 @@ def test_a_failure_names_its_cause() -> None:
 
 
 def test_without_failures() -> None:
-    """The page says so, and has no empty list."""
+    """The page says so, instead of showing an empty list."""
     assert text(part(page(ended("a", "pass")), "failures")) == "Failures None."
 
 
 def test_with_a_thousand_failures() -> None:
-    """A hundred are shown in full, the others in a line each, and each rule is in the table."""
+    """A hundred are shown in full, the others on a line each, and each rule is in the table."""
     found = page(*(ended(f"r{number}", "fail", seen="x" * 3000) for number in range(1000)))
     articles = [each for each in found.iter("article") if each.get("class") == "failure"]
     assert len(articles) == 100
@@ -238,19 +238,19 @@ def test_with_a_thousand_failures() -> None:
 
 
 def test_with_a_thousand_cases_of_a_rule() -> None:
-    """Some are listed, and the others are counted."""
+    """Some are listed; the others are counted."""
     found = page(*(ended(f"a[{number}]", "pass") for number in range(1000)))
     listed = [text(each) for each in by_id(found, "v1.a").iter("li")]
     assert len(listed) == 501
     assert listed[-1] == "and 500 more cases"
 
 
-# -- all the rest -----------------------------------------------------------------------------------------------------
+# -- other sections ---------------------------------------------------------------------------------------------------
 
 
 def test_interrupted() -> None:
-    """What was judged is there, why the run ended is said, and what had no turn is not judged."""
-    records = told(ended("a", "pass"), planned=("b",))[:-1]
+    """The page has what was judged and why the run ended; the remaining rules are not judged."""
+    records = run_of(ended("a", "pass"), planned=("b",))[:-1]
     found = tree(render("html", summarise(records)))
     assert text(found.find(".//h1")) == "INCOMPLETE"
     why = "Stopped: the journal ends before the run did. Remedy: continue with run --resume"
@@ -260,7 +260,7 @@ def test_interrupted() -> None:
 
 
 def test_what_the_profile_lacks() -> None:
-    """The key that would let it be judged, and what to do."""
+    """The missing key, and what to do."""
     found = page(ended("a", "not-run", wants="stimulus.fault"))
     known = dict(pairs(part(found, "not-judged")))
     assert known["key"] == "stimulus.fault"
@@ -269,7 +269,7 @@ def test_what_the_profile_lacks() -> None:
 
 
 def test_what_the_plan_leaves_out() -> None:
-    """With the reason, and the rules."""
+    """With the reason and the rules."""
     run = first([RULE], {})
     plan = replace(run.plan, left_out=(LeftOut("v1.b", "fused off"),))
     found = page(ended("a", "pass"), rules={"v1.b": {}}, plan=plan)
@@ -277,8 +277,8 @@ def test_what_the_plan_leaves_out() -> None:
     assert dict(pairs(part(found, "not-judged")))["because"] == "fused off"
 
 
-def test_what_the_text_leaves_open() -> None:
-    """Each question, and each answer with how often it was seen."""
+def test_what_the_specification_leaves_open() -> None:
+    """Each question, with each answer and its count."""
     ends = [replace(ended(f"a[{number}]", "pass"), observed={"asked": answer}) for number, answer in enumerate("xxy")]
     found = page(*ends, State("a state", "yes", "it ran", ("driver: b",)))
     silent = part(found, "silent")
@@ -288,7 +288,7 @@ def test_what_the_text_leaves_open() -> None:
 
 
 def test_waivers() -> None:
-    """All that each says, and what came of it; an address is a link, and nothing else is."""
+    """All fields of each waiver, and its effect; only a web address becomes a link."""
     waivers = [
         waiver(rule="v1.a", link="https://bugs.example/1", owner="Somebody"),
         waiver(rule="v1.b", link="javascript:alert(1)", sometimes=True),
@@ -303,7 +303,7 @@ def test_waivers() -> None:
 
 
 def test_environment() -> None:
-    """All facts, by name."""
+    """All facts are listed, by name."""
     section = part(page(Environment({"kernel config": "ab<c"}, {}, (), "/"), ended("a", "pass")), "environment")
     assert ["kernel config", "ab<c"] in [cells(each) for each in section.iter("tr")]
 
@@ -316,7 +316,7 @@ def test_a_failure_of_the_suite_is_apart() -> None:
 
 
 def test_a_traceback_keeps_its_lines() -> None:
-    """Blank ones, too."""
+    """Including blank ones."""
     why = Failure("doing it", traceback="one\n\n  two")
     found = page(replace(ended("a", "broken"), failure=why))
     assert "one\n\n  two" in [each.text for each in by_id(found, "failure-1").iter("pre")]

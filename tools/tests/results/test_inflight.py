@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Calls that are noted where another process can read them."""
+"""Calls that are noted in memory shared with another process."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from vfio_compliance.results.inflight import Inflight, create, last
 
 @pytest.fixture
 def shared() -> Iterator[int]:
-    """A descriptor of the memory that is shared."""
+    """A descriptor of the shared memory."""
     descriptor = create()
     yield descriptor
     os.close(descriptor)
 
 
-def test_none(shared: int) -> None:
-    """Nothing was noted, at no time."""
+def test_no_calls(shared: int) -> None:
+    """There is no last call, at any time."""
     assert last(shared) is None
     assert last(shared, time.monotonic_ns()) is None
 
 
-def test_last(shared: int) -> None:
-    """The latest one, with its age; then none, when that was noted."""
+def test_the_last_call(shared: int) -> None:
+    """The latest call with its age; nothing once the end of the call is noted."""
     calls = Inflight(shared)
     calls.begin("ioctl", "device", 0x3B6F, 0)
     calls.begin("write", "region 9", -1, 4)
@@ -40,7 +40,7 @@ def test_last(shared: int) -> None:
 
 
 def test_before_a_moment(shared: int) -> None:
-    """Of those that are kept, the last that had begun then; another process goes on where one has ended."""
+    """Of the calls kept, the last one that began before it; a later process continues in the same memory."""
     moments: list[int] = []
     for _ in range(2):
         writer = Inflight(shared)
@@ -61,7 +61,7 @@ def test_before_a_moment(shared: int) -> None:
 
 
 def test_before_any(shared: int) -> None:
-    """A moment before the first call has none."""
+    """There is no call before the first one."""
     before = time.monotonic_ns()
     Inflight(shared).begin("read", "region 9", 0, 8)
     assert last(shared, before) is None

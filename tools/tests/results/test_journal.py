@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The journal: what was written is read, whatever became of the file in between."""
+"""Writing and reading the journal, including files that were cut or damaged in between."""
 
 from __future__ import annotations
 
@@ -32,21 +32,21 @@ def begun(path: Path, **keywords: Any) -> Journal:
 
 
 def test_round_trip(tmp_path: Path) -> None:
-    """Events come back as they were, in order, with the time at which they were written."""
+    """Events are read back unchanged, in order, with the times at which they were written."""
     path = tmp_path / journal.NAME
-    said = Note("two\nlines, an umlaut ü, a lone surrogate \ud800 and a null \0")
+    note = Note("two\nlines, an umlaut ü, a lone surrogate \ud800 and a null \0")
     done = Finish(2**64 - 1, 0, 0, 0, 0, 0)
     with begun(path) as opened:
-        opened.write(said)
+        opened.write(note)
         opened.write(done)
         opened.end()
     times, events = zip(*journal.read(path), strict=True)
-    assert events[:-1] == (RUN, said, done)
+    assert events[:-1] == (RUN, note, done)
     assert list(times) == sorted(times)
 
 
-def test_many_processes_with_a_lock_of_their_own(tmp_path: Path) -> None:
-    """Processes that have a file of their own to lock are kept apart, too."""
+def test_many_processes_with_a_separate_lock(tmp_path: Path) -> None:
+    """Records do not mix if the processes lock a separate file."""
     path, lock = tmp_path / journal.NAME, os.memfd_create("lock")
     begun(path).close()
     writers = []
@@ -66,7 +66,7 @@ def test_many_processes_with_a_lock_of_their_own(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("sync", [True, False])
 def test_sync(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sync: bool) -> None:
-    """Each record is on the disk before the next call is made, where a device can take this machine down with it."""
+    """With ``sync``, each record is on the disk before the next call: a device may crash the machine."""
     synced = []
     monkeypatch.setattr(os, "fdatasync", lambda _: synced.append(os.stat(tmp_path / journal.NAME).st_size))
     sizes = []
@@ -78,7 +78,7 @@ def test_sync(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sync: bool) -> No
 
 
 def test_many_writers(tmp_path: Path) -> None:
-    """Records of several writers do not mix, nor does one erase another's."""
+    """Records of several writers do not mix or overwrite each other."""
     path = tmp_path / journal.NAME
     begun(path).close()
 
@@ -103,7 +103,7 @@ def test_many_writers(tmp_path: Path) -> None:
 
 
 def test_copy(tmp_path: Path) -> None:
-    """Whoever watches gets the same bytes."""
+    """The watcher gets the same bytes."""
     reading, writing = os.pipe()
     with begun(tmp_path / journal.NAME, copy_to=writing) as opened:
         opened.write(Note("hello"))
@@ -113,7 +113,7 @@ def test_copy(tmp_path: Path) -> None:
 
 
 def test_watcher_gone(tmp_path: Path) -> None:
-    """A run that nobody watches any more is told so, after the record is on disk."""
+    """The writer gets an error once the watcher is gone, after the record is on the disk."""
     reading, writing = os.pipe()
     opened = begun(tmp_path / journal.NAME, copy_to=writing)
     os.close(reading)
@@ -144,7 +144,7 @@ def with_calls(path: Path, verdict: str = "pass", calls: tuple[Call, ...] = CALL
 @pytest.mark.parametrize("whole", [False, True])
 @pytest.mark.parametrize("verdict", ["pass", "fail"])
 def test_calls_have_a_line_of_their_own(tmp_path: Path, verdict: str, whole: bool) -> None:
-    """It comes before that of the case, which gets them back."""
+    """It comes before the line of the case, and the reader attaches the calls to the case."""
     _, line, end, _ = journal.read(with_calls(tmp_path / journal.NAME, verdict), whole=whole)
     assert line == Recorded(NOON, None)
     ended = event_of(end, End)
@@ -152,7 +152,7 @@ def test_calls_have_a_line_of_their_own(tmp_path: Path, verdict: str, whole: boo
 
 
 def test_no_line_without_calls(tmp_path: Path) -> None:
-    """A case that made none has its own line alone."""
+    """A case without calls has only its own line."""
     path = with_calls(tmp_path / journal.NAME, calls=())
     assert len(path.read_bytes().splitlines()) == 2
     _, end, _ = journal.read(path)
@@ -164,7 +164,7 @@ def test_no_line_without_calls(tmp_path: Path) -> None:
     [b',"x":1}', b',"calls":null}', b',"calls":[[]]}', b',"calls":[{"verb":"read"}]}', b',"calls":' + b"[" * 99_999],
 )
 def test_calls_that_cannot_be_read(tmp_path: Path, calls: bytes) -> None:
-    """Where they are looked at, their case is damaged; else there are none, and whoever reads all is told."""
+    """If they are needed, their case is damaged; otherwise the case has none, unless everything is read."""
     path = tmp_path / journal.NAME
     text = b'{"event":"calls"' + calls + b"\n"
     for verdict, whole in (("fail", False), ("fail", True), ("pass", True)):
@@ -177,7 +177,7 @@ def test_calls_that_cannot_be_read(tmp_path: Path, calls: bytes) -> None:
 
 
 def test_watcher_gets_no_calls(tmp_path: Path) -> None:
-    """They are of no use to it."""
+    """It does not need them."""
     reading, writing = os.pipe()
     with begun(tmp_path / journal.NAME, copy_to=writing) as opened:
         opened.write(End("c", "r", Verdict.PASS, 0.1, None, {}, CALLS))
@@ -189,7 +189,7 @@ def test_watcher_gets_no_calls(tmp_path: Path) -> None:
 
 
 def test_disk_full() -> None:
-    """The file and the reason are named, and the watcher hears of it."""
+    """The file and the reason are named, and the watcher is informed."""
     reading, writing = os.pipe()
     with (
         Journal(Path("/dev/full"), writing) as opened,
@@ -198,14 +198,14 @@ def test_disk_full() -> None:
         opened.write(RUN)
     os.close(writing)
     with os.fdopen(reading) as copied:
-        told = journal.parse(copied.read())
-    assert event_of(told, Unwritten) == Unwritten(
+        received = journal.parse(copied.read())
+    assert event_of(received, Unwritten) == Unwritten(
         "/dev/full can no longer be written: No space left on device", journal.REMEDY
     )
 
 
 def test_the_reason_may_still_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A disk that has no room for a record of many calls may have it for the reason: then a report tells it."""
+    """A disk without room for a record of many calls may have room for the reason, which the report then shows."""
     path, write = tmp_path / journal.NAME, os.write
 
     def nearly_full(descriptor: int, data: bytes) -> int:
@@ -242,8 +242,8 @@ def test_the_reason_may_still_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         *("bare", "other JSON", "deep JSON"),
     ],
 )
-def test_no_journal(tmp_path: Path, content: bytes | None, words: str) -> None:
-    """A file that is none is refused by name."""
+def test_not_a_journal(tmp_path: Path, content: bytes | None, words: str) -> None:
+    """Such a file is refused, with its name and the reason."""
     path = tmp_path / journal.NAME
     if content is not None:
         path.write_bytes(content)
@@ -253,7 +253,7 @@ def test_no_journal(tmp_path: Path, content: bytes | None, words: str) -> None:
 
 
 def result(path: Path) -> int:
-    """The exit code, after everything was rendered."""
+    """The exit code, once everything was rendered."""
     made = summarise(journal.read(path))
     assert terminal.render(made)
     return made.exit_code
@@ -265,7 +265,7 @@ def write(path: Path, lines: Sequence[Recorded]) -> None:
 
 
 def test_cut_anywhere(tmp_path: Path, records: Callable[..., list[Recorded]]) -> None:
-    """Cut at the end of any record or in the middle of one, the journal gives a result, and not a good one."""
+    """If it is cut after or within any record, the journal still gives a result, which is never a pass."""
     path = tmp_path / journal.NAME
     write(path, records("pass", "pass", "pass"))
     assert result(path) == 0
@@ -281,7 +281,7 @@ def test_cut_anywhere(tmp_path: Path, records: Callable[..., list[Recorded]]) ->
     [b"", b"null", b'"end"', b'{"event": "end"}', b'{"event": "end", "time": 1, "case": []}', b"\xff\0{", b"}" * 99],
 )
 def test_damaged_anywhere(tmp_path: Path, records: Callable[..., list[Recorded]], line: bytes) -> None:
-    """A line that is no record makes the result incomplete; what the other lines say counts."""
+    """A damaged line makes the result incomplete; the other lines still count."""
     path = tmp_path / journal.NAME
     write(path, records("pass", "fail", "pass"))
     lines = path.read_bytes().splitlines()
@@ -295,14 +295,14 @@ def test_damaged_anywhere(tmp_path: Path, records: Callable[..., list[Recorded]]
 
 
 def test_a_journal_that_does_not_begin_with_a_run() -> None:
-    """There is nothing to add up."""
+    """It is refused."""
     for lines in ([], [Recorded(0, Note("x"))], [Damaged("why")]):
         with pytest.raises(JournalError, match="does not begin with a run"):
             summarise(lines)
 
 
-def test_what_follows_the_end(tmp_path: Path, records: Callable[..., list[Recorded]]) -> None:
-    """A journal that is closed has nothing after its end, not even half a line."""
+def test_data_after_the_end(tmp_path: Path, records: Callable[..., list[Recorded]]) -> None:
+    """A closed journal has nothing after its end; even part of a line is reported."""
     path = tmp_path / journal.NAME
     write(path, records("pass"))
     path.write_bytes(path.read_bytes() + b'{"event":"no')
@@ -310,7 +310,7 @@ def test_what_follows_the_end(tmp_path: Path, records: Callable[..., list[Record
 
 
 def test_very_many_damaged_lines(tmp_path: Path, records: Callable[..., list[Recorded]]) -> None:
-    """The first of them are told, and how many more there are."""
+    """The first hundred are reported, the others counted."""
     path = tmp_path / journal.NAME
     write(path, records("pass"))
     path.write_bytes(path.read_bytes() + b"\n" * 5000)
@@ -320,8 +320,8 @@ def test_very_many_damaged_lines(tmp_path: Path, records: Callable[..., list[Rec
 
 
 @pytest.mark.parametrize("rounds", [0, -1, 1001, 2**63])
-def test_rounds_beyond_all_measure(tmp_path: Path, rounds: int) -> None:
-    """No run has so many, and memory is not asked for them."""
+def test_an_absurd_number_of_rounds(tmp_path: Path, rounds: int) -> None:
+    """The record is damaged, and no memory is allocated for the rounds."""
     path = tmp_path / journal.NAME
     record = journal.line(RUN, NOON).replace(b'"areas"', b'"rounds":%d,"areas"' % rounds)
     path.write_bytes(b"".join(chained([record])))

@@ -41,19 +41,19 @@ PLACES = [
 
 
 def kept(lines: Sequence[str]) -> list[str]:
-    """What is kept of a log."""
+    """The lines that are kept of a log."""
     places = Places()
     return [kept for line in lines if (kept := places.kept(line))]
 
 
 def test_oops() -> None:
-    """Of an oops: the function that did it and those that called it, without what only may have."""
+    """The function that failed and its callers are kept, without the uncertain frames (``?``)."""
     head = ["BUG: kernel NULL pointer dereference, address: 0000000000000000", "Oops: Oops: 0002 [#1] PREEMPT SMP"]
     assert kept(["all is well", *head, *TRACE, " after_it+0x1/0x2"]) == [*head, *PLACES]
 
 
 def test_kfence() -> None:
-    """Of what KFENCE finds: the access and its callers, not those that allocated and freed the memory."""
+    """The access and its callers are kept, not the traces of the allocation and the free."""
     found = "BUG: KFENCE: use-after-free read in refd_write+0x12/0x90 [vfio_refdriver]"
     frames = [" refd_write+0x12/0x90 [vfio_refdriver]", " vfs_write+0xf5/0x410", " do_syscall_64+0x87/0x1b0"]
     memory = ["", "kfence-#166: 0x0000d2a82c0c-0x0000381b3eed, size=64, cache=kmalloc-64", "allocated by task 223:"]
@@ -68,12 +68,12 @@ def test_kfence() -> None:
 
 @pytest.mark.parametrize("text", ["a message", r"a message\x0a", r"a message\x0a\x0a", "a message\n SUBSYSTEM=pci\n"])
 def test_a_record_as_it_was_printed(text: str) -> None:
-    """Escaped line ends are removed, and so are the lines with properties of the device that follow the message."""
+    """Escaped line ends are removed, and so are the device properties that follow the message."""
     assert unescaped(text) == "a message"
 
 
 def test_another_architecture() -> None:
-    """Others call the program counter another name."""
+    """The program counter has another name there."""
     lines = ["Oops: 1", "pc : refd_write+0x12/0x90 [vfio_refdriver]", "Call trace:", " vfio_write+0x5f/0xb0 [vfio]"]
     assert kept(lines)[1:] == [
         "  in refd_write+0x12/0x90 [vfio_refdriver]",
@@ -82,12 +82,12 @@ def test_another_architecture() -> None:
 
 
 def test_only_after_a_complaint() -> None:
-    """A trace that somebody has asked for complains of nothing."""
+    """A trace that was requested is not a complaint."""
     assert kept(TRACE) == []
 
 
-def test_once() -> None:
-    """The same warning again is kept, without its places; so few callers are kept as tell where it was."""
+def test_a_repeated_warning() -> None:
+    """It is kept without its places; and only the nearest callers are kept."""
     again = WARNING.replace("CPU: 0 PID: 233", "CPU: 1 PID: 9")
     assert kept([WARNING, *TRACE, again, *TRACE]) == [WARNING, *PLACES, again]
     deep = [f" caller{number}+0x1/0x2" for number in range(20)]
@@ -113,12 +113,12 @@ def test_once() -> None:
     ],
 )
 def test_warned(line: str, where: Warned | None) -> None:
-    """Only what a WARN statement prints names its file and function."""
+    """Only the output of a WARN statement names its file and function."""
     assert warned(line) == where
 
 
-def test_in_words() -> None:
-    """The call stands under the complaint, before the places."""
+def test_a_complaint_as_text() -> None:
+    """The call comes after the complaint, before the places."""
     call = LastCall("write", "region 9", 0, 4, 1.0)
     assert str(Kernel((WARNING, *PLACES[:1]), "case", call)).splitlines() == [
         WARNING,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Runs beside each other."""
+"""Runs side by side."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ LONG = "dirty.capability." + "x" * 27
 
 
 def run(kernel: str, target: str = "edu", answers: Mapping[str, str] | None = None, **verdicts: Any) -> Column:
-    """A column; the names of its rules with dots."""
+    """A column; an underscore in a name stands for the dot of a rule's id."""
     return Column(
         (kernel,), target, {name.replace("_", "."): Verdict(word) for name, word in verdicts.items()}, answers or {}
     )
 
 
-def test_rows_in_which_kernels_differ_come_first_and_marked() -> None:
-    """Those that pass everywhere are counted; those that are no pass anywhere come last."""
+def test_rows_in_which_kernels_differ_come_first() -> None:
+    """They are marked. Rules that pass everywhere are only counted; the others come last."""
     same: dict[str, Any] = {"a_pass": "pass", "b_na": "n/a"}
     lines = render([run("5.10", **same, c_odd="pass"), run("7.3", **same, c_odd="fail")], 100)
     assert [line.split() for line in lines] == [
@@ -41,8 +41,8 @@ def test_rows_in_which_kernels_differ_come_first_and_marked() -> None:
     ]
 
 
-def test_a_target_is_compared_with_itself_only() -> None:
-    """A rule that one target passes and another one is not asked about is no difference between kernels."""
+def test_a_target_is_only_compared_with_itself() -> None:
+    """Two targets with different verdicts are not a difference between kernels."""
     columns = [run("6.1", "edu", d="n/a"), run("6.1", "module", d="pass", m="pass")]
     columns += [run("6.12", "edu", d="n/a"), run("6.12", "module", d="pass", m="pass")]
     lines = render(columns, 100)
@@ -55,21 +55,21 @@ def test_a_target_is_compared_with_itself_only() -> None:
     ]
 
 
-def test_rule_that_one_kernel_was_not_asked_about_is_a_difference() -> None:
-    """It has no verdict there."""
+def test_a_rule_missing_on_one_kernel_is_a_difference() -> None:
+    """Its verdict there is a dash."""
     lines = render([run("5.10", a="pass"), run("7.3", a="pass", b="pass")], 100)
     assert ["!", "b", "-", "pass"] in [line.split() for line in lines]
 
 
 def test_the_whole_table_has_every_row() -> None:
-    """For the file that is kept."""
+    """It is for the file that is kept."""
     columns = [run("5.10", a="pass", b="pass"), run("7.3", a="pass", b="pass")]
     assert [line.split()[0] for line in render(columns, 100, whole=True) if line][2:4] == ["a", "b"]
 
 
 @pytest.mark.parametrize("columns", [1, 4, 6, 13])
-def test_it_fits_the_terminal(columns: int) -> None:
-    """Columns for which there is no room come in a table below."""
+def test_the_table_fits_the_terminal(columns: int) -> None:
+    """Columns that do not fit are in another table below."""
     long: dict[str, Any] = {LONG: "not-run"}
     kernels = [run(f"6.{number}", "refdriver-kernel", **long) for number in range(columns)]
     lines = render(kernels, 100)
@@ -78,13 +78,13 @@ def test_it_fits_the_terminal(columns: int) -> None:
     assert words == ["not-run"] * columns
 
 
-def test_one_kernel_is_compared_with_none() -> None:
-    """Nothing is said about differences."""
+def test_one_kernel_alone() -> None:
+    """There is no line about differences."""
     assert [line for line in render([run("6.1", a="fail")], 100) if "differ" in line] == []
 
 
-def test_what_kernels_do_where_the_text_is_silent() -> None:
-    """Shown only where they do not do the same."""
+def test_what_kernels_do_where_the_specification_is_silent() -> None:
+    """It is shown only if they differ."""
     columns = [
         run("5.10", answers={"a wrapping range": "EINVAL", "no flag": "EINVAL"}),
         run("6.1", answers={"a wrapping range": "EINVAL", "no flag": "EINVAL"}),
@@ -102,7 +102,7 @@ def test_what_kernels_do_where_the_text_is_silent() -> None:
 
 
 def test_a_column_is_a_run(records: Callable[..., list[Recorded]]) -> None:
-    """Its profile's name is the target."""
+    """The name of its profile is the target."""
     made = column("6.1", summarise(records("pass", "fail")))
     assert (made.name, made.verdicts) == (("6.1",), {"v1.one": Verdict.FAIL})
     assert made.target == event_of(records("pass")[0], Run).profile.name

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Many runs as one table: each column has the shortest name that no other has, and no run is lost."""
+"""Many runs as one table: each column has the shortest unique name, and no run is lost."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
-from stories import ended, told
+from stories import ended, run_of
 
 from vfio_compliance.results.events import Environment, Event, Target
 from vfio_compliance.results.merging import merged, named
@@ -20,10 +20,10 @@ PLACES = "abcdefgh"
 
 
 def run(verdict: str = "pass", profile: str = "gpu", defects: Sequence[str] = (), **facts: Any) -> Summary:
-    """A run of one rule; the facts of what it was made with, by name, with _ for blanks."""
+    """A run of one rule; the facts of its environment by name, with _ for blanks."""
     known = {name.replace("_", " "): text for name, text in facts.items()}
     events: list[Event] = [Environment(known, {}, (), "/"), Target({}), ended("a[1]", verdict, seen="that")]
-    return summarise(told(*events, profile=JudgedProfile("p.yaml", profile, "0" * 64), defects=tuple(defects)))
+    return summarise(run_of(*events, profile=JudgedProfile("p.yaml", profile, "0" * 64), defects=tuple(defects)))
 
 
 def names(*runs: Summary) -> list[tuple[str, ...]]:
@@ -32,7 +32,7 @@ def names(*runs: Summary) -> list[tuple[str, ...]]:
 
 
 def text(*runs: Summary, unread: int = 0, width: int = 100, whole: bool = False) -> str:
-    """What is printed of them."""
+    """The printed table of these runs."""
     merging = [merged(place, each) for place, each in zip(PLACES, runs, strict=False)]
     return render(named(merging), unread, width, whole=whole)
 
@@ -74,32 +74,32 @@ def text(*runs: Summary, unread: int = 0, width: int = 100, whole: bool = False)
     ],
 )
 def test_names(facts: Sequence[Mapping[str, Any]], expected: Sequence[tuple[str, ...]]) -> None:
-    """The kernel, then no more of driver and host than is needed, cut where nothing is lost by it; else the number."""
+    """The kernel, then only as much of driver and host as is needed to tell runs apart; else the number of the run."""
     assert names(*(run(**{"kernel": "6", **each}) for each in facts)) == expected
 
 
-def test_another_target_needs_no_other_name() -> None:
-    """Its name stands above."""
+def test_columns_of_two_targets_may_have_equal_names() -> None:
+    """The name of the target is above them."""
     assert names(run(profile="gpu", kernel="6"), run(profile="nic", kernel="6")) == [("6",), ("6",)]
 
 
-def test_kernel_of_a_run_that_tells_no_facts() -> None:
-    """As its beginning has it."""
-    bare = summarise(told(ended("a[1]", "pass"), kernel="Linux 5.10.0-1"))
+def test_kernel_of_a_run_without_facts() -> None:
+    """It is taken from the first event."""
+    bare = summarise(run_of(ended("a[1]", "pass"), kernel="Linux 5.10.0-1"))
     assert names(bare) == [("5.10.0",)]
     assert "  release  5.10.0-1\n  driver   unknown\n  host     unknown\n" in text(bare)
 
 
 def test_rules_that_pass_everywhere_are_counted() -> None:
-    """All others have a row; with ``whole`` these, too."""
+    """All others have a row; with ``whole``, these have one, too."""
     both = [run(kernel="5"), run(kernel="6")]
     assert text(*both).startswith("1 rule: pass everywhere\nno rule on which the runs differ\n")
     assert ["v1.a", "pass", "pass"] in [line.split() for line in text(*both, whole=True).splitlines()]
 
 
 @pytest.mark.parametrize("width", [60, 100])
-def test_what_is_told(width: int) -> None:
-    """The table with its marks, of each run what it is and its verdict, and the worst of all."""
+def test_the_table_and_its_runs(width: int) -> None:
+    """The table with its marks, the facts and the verdict of each run, and the worst exit code."""
     runs = [run(kernel="5.10.0-1", driver="gpu", driver_version="2", host_name="lab")]
     runs += [run("fail", kernel="6.1.0-1", driver="gpu", host_name="lab", driver_srcversion="AB", defects=["d"])]
     lines = text(*runs, width=width).splitlines()
@@ -110,10 +110,10 @@ def test_what_is_told(width: int) -> None:
         ["!", "v1.a", "pass", "FAIL"],
         ["1", "rule:", "the", "runs", "differ", "(marked", "!)"],
     ]
-    told_of = " ".join(" ".join(lines).split())
-    assert "gpu: 5.10.0 run a release 5.10.0-1 driver gpu, 2 host lab time 5.0 s verdict CONFORMANT" in told_of
-    assert "gpu: 6.1.0 run b release 6.1.0-1 driver gpu, srcversion AB, broken on purpose d host lab" in told_of
-    assert "1 rule broken (exit code 1)" in told_of
+    shown = " ".join(" ".join(lines).split())
+    assert "gpu: 5.10.0 run a release 5.10.0-1 driver gpu, 2 host lab time 5.0 s verdict CONFORMANT" in shown
+    assert "gpu: 6.1.0 run b release 6.1.0-1 driver gpu, srcversion AB, broken on purpose d host lab" in shown
+    assert "1 rule broken (exit code 1)" in shown
     assert lines[-1] == "2 runs: exit code 1"
 
 
@@ -129,7 +129,7 @@ def test_what_is_told(width: int) -> None:
     ],
 )
 def test_exit_code(verdicts: Sequence[str], unread: int, code: int) -> None:
-    """The worst of all; what cannot be read counts as not judged."""
+    """The worst of all runs; a run that cannot be read counts as not judged."""
     runs = [merged("p", run(verdict, kernel="6")) for verdict in verdicts]
     assert worst(runs, unread) == code
     total = len(verdicts) + unread
@@ -137,16 +137,16 @@ def test_exit_code(verdicts: Sequence[str], unread: int, code: int) -> None:
     assert render(named(runs), unread, 100).splitlines()[-1] == f"{total} run{'s' * (total > 1)}{how}: exit code {code}"
 
 
-def test_a_run_that_says_what_steers_a_terminal() -> None:
-    """It is shown escaped, and breaks no line."""
+def test_a_run_with_control_characters() -> None:
+    """They are escaped, and break no line."""
     evil = "x\x1b[2J\ny"
-    told_of = text(run(kernel=evil, driver=evil, host_name=evil, profile=evil), run("fail", kernel=evil, profile=evil))
-    assert "\x1b" not in told_of
-    assert "\ny" not in told_of
+    shown = text(run(kernel=evil, driver=evil, host_name=evil, profile=evil), run("fail", kernel=evil, profile=evil))
+    assert "\x1b" not in shown
+    assert "\ny" not in shown
 
 
 def test_the_run_itself_is_not_kept() -> None:
-    """Of each one no more than the table needs: many are merged."""
+    """Only what the table needs is kept of each run, as there may be many."""
     whole = run(kernel="6")
     kept = merged("p", whole)
     assert not any(value is whole or value is whole.cases for value in vars(kept).values())

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Runs that run all their cases several times: what differs is named, and the gravest counts."""
+"""Runs that repeat all their cases: differences are named, and the gravest verdict counts."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from stories import FINISH, case, ended, told, waiver
+from stories import FINISH, case, ended, run_of, waiver
 
 from vfio_compliance.results.conclusion import conclude
 from vfio_compliance.results.events import Broken, Event, Kernel, Process, Start
@@ -26,12 +26,12 @@ def begin(number: int, process: int | None = None) -> Process:
 
 
 def of_rounds(*verdicts: str, name: str = "a", **run: Any) -> Summary:
-    """A case with these verdicts, round by round."""
+    """A run of one case with these verdicts, round by round."""
     events: list[Event] = []
     for number, verdict in enumerate(verdicts, 1):
         events += [begin(number)] if number > 1 else []
         events += [ended(name, verdict, **(FAILED if verdict == "fail" else {})), FINISH]
-    return summarise(told(*events[:-1], **{"rounds": len(verdicts), **run}))
+    return summarise(run_of(*events[:-1], **{"rounds": len(verdicts), **run}))
 
 
 @pytest.mark.parametrize(
@@ -46,7 +46,7 @@ def of_rounds(*verdicts: str, name: str = "a", **run: Any) -> Summary:
     ],
 )
 def test_the_gravest_counts(verdicts: Sequence[str], word: str, detail: str, code: int) -> None:
-    """No number of rounds that pass makes good for one that does not."""
+    """Rounds that pass do not make up for one that does not."""
     made = of_rounds(*verdicts)
     assert (conclude(made)[:2], made.exit_code) == ((word, detail), code)
     assert [[each.verdict.value for each in cases] for cases in made.flaky] == ([verdicts] if "flaky" in detail else [])
@@ -63,16 +63,16 @@ def test_flaky_cases_are_named() -> None:
     assert any(line.startswith("3 of 3 cases in 3 rounds, ") for line in lines)
 
 
-def test_what_happens_belongs_to_its_round() -> None:
-    """A complaint of the kernel is that of the case of this round."""
+def test_a_complaint_of_the_kernel_belongs_to_its_round() -> None:
+    """It changes the verdict of the case in that round alone."""
     made = summarise(
-        told(ended("a", "pass"), FINISH, begin(2), ended("a", "pass"), Kernel(("BUG: it",), case("a")), rounds=2)
+        run_of(ended("a", "pass"), FINISH, begin(2), ended("a", "pass"), Kernel(("BUG: it",), case("a")), rounds=2)
     )
     assert [each.verdict.value for each in made.cases.values()] == ["pass", "kernel"]
 
 
 def test_a_waiver_is_for_every_round() -> None:
-    """It excuses a failure in any of them, and is stale only where the rule held in all."""
+    """It excuses a failure in any of them, and is stale only if the rule held in all."""
     listed = [waiver(rule="v1.a")]
     made = of_rounds("pass", "fail", waivers=listed)
     assert [each.verdict.value for each in made.cases.values()] == ["pass", "waived"]
@@ -83,23 +83,23 @@ def test_a_waiver_is_for_every_round() -> None:
     assert of_rounds("pass", "pass", waivers=listed).exit_code == 1
 
 
-def test_rounds_that_are_missing() -> None:
-    """A run that ended between two rounds, or in one, is not complete, and that is said."""
+def test_missing_rounds() -> None:
+    """A run that ended between two rounds or within one is incomplete, and says so."""
     made = of_rounds("pass", "pass", rounds=3)
     assert [stop.message for stop in made.stops] == ["the journal ends after round 2 of 3"]
     assert made.exit_code == 2
     stop = Broken("the time is up", "raise limits.run", None)
-    made = summarise(told(ended("a", "pass"), FINISH, begin(2), Start(case("a"), "v1.a"), stop, rounds=3))
+    made = summarise(run_of(ended("a", "pass"), FINISH, begin(2), Start(case("a"), "v1.a"), stop, rounds=3))
     assert [stop.message for stop in made.stops] == ["the time is up"]
     assert [each.verdict.value for each in made.cases.values()] == ["pass", "not-run"]
 
 
 def test_a_new_process_in_a_round() -> None:
-    """It runs the rest of the same round, and is told as one; a new round is not."""
+    """It runs the rest of the same round, and is listed as a restart; a new round is not."""
     events: list[Event] = [ended("a", "pass"), FINISH, begin(2), Start(case("a"), "v1.a")]
     cut = Broken("the process ended", "see the log", case("a"))
     made = summarise(
-        told(*events, cut, Process(3, "the process ended", 2), ended("b", "pass"), rounds=2, planned=("b",))
+        run_of(*events, cut, Process(3, "the process ended", 2), ended("b", "pass"), rounds=2, planned=("b",))
     )
     assert made.processes == ["the process ended"]
     assert [(each.name, each.verdict.value) for each in made.cases.values()] == [
@@ -110,10 +110,10 @@ def test_a_new_process_in_a_round() -> None:
     ]
 
 
-def test_a_case_of_a_rule_that_is_not_there() -> None:
-    """A journal that somebody has changed: the run is not whole, and each report can be shown."""
+def test_a_case_of_a_missing_rule() -> None:
+    """Only in a journal that was edited: the run is incomplete, and every report can still be rendered."""
     odd = replace(ended("a", "fail"), rule="no.such")
-    *lines, end = told(ended("b", "pass"))
+    *lines, end = run_of(ended("b", "pass"))
     made = summarise([*lines, Recorded(end.time, odd), end])
     assert made.exit_code == 2
     assert "the journal has cases of 'no.such', and no such rule" in [stop.message for stop in made.stops]

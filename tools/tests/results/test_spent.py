@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""How much of a run's time went by in calls."""
+"""How much of a run's time was spent in calls."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from stories import FINISH, ended, told
+from stories import FINISH, ended, run_of
 
 from vfio_compliance.results.comparison import compare
 from vfio_compliance.results.events import End, Event, Finish, Hang, Opening, Process, Resumed, Start
@@ -27,18 +27,18 @@ NEXT = Process(2, "the first one ended")
 
 
 def finish(calls: int | float, resets: int | float = 0) -> Finish:
-    """A test process came to its end, with so many seconds in calls, and in resets."""
+    """The end of a test process, with the given seconds in calls and in resets."""
     return replace(FINISH, call_ns=int(calls * SECOND), reset_ns=int(resets * SECOND))
 
 
 def case(name: str, calls: int, resets: int = 0, **keys: Any) -> End:
-    """The same of a case that passed."""
+    """The same for a case that passed."""
     return replace(ended(name, "pass"), call_ns=int(calls * SECOND), reset_ns=int(resets * SECOND), **keys)
 
 
 def run(*events: Event, **keys: Any) -> Summary:
-    """A run of these events, one a second, the last of which is the end of a test process."""
-    *records, _ = told(*events, **keys)
+    """A run of these events, one a second, which end with the end of a test process."""
+    *records, _ = run_of(*events, **keys)
     return summarise(records)
 
 
@@ -52,22 +52,22 @@ def run(*events: Event, **keys: Any) -> Summary:
         (0.04, 0.04, "3.0 s"),
     ],
 )
-def test_in_words(calls: float, resets: float, text: str) -> None:
-    """Resets are told where they are more than a tenth; nothing is that would read 0.0 s."""
+def test_as_text(calls: float, resets: float, text: str) -> None:
+    """Resets are shown if they took more than a tenth; a time that rounds to 0.0 s is left out."""
     assert spent(run(case("a", 1), finish(calls, resets))) == text
 
 
 @pytest.mark.parametrize("width", [60, 100])
 def test_on_a_screen(width: int) -> None:
-    """After the seconds, in lines that are not too long."""
+    """It follows the seconds, and lines are not too long."""
     lines = render(run(case("a", 1), finish(2, 1)), width).splitlines()
     assert max(map(len, lines)) <= width
-    told_of = " ".join(lines)
-    assert "0 full save passes, 3.0 s, of which 2.0 s in calls to the device (1.0 s in resets)" in told_of
+    joined = " ".join(lines)
+    assert "0 full save passes, 3.0 s, of which 2.0 s in calls to the device (1.0 s in resets)" in joined
 
 
 def test_of_several_processes() -> None:
-    """What each has counted; of one that was ended what its cases have, the time of its opening among it."""
+    """The counts of each process; if one was ended, those of its cases."""
     events = (case("a", 2, 1), Start("b", "v1.b"), Hang("stuck", "wait", "b"), NEXT)
     made = run(Opening(()), *events, case("c", 7), finish(4, 0.5))
     assert (made.totals["call_ns"], made.totals["reset_ns"]) == (6 * SECOND, 1.5 * SECOND)
@@ -82,10 +82,10 @@ def test_of_several_processes() -> None:
         (ended("a", "pass"), FINISH, Resumed(1), NEXT, case("c", 1), finish(1)),
         (ended("a", "pass"), Start("b", "v1.b"), Hang("stuck", "wait", "b"), NEXT, case("c", 1), finish(1)),
     ],
-    ids=["whole", "gone on with", "a process that was ended"],
+    ids=["whole", "continued", "a process that was ended"],
 )
-def test_of_a_journal_that_does_not_say(events: tuple[Event, ...]) -> None:
-    """An older one, or a run that an older program began: then nothing is said, for a part is not the whole."""
+def test_of_a_journal_without_times(events: tuple[Event, ...]) -> None:
+    """An older journal, or one that an older version began: nothing is shown, as a part is not the whole."""
     made = run(*events)
     assert " s, of which" not in render(made, 100)
     assert made.totals["calls"]
@@ -94,7 +94,7 @@ def test_of_a_journal_that_does_not_say(events: tuple[Event, ...]) -> None:
 
 
 def test_of_a_process_that_counted_nothing() -> None:
-    """It made no calls, so nothing of it is missing."""
+    """It made no calls, so nothing is missing."""
     nothing = Finish(calls=0, opens=0, resets=0, bytes_read=0, bytes_written=0, passes=0)
     made = run(case("a", 1), finish(1), NEXT, nothing)
     assert made.totals["call_ns"] == SECOND

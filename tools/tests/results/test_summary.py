@@ -69,12 +69,12 @@ def test_cases_add_up(
 def test_waivers(
     records: Callable[..., list[Recorded]], listed: Waiver, verdicts: Sequence[str], expected: tuple[str, int]
 ) -> None:
-    """A waiver excuses the listed fault until its day, and nothing else; one that is not needed is stale."""
+    """A waiver excuses only the listed fault, up to its date; an unneeded one is stale."""
     assert verdict(records(*verdicts, waivers=(listed,))) == expected
 
 
 def test_the_day_of_the_run_decides(records: Callable[..., list[Recorded]]) -> None:
-    """Shown again after the waiver expired, a run gives what it gave."""
+    """A run gives the same result if it is shown again after the waiver has expired."""
     assert summarise(records("fail", waivers=(waiver(expires=date(2027, 1, 15)),))).exit_code == 0
 
 
@@ -83,8 +83,8 @@ def kernel(case: str | None = CASE) -> Kernel:
     return Kernel(("BUG: it",), case)
 
 
-def test_no_waiver_of_a_fault_covers_a_complaint_of_the_kernel(records: Callable[..., list[Recorded]]) -> None:
-    """Neither one without words, nor one whose words are those of the fault that came with it."""
+def test_a_waiver_of_a_fault_does_not_cover_a_kernel_complaint(records: Callable[..., list[Recorded]]) -> None:
+    """Neither one without ``shows``, nor one with the words of a fault in the same case."""
     for begins, listed, expected in (
         ("pass", waiver(), Verdict.KERNEL),
         ("fail", waiver(shows="another"), Verdict.FAIL),
@@ -105,7 +105,7 @@ def test_no_waiver_of_a_fault_covers_a_complaint_of_the_kernel(records: Callable
     ],
 )
 def test_the_kernel_complains(records: Callable[..., list[Recorded]], before: str, after: str) -> None:
-    """A case during which it did has not passed; one that failed anyway says so beside it."""
+    """A case during which it does has not passed; one that failed for another reason also shows the complaint."""
     made = summarise(records(before, events=(kernel(), kernel())))
     case = made.cases[CASE]
     assert case.verdict is Verdict(after)
@@ -113,8 +113,8 @@ def test_the_kernel_complains(records: Callable[..., list[Recorded]], before: st
     assert made.exit_code == 1
 
 
-def test_the_kernel_complains_in_a_case_without_an_end(records: Callable[..., list[Recorded]]) -> None:
-    """Its complaint may be why the case has none; the report can be shown."""
+def test_the_kernel_complains_in_an_unfinished_case(records: Callable[..., list[Recorded]]) -> None:
+    """The complaint may be why it did not finish; the report can still be rendered."""
     *others, _, complaint, finish = records("pass", events=(kernel(),))
     made = summarise([*others, complaint, finish])
     assert made.cases[CASE].verdict is Verdict.KERNEL
@@ -122,7 +122,7 @@ def test_the_kernel_complains_in_a_case_without_an_end(records: Callable[..., li
 
 
 def test_the_kernel_complains_between_cases(records: Callable[..., list[Recorded]]) -> None:
-    """No rule is broken by that, but the device does not conform."""
+    """No rule is broken, but the device does not conform."""
     made = summarise(records("pass", events=(kernel(None),)))
     assert "   kernel    BUG: it" in render(made).splitlines()
     assert made.verdicts["v1.one"] is Verdict.PASS
@@ -130,12 +130,12 @@ def test_the_kernel_complains_between_cases(records: Callable[..., list[Recorded
 
 
 def hang(case: str | None) -> Hang:
-    """What the watcher records."""
+    """The event that the watcher records."""
     return Hang("no progress", "find out why", case)
 
 
 def test_hang(records: Callable[..., list[Recorded]]) -> None:
-    """The case in which it happened hangs; those that did not run were not run."""
+    """The case in which it happened has the verdict hang; the cases after it were not run."""
     case = "suites/s/test_it.py::test_it[case 1]"
     made = summarise(records("pass", planned=3, events=(hang(case),), finished=False))
     assert [case.verdict.value for case in made.cases.values()] == ["pass", "hang", "not-run"]
@@ -143,19 +143,19 @@ def test_hang(records: Callable[..., list[Recorded]]) -> None:
 
 
 def test_hang_outside_of_cases(records: Callable[..., list[Recorded]]) -> None:
-    """It decides the run though every case passed."""
+    """It decides the result, although every case passed."""
     assert summarise(records("pass", events=(hang(None),), finished=False)).exit_code == 3
 
 
 def test_stopped(records: Callable[..., list[Recorded]]) -> None:
-    """A run that could not go on is not a good one; a rule that was broken before stays so."""
+    """A run that could not continue does not pass; a rule that was broken before stays broken."""
     stop = Broken("the cable is out", "put it in", None)
     assert summarise(records("pass", events=(stop,))).exit_code == 2
     assert summarise(records("fail", events=(stop,))).exit_code == 1
 
 
 def test_without_an_end(records: Callable[..., list[Recorded]]) -> None:
-    """A run that just ceases is told from one that came to its end."""
+    """A run that just stops is not mistaken for one that finished."""
     made = summarise(records("pass", finished=False))
     assert [stop.message for stop in made.stops] == ["the journal ends before the run did"]
     assert made.exit_code == 2
@@ -167,7 +167,7 @@ def test_nothing_selected(records: Callable[..., list[Recorded]]) -> None:
 
 
 def test_observations_are_counted(records: Callable[..., list[Recorded]]) -> None:
-    """The same answer to the same question is one line with a count."""
+    """Equal answers to a question become one line with a count."""
     assert summarise(records("pass", "pass")).observed == {"how": {"so": 2}}
 
 
@@ -198,18 +198,18 @@ def test_rules_that_do_not_block(
     because: Sequence[str],
     code: int,
 ) -> None:
-    """They answer their question. A device may break them, but not hang or upset the kernel; alone they count."""
+    """They answer a question. A device may break them, but not hang or upset the kernel. Selected alone, they count."""
     made = summarise(records(*verdicts, others=others))
     assert [(answer.works, answer.because) for answer in made.answers()] == [(works, because)]
     assert made.exit_code == code
 
 
-def test_question_that_was_not_asked(records: Callable[..., list[Recorded]]) -> None:
-    """Without a case of such a rule there is no answer."""
+def test_no_answer_without_cases(records: Callable[..., list[Recorded]]) -> None:
+    """A question whose rules had no case has no answer."""
     assert list(summarise(records("pass")).answers()) == []
 
 
 def test_waived_rule_that_does_not_block(records: Callable[..., list[Recorded]]) -> None:
-    """A known fault is a fault to whoever relies on it."""
+    """A known fault is still a fault to anyone who depends on the answer."""
     made = summarise(records("pass", others=("fail", "pass"), waivers=(waiver(rule="q.one"),)))
     assert [(answer.works, answer.because) for answer in made.answers()] == [(False, ["q.one"])]

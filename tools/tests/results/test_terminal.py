@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The result as text."""
+"""The result on a terminal."""
 
 from __future__ import annotations
 
@@ -25,26 +25,26 @@ KERNEL = Kernel((LONG, LONG), "suites/s/test_it.py::test_it[case 0]")
 
 
 def changed(lines: Sequence[Recorded], kind: type[Event], change: Callable[..., Any]) -> list[Recorded]:
-    """The same lines, with what ``change`` makes of each event of this kind."""
+    """The same lines, with ``change`` applied to each event of this kind."""
     return [line._replace(event=change(line.event)) if isinstance(line.event, kind) else line for line in lines]
 
 
 @pytest.mark.parametrize("verdict", ["pass", "fail", "hang", "broken", "not-run", "n/a"])
 def test_width(records: Callable[..., list[Recorded]], verdict: str) -> None:
-    """Where there is a blank to break at, no line is longer than the screen is wide."""
+    """Lines are broken at blanks, so that none is wider than the screen."""
     made = records(*[verdict] * 9, events=(STOP, NOTE, HANG, KERNEL))
     rules = (replace(RULE, says=LONG),)
     made = changed(made, Run, lambda run: replace(run, rules=rules, description=LONG))
     failure = None if verdict == "pass" else Failure(LONG, LONG, LONG, remedy=LONG)
     text = render(summarise(changed(made, End, lambda end: replace(end, failure=failure))), 100)
     assert LONG.split()[0] in text
-    *lines, _ = text.splitlines()  # the last one is a single line, whoever reads it
-    # A command is to be copied as it stands.
+    *lines, _ = text.splitlines()  # the last one is a single line, for programs
+    # A command must stay in one piece to be copied.
     assert not [line for line in lines if len(line) > 100 and not line.startswith("   rerun")]
 
 
-def test_failure_says_it_all(records: Callable[..., list[Recorded]]) -> None:
-    """The rule, its place in the text, what was done, expected and seen, the calls, and how to run it again."""
+def test_a_failure_in_full(records: Callable[..., list[Recorded]]) -> None:
+    """Rule, place in the specification, what was done, expected and seen, the calls, and the command for a rerun."""
     text = render(summarise(records("fail")))
     for words in (
         "1) FAIL  v1.one  (1 of 1 case)",
@@ -70,14 +70,14 @@ def test_failure_says_it_all(records: Callable[..., list[Recorded]]) -> None:
     ],
 )
 def test_reasons(records: Callable[..., list[Recorded]], made: Mapping[str, Any], words: str) -> None:
-    """Why the run did not go on, and what to do about it, stand at the end."""
+    """At the end, the report says why the run stopped, and what to do about it."""
     text = render(summarise(records("pass", **made)))
     assert words in text
     assert "remedy" in text
 
 
-def test_words_of_the_device_do_not_steer_the_terminal(records: Callable[..., list[Recorded]]) -> None:
-    """Control characters in what a device, its server or the kernel said are shown, not obeyed."""
+def test_no_text_of_a_device_controls_the_terminal(records: Callable[..., list[Recorded]]) -> None:
+    """Control characters from a device, its server or the kernel are escaped."""
     made = records("pass", events=(Note("\x1b[2J\x9bred\x07\u202eesrever"),))
     text = render(summarise(made))
     assert all(character == "\n" or character.isprintable() for character in text)
@@ -85,7 +85,7 @@ def test_words_of_the_device_do_not_steer_the_terminal(records: Callable[..., li
 
 
 def test_fault_of_the_suite(records: Callable[..., list[Recorded]]) -> None:
-    """What the suite itself stumbled over is shown line by line."""
+    """The traceback is shown line by line."""
     failure = Failure("the suite itself failed", traceback="File one\n  line two\n")
     made = changed(records("broken"), End, lambda end: replace(end, failure=failure))
     assert "           File one\n             line two\n" in render(summarise(made))
@@ -108,14 +108,14 @@ def test_fault_of_the_suite(records: Callable[..., list[Recorded]]) -> None:
     ],
 )
 def test_answer(records: Callable[..., list[Recorded]], others: tuple[str, ...], answer: str, conclusion: str) -> None:
-    """What rules that do not block say stands before the conclusion, which does not claim that they held."""
+    """The answer of non-blocking rules comes before the conclusion, which does not claim that they held."""
     *_, before, last = render(summarise(records("pass", others=others))).splitlines()
     assert before == answer
     assert last == conclusion
 
 
 def test_failure_that_does_not_block(records: Callable[..., list[Recorded]]) -> None:
-    """It is shown like any other, and says so."""
+    """It is shown like any other, marked as not blocking."""
     text = render(summarise(records("pass", others=("fail", "pass"))))
     assert "1) FAIL  q.one" in text
     assert "(must, documented, does not block)" in text

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Dirty pages and saves as a page draws them: by what was asked and answered, whatever that was."""
+"""Dirty pages and saves as drawn on a page, from any requests and answers."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 from pages import cells, part, text, tree
-from stories import ended, told
+from stories import ended, run_of
 
 from vfio_compliance.common.calls import Behind, Call
 from vfio_compliance.results.events import End
@@ -27,7 +27,7 @@ PAGE = 4096
 GET = type1.DirtyPagesFlags.GET_BITMAP
 
 
-def asked(
+def request(
     first: int, pages: int, data: bytes = b"", *, page: int = PAGE, behind: Behind | None = None, value: int = 0
 ) -> Call:
     """The call that asks for the bitmap of some pages."""
@@ -53,56 +53,56 @@ def unmapped(first: int, pages: int, data: bytes) -> Call:
 def run(*calls: Call) -> Summary:
     """A run of one case that makes these calls."""
     measures = Measures(bitmaps=len(calls))
-    return summarise(told(replace(ended("a", "pass"), calls=calls, measures=measures)))
+    return summarise(run_of(replace(ended("a", "pass"), calls=calls, measures=measures)))
 
 
-# -- what was asked and answered --------------------------------------------------------------------------------------
+# -- requests and answers -------------------------------------------------------------------------------------
 
 
 def test_rounds() -> None:
-    """One ends where a page is asked about again."""
-    calls = [asked(0, 8, b"\x81"), asked(8, 8, b"\x02"), asked(4, 8, b"\x01"), asked(0, 4)]
+    """A round ends when a page is requested again."""
+    calls = [request(0, 8, b"\x81"), request(8, 8, b"\x02"), request(4, 8, b"\x01"), request(0, 4)]
     assert rounds(calls) == [
         [Bitmap(0, 8, 2, (0, 7)), Bitmap(8, 8, 1, (9,))],
         [Bitmap(4, 8, 1, (4,)), Bitmap(0, 4, 0, ())],
     ]
 
 
-def test_a_bitmap_of_what_is_unmapped() -> None:
-    """Has the size of the range, not its own."""
+def test_the_bitmap_of_an_unmap_request() -> None:
+    """It covers the range that is unmapped."""
     assert rounds([unmapped(16, 4, b"\x04" + bytes(7))]) == [[Bitmap(16, 4, 1, (18,))]]
 
 
-def test_of_a_large_bitmap_the_first_bits_are_known() -> None:
-    """And how many there are."""
-    (((found),),) = rounds([asked(0, 10_000, behind=Behind(1256, b"", "ab" * 32, 500, (1, 7)))])
+def test_only_the_first_bits_of_a_large_bitmap_are_known() -> None:
+    """With the number of all."""
+    (((found),),) = rounds([request(0, 10_000, behind=Behind(1256, b"", "ab" * 32, 500, (1, 7)))])
     assert (found.bits, found.dirty) == (500, (1, 7))
 
 
 @pytest.mark.parametrize(
     "call",
     [
-        asked(0, 8, value=-1),
-        asked(0, 8)._replace(behind=None),
-        asked(0, 8)._replace(sent=b""),
-        asked(0, 8)._replace(sent=asked(0, 8).sent[:20]),
-        asked(0, 0),
-        asked(0, 1, page=1 << 63),
+        request(0, 8, value=-1),
+        request(0, 8)._replace(behind=None),
+        request(0, 8)._replace(sent=b""),
+        request(0, 8)._replace(sent=request(0, 8).sent[:20]),
+        request(0, 0),
+        request(0, 1, page=1 << 63),
         Call("read", "region 9", 8, 8),
     ],
     ids=["refused", "no bitmap", "nothing sent", "cut", "no pages", "a huge page", "a read"],
 )
-def test_what_says_nothing_of_pages(call: Call) -> None:
-    """Is passed over."""
+def test_calls_without_a_bitmap(call: Call) -> None:
+    """They are ignored."""
     assert rounds([call]) == []
 
 
 # -- the map ----------------------------------------------------------------------------------------------------------
 
 
-def test_the_map_says_in_its_table_what_it_draws() -> None:
-    """Each round with its pages; columns for those alone that were asked about."""
-    summary = run(asked(0, 8, b"\x07"), asked(1 << 30, 8, b"\x01"), asked(0, 8, b"\x80"))
+def test_the_table_of_the_map_has_what_it_draws() -> None:
+    """Each round with its pages; only requested pages have columns."""
+    summary = run(request(0, 8, b"\x07"), request(1 << 30, 8, b"\x01"), request(0, 8, b"\x80"))
     found = dirty_pages(summary)
     assert found is not None
     assert (found.columns, found.pages, found.more) == (16, 16, 0)
@@ -117,8 +117,8 @@ def test_the_map_says_in_its_table_what_it_draws() -> None:
     ("pages", "number"), [(1, 2), (1, MOST_ROUNDS + 7), (300, 50), (1 << 40, 2), ((1 << 52) - 1, 2)]
 )
 def test_the_map_is_bounded(pages: int, number: int) -> None:
-    """However many rounds and pages there are, and wherever they lie."""
-    found = dirty_pages(run(*[asked(0, pages, b"\1" + bytes(7))] * number))
+    """Whatever the number of rounds and pages, and wherever they are."""
+    found = dirty_pages(run(*[request(0, pages, b"\1" + bytes(7))] * number))
     assert found is not None
     assert len(found.rows) == min(number, MOST_ROUNDS)
     assert found.more == max(number - MOST_ROUNDS, 0)
@@ -126,16 +126,16 @@ def test_the_map_is_bounded(pages: int, number: int) -> None:
     assert all(row.marked.count("M") == 1 for row in found.rows)
 
 
-def test_bits_beyond_the_range_are_no_pages() -> None:
-    """A container that sets them is judged by rules, not drawn."""
-    found = dirty_pages(run(*[asked(0, 4, b"\xff" * 8)] * 2))
+def test_bits_beyond_the_range_are_not_pages() -> None:
+    """Rules judge a container that sets them; they are not drawn."""
+    found = dirty_pages(run(*[request(0, 4, b"\xff" * 8)] * 2))
     assert found is not None
     assert found.rows[0].names == "0 to 3, ..."
 
 
-@pytest.mark.parametrize("calls", [[], [asked(0, 8)], [asked(0, 8, value=-1)] * 3])
+@pytest.mark.parametrize("calls", [[], [request(0, 8)], [request(0, 8, value=-1)] * 3])
 def test_no_map(calls: Sequence[Call]) -> None:
-    """Where hardly anything was asked, the page says so."""
+    """If there were too few requests, the page says so."""
     summary = run(*calls)
     assert dirty_pages(summary) is None
     assert "no case asked for several bitmaps" in text(part(tree(render("html", summary)), "pictures"))
@@ -147,11 +147,11 @@ def test_no_map(calls: Sequence[Call]) -> None:
 def saved(*flows: Flow) -> Summary:
     """A run of one case with these flows."""
     end: End = replace(ended("a", "pass"), measures=Measures(flows=flows))
-    return summarise(told(end))
+    return summarise(run_of(end))
 
 
 def test_the_course_of_a_save() -> None:
-    """One of each kind, with its numbers in a table, and where the device was stopped."""
+    """One save of each kind is drawn, with its numbers in a table and the time when the device was stopped."""
     course = ((1_000_000, 100, 0), (2_000_000, 0, 100))
     live = Flow(LIVE, 5, 2_000_005, moved=100, stopped=1_500_005, whole=True, course=course)
     short = replace(live, course=course[:1])
@@ -176,8 +176,8 @@ def test_the_course_of_a_save() -> None:
     ],
     ids=["nothing", "huge, backwards", "losing bytes", "many"],
 )
-def test_whatever_a_journal_says_of_a_save(course: tuple[tuple[int, int, int], ...]) -> None:
-    """Everything that is drawn stays inside the picture."""
+def test_the_picture_of_an_absurd_save(course: tuple[tuple[int, int, int], ...]) -> None:
+    """Everything that is drawn is inside the picture."""
     (found,) = saves(saved(Flow(LIVE, 1, 2**64 - 1, moved=2**64 - 1, stopped=0, whole=True, course=course)))
     for plot in found.plots:
         assert all(plot.left <= x <= plot.right and plot.top <= y <= plot.bottom for x, y in plot.dots)
@@ -203,7 +203,7 @@ def test_without_a_save() -> None:
     ],
 )
 def test_scales(largest: int | float, kind: str, most: float, last: str) -> None:
-    """Few numbers that are round, the last of which no value exceeds."""
+    """A few round numbers, the last of which no value exceeds."""
     found = scale(largest, kind)
     assert found.most == pytest.approx(most)
     at, words = found.ticks[-1]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""How verdicts add up, and the exit codes that they lead to."""
+"""How verdicts add up, and the exit codes that result."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ CODES = {"hang": 3, "fail": 1, "stale": 1, "kernel": 1, "broken": 2, "not-run": 
 
 
 def test_every_verdict_has_its_place() -> None:
-    """None is left out of the order that the tests below rest on."""
+    """The order used by the tests below has all verdicts."""
     assert sorted(GRAVEST_FIRST) == sorted(verdict.value for verdict in Verdict) == sorted(CODES)
 
 
 @pytest.mark.parametrize(("first", "second"), list(combinations(GRAVEST_FIRST, 2)))
 def test_the_graver_decides(first: str, second: str) -> None:
-    """Of two verdicts the graver one stands for both, in either order."""
+    """The result of two verdicts is the graver one, in either order."""
     both = [Verdict(first), Verdict(second)]
     assert gravest(both) is gravest(reversed(both)) is both[0]
     assert exit_code(both) == exit_code(reversed(both)) == CODES[first]
@@ -30,11 +30,11 @@ def test_the_graver_decides(first: str, second: str) -> None:
 
 @pytest.mark.parametrize(("verdict", "code"), CODES.items())
 def test_exit_code(verdict: str, code: int) -> None:
-    """Nothing but a run in which something held and nothing was broken ends in 0."""
+    """Only a run in which something held and nothing was broken ends in 0."""
     assert exit_code([Verdict(verdict)]) == code
 
 
-def test_nothing() -> None:
+def test_without_cases_or_rules() -> None:
     """A rule without a case was not run, and a run without a rule judged nothing."""
     assert gravest([]) is Verdict.NOT_RUN
     assert exit_code([]) == 4
@@ -45,5 +45,5 @@ def test_nothing() -> None:
     [([], 0), ([0, 4], 4), ([4, 2], 2), ([2, 3], 3), ([3, 1], 1), ([1, 3, 2, 4, 0], 1), ([0, 137], 1)],
 )
 def test_several_runs(codes: Sequence[int], code: int) -> None:
-    """Together they come out as one run would: broken before hung before not judged."""
+    """The exit code is that of a single run with all verdicts: broken before hung before not judged."""
     assert worst_exit(codes) == worst_exit(reversed(codes)) == code

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The failures of a run as waivers: what the file holds, and that it excuses these failures once it is filled in."""
+"""The failures of a run as a file of waivers: its content, and that it excuses these failures once filled in."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from stories import case, ended, timed, told, written
+from stories import case, ended, run_of, timed, written
 
 from vfio_compliance.cli.main import main
 from vfio_compliance.profiles import ProfileError, waiver_files
@@ -39,12 +39,12 @@ GRAVE: list[Event] = [
 
 
 def made(*events: Event, **run: Any) -> Summary:
-    """A run behind a kernel."""
-    return summarise(told(Target({"transport": "kernel-group"}), *events, **run))
+    """A run on a kernel driver."""
+    return summarise(run_of(Target({"transport": "kernel-group"}), *events, **run))
 
 
 def test_the_waivers_are_as_narrow_as_the_failures(tmp_path: Path) -> None:
-    """What all cases showed, the only case, the kernel's series and the driver; what is never waived is named."""
+    """Limited by message, case, kernel series and driver. Failures that cannot be waived are named."""
     text = waivers.render(made(*EVENTS, *GRAVE, kernel="Linux 6.12.9-amd64", driver_version="1.1"))
     lines = text.splitlines()
     assert [line for line in lines if "Not waived" in line] == [
@@ -70,7 +70,7 @@ def test_the_waivers_are_as_narrow_as_the_failures(tmp_path: Path) -> None:
 
 
 def test_they_excuse_the_failures(tmp_path: Path) -> None:
-    """The same run with them has no failure that counts; on another kernel they are of no use."""
+    """With them, the same run has no failure that counts; on another kernel, they excuse nothing."""
     text = waivers.render(made(*EVENTS, kernel="Linux 6.12.9"))
     path = tmp_path / "w.yaml"
     path.write_text(text.replace('reason: ""', "reason: known"), encoding="utf-8")
@@ -81,22 +81,22 @@ def test_they_excuse_the_failures(tmp_path: Path) -> None:
     assert made(*EVENTS, kernel="Linux 6.13", waivers=listed).exit_code == 1
 
 
-def test_no_kernel_and_no_version() -> None:
-    """A server is judged by itself, whatever the kernel; a driver of an unknown version is any."""
-    text = waivers.render(summarise(told(*EVENTS, kernel="Linux 6.12.9", driver_version="f00")))
+def test_waivers_for_a_server_of_unknown_version() -> None:
+    """The kernel does not matter to a server, and an unknown version cannot limit a waiver."""
+    text = waivers.render(summarise(run_of(*EVENTS, kernel="Linux 6.12.9", driver_version="f00")))
     assert "kernel:" not in text
     assert "driver:" not in text
 
 
 def test_nothing_to_waive() -> None:
-    """No rule was broken, or none in a way that can be waived."""
+    """No rule was broken, or no failure can be waived."""
     assert waivers.render(made(ended("a", "pass"))) == waivers.render(made(*GRAVE)) == ""
 
 
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """It prints the file, or writes a new one; a file that is there stays."""
+    """It prints the file, or writes a new one; an existing file is not overwritten."""
     (tmp_path / "run").mkdir()
-    (tmp_path / "run" / journal.NAME).write_bytes(written(timed(told(*EVENTS))))
+    (tmp_path / "run" / journal.NAME).write_bytes(written(timed(run_of(*EVENTS))))
     assert main(["waive", str(tmp_path / "run")]) == 0
     printed = capsys.readouterr().out
     assert "  - rule: v1.a\n" in printed

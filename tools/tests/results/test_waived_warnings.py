@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Which warnings of the kernel a waiver excuses, what it never does, and when it is stale."""
+"""Which warnings of the kernel a waiver excuses and which it never does, and when it is stale."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from datetime import date
 from typing import Any
 
 import pytest
-from stories import case, ended, told
+from stories import case, ended, run_of
 
 from vfio_compliance.results.conclusion import conclude
 from vfio_compliance.results.events import Event, Hang, Kernel, Note, Start, Target
@@ -37,13 +37,13 @@ def listed(**keys: Any) -> KernelWarning:
 
 
 def judged(*events: Event, waivers: Sequence[KernelWarning] | None = None, **run: Any) -> Summary:
-    """A whole run behind a kernel."""
+    """A complete run on a kernel driver."""
     given = (listed(),) if waivers is None else tuple(waivers)
-    return summarise(told(TARGET, *events, kernel_warnings=given, **run), TODAY)
+    return summarise(run_of(TARGET, *events, kernel_warnings=given, **run), TODAY)
 
 
 def warned(*lines: str, name: str | None = "a") -> Kernel:
-    """The kernel says so in a case, or outside of any."""
+    """The kernel prints these lines, in a case or outside of any."""
     return Kernel(lines, name and case(name))
 
 
@@ -61,7 +61,7 @@ def verdict(made: Summary, name: str = "a") -> str:
 )
 @pytest.mark.parametrize("lines", [[], [PLACE], [PLACE, TAINT], [TAINT]], ids=lambda lines: f"{len(lines)} more")
 def test_waived(line: str, lines: Sequence[str]) -> None:
-    """The warning itself, with its places and the taint that it alone is the cause of."""
+    """The warning itself, with its places and the taint that it alone causes."""
     made = judged(ended("a", "pass"), warned(line, *lines))
     assert (verdict(made), made.exit_code) == ("waived", 0)
     assert made.cases[case("a")].why.waiver == "known"
@@ -98,7 +98,7 @@ def test_waived(line: str, lines: Sequence[str]) -> None:
 )
 @pytest.mark.parametrize(("found", "becomes"), [("pass", "kernel"), ("n/a", "kernel"), ("fail", "fail")])
 def test_not_waived(lines: Sequence[str], found: str, becomes: str) -> None:
-    """Another warning, or anything graver beside it, counts; and all of it is shown."""
+    """Another warning, or anything graver beside it, counts; all lines are shown."""
     made = judged(ended("a", found), warned(*lines))
     assert (verdict(made), made.exit_code) == (becomes, 1)
     shown = f"{made.cases[case('a')].why.seen}\n{made.cases[case('a')].why.kernel}"
@@ -114,15 +114,15 @@ def test_not_waived(lines: Sequence[str], found: str, becomes: str) -> None:
         ("kernel/locking/lockdep.c", "__lock_acquire"),
     ],
 )
-def test_never(file: str, function: str) -> None:
-    """What reports damage by a WARN statement is not waived, though a journal that somebody wrote lists it."""
+def test_never_waived(file: str, function: str) -> None:
+    """A WARN statement that reports corruption is not waived, even if an edited journal lists it."""
     line = f"WARNING: CPU: 0 PID: 233 at {file}:28 {function}+0x1f/0x40"
     made = judged(ended("a", "pass"), warned(line), waivers=[listed(file=file, function=function)])
     assert (verdict(made), made.exit_code) == ("kernel", 1)
 
 
 def test_taint_without_a_warning_of_its_case() -> None:
-    """A taint that no excused warning of the same case explains counts."""
+    """A taint counts unless an excused warning of the same case explains it."""
     made = judged(ended("a", "pass"), warned(LINE), ended("b", "pass"), warned(TAINT, name="b"))
     assert (verdict(made), verdict(made, "b"), made.exit_code) == ("waived", "kernel", 1)
 
@@ -130,28 +130,31 @@ def test_taint_without_a_warning_of_its_case() -> None:
 @pytest.mark.parametrize(
     ("found", "exit_code"), [("fail", 1), ("hang", 3), ("broken", 2), ("not-run", 2)], ids=lambda each: str(each)
 )
-def test_what_is_wrong_besides_stays(found: str, exit_code: int) -> None:
+def test_another_failure_stays(found: str, exit_code: int) -> None:
     """A case that did not pass keeps its verdict, and shows the warning."""
     made = judged(ended("a", found), warned(LINE, TAINT))
     assert (verdict(made), made.exit_code) == (found, exit_code)
     assert made.cases[case("a")].why.kernel == f"{LINE}\n{TAINT}\n  waived: known"
 
 
-def test_hang_that_is_recorded_from_outside() -> None:
-    """As where the watcher ended the test process."""
+def test_a_hang_recorded_by_the_watcher() -> None:
+    """The watcher ended the test process."""
     hang = Hang("no progress", "find out why", case("a"))
     made = judged(Start(case("a"), "v1.a"), warned(LINE), hang, planned=("a",))
     assert (verdict(made), made.exit_code) == ("hang", 3)
 
 
-@pytest.mark.parametrize(("expires", "becomes", "exit_code"), [(14, "stale", 1), (15, "waived", 0)])
-def test_expired(expires: int, becomes: str, exit_code: int) -> None:
-    """The last day is one of its days."""
-    made = judged(ended("a", "pass"), warned(LINE), waivers=[listed(expires=date(2027, 1, expires))])
-    assert (verdict(made), made.exit_code) == (becomes, exit_code)
-    if becomes == "stale":
-        assert made.cases[case("a")].why.waiver == "waived until 2027-01-14 only: known"
-        assert "stale" not in conclude(made).detail  # it is broken: the warning came
+def test_a_waiver_is_valid_on_its_last_day() -> None:
+    made = judged(ended("a", "pass"), warned(LINE), waivers=[listed(expires=TODAY)])
+    assert (verdict(made), made.exit_code) == ("waived", 0)
+
+
+def test_an_expired_waiver() -> None:
+    """Its case is stale, but the verdict is that a rule is broken, as the warning came."""
+    made = judged(ended("a", "pass"), warned(LINE), waivers=[listed(expires=date(2027, 1, 14))])
+    assert (verdict(made), made.exit_code) == ("stale", 1)
+    assert made.cases[case("a")].why.waiver == "waived until 2027-01-14 only: known"
+    assert "stale" not in conclude(made).detail
 
 
 @pytest.mark.parametrize(
@@ -159,7 +162,7 @@ def test_expired(expires: int, becomes: str, exit_code: int) -> None:
     [(None, 31, [], 0), (None, 1, [LINE, PLACE], 1)],
 )
 def test_outside_of_any_rule(name: None, expires: int, log: Sequence[str], exit_code: int) -> None:
-    """It is noted there."""
+    """A waived warning becomes a note there; with an expired waiver, it counts."""
     waivers = [listed(expires=date(2027, 1, expires))]
     made = judged(ended("a", "pass"), warned(LINE, PLACE, name=name), waivers=waivers)
     assert (made.kernel_log, made.exit_code) == (log, exit_code)
@@ -168,49 +171,62 @@ def test_outside_of_any_rule(name: None, expires: int, log: Sequence[str], exit_
 
 
 def test_in_a_case_of_the_suite_itself() -> None:
-    """It says nothing of such a rule, and is noted."""
+    """It is not a verdict on such a rule, and becomes a note."""
     made = judged(ended("a", "pass"), ended("b", "pass"), warned(LINE), rules={"v1.a": {"side": "client"}})
     assert (verdict(made), made.exit_code, len(made.notes)) == ("pass", 0, 1)
 
 
 @pytest.mark.parametrize(
-    ("waiver", "run", "events", "stale", "why"),
+    ("waiver", "why"),
     [
-        ({}, {}, [], True, "the warning did not come; remove it"),
-        ({"expires": date(2027, 1, 1)}, {}, [], True, "and the waiver has expired on 2027-01-01; remove it"),
-        ({"sometimes": True}, {}, [], False, "the warning did not come in what was judged"),
-        ({}, {"selection": Selection(("v1.a",), (), 1, 1)}, [], False, "in what was judged"),
-        ({}, {"planned": ("b",)}, [], False, "in what was judged"),
-        ({}, {}, [Note(f"{UNWATCHED}: Permission denied; run as root")], False, UNWATCHED),
-        ({}, {}, [Target({"transport": "vfio-user"})], False, "no kernel is judged"),
-        ({"kernel": "<6"}, {"kernel": "Linux 6.12.9"}, [], False, "it holds for kernel <6, and this is 6.12.9"),
+        ({}, "the warning did not come; remove it"),
+        ({"expires": date(2027, 1, 1)}, "and the waiver has expired on 2027-01-01; remove it"),
     ],
+    ids=["valid", "expired"],
 )
-def test_stale(
-    waiver: Mapping[str, Any], run: Mapping[str, Any], events: Sequence[Event], stale: bool, why: str
+def test_stale(waiver: Mapping[str, Any], why: str) -> None:
+    """If the warning could have come and did not, the run fails, as for any stale waiver."""
+    made = judged(ended("a", "pass"), waivers=[listed(**waiver)])
+    (used,) = made.warnings
+    assert (used.stale, made.exit_code) == (True, 1)
+    assert why in used.unused
+    assert "a waiver of a warning of the kernel is stale" in str(conclude(made))
+    assert f"stale: the kernel's warning at {FILE}, {FUNCTION}, because" in " ".join(render(made, 100).split())
+
+
+@pytest.mark.parametrize(
+    ("waiver", "run", "events", "why", "code"),
+    [
+        ({"sometimes": True}, {}, [], "the warning did not come in what was judged", 0),
+        ({}, {"selection": Selection(("v1.a",), (), 1, 1)}, [], "in what was judged", 0),
+        ({}, {"planned": ("b",)}, [], "in what was judged", 2),
+        ({}, {}, [Note(f"{UNWATCHED}: Permission denied; run as root")], UNWATCHED, 0),
+        ({}, {}, [Target({"transport": "vfio-user"})], "no kernel is judged", 0),
+        ({"kernel": "<6"}, {"kernel": "Linux 6.12.9"}, [], "it holds for kernel <6, and this is 6.12.9", 0),
+    ],
+    ids=["sometimes", "selection", "incomplete", "unwatched", "server", "another kernel"],
+)
+def test_unused_but_not_stale(
+    waiver: Mapping[str, Any], run: Mapping[str, Any], events: Sequence[Event], why: str, code: int
 ) -> None:
-    """It is stale where it could have come and did not; then the run fails, as for every other stale waiver."""
+    """The warning might not have come, or not have been seen."""
     made = judged(*events, ended("a", "pass"), waivers=[listed(**waiver)], **run)
     (used,) = made.warnings
+    assert (used.stale, made.exit_code) == (False, code)
     assert why in used.unused
-    assert used.stale is stale
-    if "planned" not in run:
-        assert made.exit_code == stale
-    if stale:
-        assert "a waiver of a warning of the kernel is stale" in str(conclude(made))
     text = " ".join(render(made, 100).split())
-    assert f"{'stale' if stale else 'waiver not used'}: the kernel's warning at {FILE}, {FUNCTION}, because" in text
+    assert f"waiver not used: the kernel's warning at {FILE}, {FUNCTION}, because" in text
 
 
 def test_other_kernels() -> None:
-    """A waiver for other kernels excuses nothing here; one for this does."""
+    """A waiver for other kernels excuses nothing here; one for this kernel does."""
     for held, becomes in (("<6", "kernel"), (">=6", "waived")):
         made = judged(ended("a", "pass"), warned(LINE), waivers=[listed(kernel=held)], kernel="Linux 6.12.9")
         assert verdict(made) == becomes
 
 
-def test_every_report_tells_of_a_stale_one() -> None:
-    """Also formats that know tests alone."""
+def test_every_report_shows_a_stale_waiver() -> None:
+    """Including formats that only have tests."""
     made = judged(ended("a", "pass"))
     assert "stale: waiver of the kernel's warning" in junit.render(made)
     assert "not ok 2 outside of any rule" in ktap.render(made)
@@ -218,8 +234,8 @@ def test_every_report_tells_of_a_stale_one() -> None:
     assert json.loads(json_writer.render(made))["kernel_warnings"][0]["function"] == FUNCTION
 
 
-def test_several() -> None:
-    """Each waiver has its cases; a case may take several."""
+def test_several_waivers() -> None:
+    """Each waiver lists its cases; a case may need several waivers."""
     second = listed(file="vfio/other.c", function="other", reason="also known")
     made = judged(
         ended("a", "pass"), warned(LINE, TAINT, OTHER), ended("b", "pass"), warned(OTHER, name="b"),
@@ -230,7 +246,7 @@ def test_several() -> None:
     assert made.exit_code == 0
 
 
-def test_no_waiver_no_change() -> None:
-    """As ever."""
+def test_without_a_waiver() -> None:
+    """The warning counts."""
     made = judged(ended("a", "pass"), warned(LINE, TAINT), waivers=[])
     assert (verdict(made), made.exit_code) == ("kernel", 1)

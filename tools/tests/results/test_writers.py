@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The formats for machines and tickets, each read by a program that is not ours; whatever a device says in them."""
+"""The formats for machines and tickets, each read by an independent program, even for hostile devices."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from hostile import HOSTILE, hostile_run
 from jsonschema.validators import Draft202012Validator
 from junitparser.junitparser import JUnitXml
 from markdown_it.token import Token
-from stories import FINISH, NOON, RULE, case, ended, first, recorded, told, waiver
+from stories import FINISH, NOON, RULE, case, ended, first, recorded, run_of, waiver
 
 from vfio_compliance.results.events import Broken, Death, Event, Hang, Kernel, Plan
 from vfio_compliance.results.journal import Recorded
@@ -37,25 +37,25 @@ VERDICTS = ["pass", "fail", "hang", "broken", "not-run", "n/a", "kernel"]
 
 @pytest.fixture(params=sorted(HOSTILE))
 def hostile(request: pytest.FixtureRequest) -> Summary:
-    """A run in which a device says something that it should not."""
+    """A run in which a device returns a hostile string."""
     return hostile_run(HOSTILE[request.param])
 
 
 @pytest.fixture
 def mixed() -> Summary:
-    """A run with a case of each verdict: a is what it is of."""
+    """A run with a case of each verdict."""
     events = [
         ended(f"{letter}[x]", verdict, expected="1", seen="2")
         for letter, verdict in zip("abcdefg", VERDICTS, strict=True)
     ]
     events += [ended("w[1]", "fail", seen="2"), ended("w[2]", "fail", seen="2"), ended("s", "pass")]
     waivers = [waiver(rule="v1.w", link="a/ticket"), waiver(rule="v1.s")]
-    return summarise(told(*events, waivers=waivers, device={"driver": "drv", "version": "1.2"}))
+    return summarise(run_of(*events, waivers=waivers, device={"driver": "drv", "version": "1.2"}))
 
 
 @pytest.fixture
 def validator(project: Path) -> Draft202012Validator:
-    """Of the published schema."""
+    """A validator of the published schema."""
     jsonschema = pytest.importorskip("jsonschema")
     schema = json.loads(json_writer.SCHEMA.read_text(encoding="utf-8"))
     jsonschema.Draft202012Validator.check_schema(schema)
@@ -63,15 +63,15 @@ def validator(project: Path) -> Draft202012Validator:
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_is_a_pure_function_of_the_journal(mixed: Summary, name: str) -> None:
-    """The same run, the same bytes."""
+def test_the_output_depends_only_on_the_journal(mixed: Summary, name: str) -> None:
+    """The same run gives the same bytes."""
     assert render(name, mixed) == render(name, mixed)
     assert render(name, mixed).endswith("\n")
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_steers_no_terminal(hostile: Summary, name: str) -> None:
-    """Nothing but letters and new lines, all of which UTF-8 has."""
+def test_the_output_does_not_control_a_terminal(hostile: Summary, name: str) -> None:
+    """Only printable characters and newlines, all valid in UTF-8."""
     text = render(name, hostile)
     assert {letter for letter in text if letter != "\n" and not letter.isprintable()} == set()
     assert text.encode()
@@ -80,19 +80,19 @@ def test_steers_no_terminal(hostile: Summary, name: str) -> None:
 @pytest.mark.parametrize("name", FORMATS)
 @pytest.mark.parametrize(
     "records",
-    [told(), told(planned=("a",)), recorded(first([RULE], {})), recorded(first([RULE], {}), Plan(()), FINISH)],
-    ids=["no case", "none was run", "the beginning alone", "nothing selected"],
+    [run_of(), run_of(planned=("a",)), recorded(first([RULE], {})), recorded(first([RULE], {}), Plan(()), FINISH)],
+    ids=["no case", "none was run", "only the first event", "nothing selected"],
 )
-def test_of_hardly_anything(name: str, records: Sequence[Recorded]) -> None:
-    """A run that has come to nothing has its report as well."""
+def test_a_nearly_empty_run(name: str, records: Sequence[Recorded]) -> None:
+    """It has a report as well."""
     assert render(name, summarise(records))
 
 
 # -- JSON -------------------------------------------------------------------------------------------------------------
 
 
-def test_json_is_as_its_schema_says(mixed: Summary, validator: Draft202012Validator) -> None:
-    """All verdicts."""
+def test_json_follows_its_schema(mixed: Summary, validator: Draft202012Validator) -> None:
+    """With all verdicts."""
     found = json.loads(render("json", mixed))
     validator.validate(found)
     assert found["version"] == json_writer.VERSION == validator.schema["properties"]["version"]["const"]
@@ -101,21 +101,21 @@ def test_json_is_as_its_schema_says(mixed: Summary, validator: Draft202012Valida
 
 
 def test_json_of_a_hostile_device(hostile: Summary, validator: Draft202012Validator) -> None:
-    """It stays JSON by the schema; what is text comes back as it was."""
+    """It is valid JSON by the schema, and strings are read back unchanged."""
 
     def refuse(name: str) -> None:
-        raise AssertionError(f"{name} is no JSON")
+        raise AssertionError(f"{name} is not valid JSON")
 
     found = json.loads(render("json", hostile), parse_constant=refuse)
     validator.validate(found)
-    said = hostile.run.description
-    if not re.search("[\ud800-\udfff]", said):
-        assert found["description"] == said
-        assert found["rules"][0]["cases"][0]["failure"]["seen"] == said
+    description = hostile.run.description
+    if not re.search("[\ud800-\udfff]", description):
+        assert found["description"] == description
+        assert found["rules"][0]["cases"][0]["failure"]["seen"] == description
 
 
-def test_schema_refuses_what_is_not_said(mixed: Summary, validator: Draft202012Validator) -> None:
-    """A failure that does not say why, an unknown verdict, a rule without a clause."""
+def test_schema_refuses_incomplete_records(mixed: Summary, validator: Draft202012Validator) -> None:
+    """A failed case without a failure, an unknown verdict, a rule without a clause, another version."""
     found = json.loads(render("json", mixed))
     changes: list[Callable[[dict[str, Any]], object]] = [
         lambda found: found["rules"][1]["cases"][0].pop("failure"),
@@ -133,13 +133,13 @@ def test_schema_refuses_what_is_not_said(mixed: Summary, validator: Draft202012V
 
 
 def parsed(text: str) -> JUnitXml:
-    """The suites as junitparser has them."""
+    """The suites as junitparser reads them."""
     junitparser = pytest.importorskip("junitparser")
     return junitparser.JUnitXml.fromstring(text.encode())
 
 
 def test_junit(mixed: Summary) -> None:
-    """Rule and clause are in the names; level, kernel and driver are properties; each verdict has its element."""
+    """Names have the rule and the clause; level, kernel and driver are properties; each verdict has its element."""
     junitparser = pytest.importorskip("junitparser")
     suites = [*parsed(render("junit", mixed))]
     tests = {test.classname: test for suite in suites for test in suite}
@@ -174,15 +174,15 @@ def test_junit(mixed: Summary) -> None:
 
 
 def test_junit_of_a_hostile_device(hostile: Summary) -> None:
-    """It is well-formed, and has as many tests and failures as there are."""
+    """It is well-formed, and has the right number of tests and failures."""
     suites = [*parsed(render("junit", hostile))]
     others = [*outside(hostile)]
     assert sum(suite.tests for suite in suites) == len(hostile.cases) + len(others)
     assert sum(len([*suite]) for suite in suites) == len(hostile.cases) + len(others)
-    told = [type(each).__name__ for suite in suites for test in suite for each in test.result]
+    elements = [type(each).__name__ for suite in suites for test in suite for each in test.result]
     verdicts = [*(each.verdict for each in hostile.cases.values()), *(each.verdict for each in others)]
     failures = sum(verdict in (Verdict.FAIL, Verdict.KERNEL) for verdict in verdicts)
-    assert told.count("Failure") == failures
+    assert elements.count("Failure") == failures
 
 
 # -- KTAP -------------------------------------------------------------------------------------------------------------
@@ -191,7 +191,7 @@ _RESULT = re.compile(r"(ok|not ok) ([0-9]+) ([^#]+?)(?: # (SKIP|XFAIL|ERROR|TIME
 
 
 def results(text: str) -> list[tuple[str, str, str | None]]:
-    """The result lines: ok or not, number, name and directive. Raises where a line is none, and no comment."""
+    """The result lines: ok or not, name and directive. Asserts that other lines are comments."""
     version, plan, *lines = text.splitlines()
     matches = [_RESULT.fullmatch(line) for line in lines if not line.startswith("# ")]
     found = [each for each in matches if each]
@@ -203,7 +203,7 @@ def results(text: str) -> list[tuple[str, str, str | None]]:
 
 
 def test_ktap(mixed: Summary) -> None:
-    """Each verdict by its words; the head says how many are waived, which others count as ok."""
+    """Each verdict has its words; the head has the number of waived cases, which other programs count as ok."""
     text = render("ktap", mixed)
     assert text.splitlines()[2] == "# waived: 2 cases broken as waived, each an `ok` with XFAIL below"
     assert [(begin, directive) for begin, _, directive in results(text)] == [
@@ -221,16 +221,16 @@ def test_ktap(mixed: Summary) -> None:
 
 
 def test_ktap_of_a_hostile_device(hostile: Summary) -> None:
-    """No line is forged, and no name comes twice."""
+    """No line is forged, and all names differ."""
     found = results(render("ktap", hostile))
     assert len(found) == len(hostile.cases) + len([*outside(hostile)])
     assert len({name for _, name, _ in found}) == len(found)
 
 
 def test_prove_reads_ktap(mixed: Summary, tmp_path: Path) -> None:
-    """Perl's reader of TAP counts as many, and the same that failed."""
+    """Perl's TAP reader finds the same number of tests and the same failures."""
     if not shutil.which("prove"):
-        pytest.skip("there is no prove")
+        pytest.skip("prove is not installed")
     file = tmp_path / "it.tap"
     file.write_text(render("ktap", mixed), encoding="utf-8")
     done = subprocess.run(["prove", "--exec", "cat", file], capture_output=True, text=True)
@@ -241,17 +241,17 @@ def test_prove_reads_ktap(mixed: Summary, tmp_path: Path) -> None:
 
 @pytest.fixture
 def by_kunit(tmp_path: Path) -> Callable[..., Any]:
-    """What the kernel's own parser counts in a text: passed, failed, crashed, skipped, errors."""
+    """What the kernel's own parser counts in KTAP: passed, failed, crashed, skipped, errors."""
     return lambda text: kernel_parser.counts(text, tmp_path)
 
 
 def test_the_kernel_reads_ktap(mixed: Summary, by_kunit: Callable[..., Any]) -> None:
-    """It knows no XFAIL, and takes what is waived for passed, as it is meant."""
+    """It does not know XFAIL, and counts waived cases as passed, as intended."""
     assert by_kunit(render("ktap", mixed)) == [3, 6, 0, 1, 0]
 
 
 def test_the_kernel_reads_ktap_of_a_hostile_device(hostile: Summary, by_kunit: Callable[..., Any]) -> None:
-    """Each case is a result, and nothing is an error of the form."""
+    """Each case is a result, and there is no error of form."""
     *results, errors = by_kunit(render("ktap", hostile))
     assert (sum(results), errors) == (len(hostile.cases) + len([*outside(hostile)]), 0)
 
@@ -260,14 +260,14 @@ def test_the_kernel_reads_ktap_of_a_hostile_device(hostile: Summary, by_kunit: C
 
 
 def valid(text: str) -> dict[str, Any]:
-    """What KCIDB's own schema takes."""
+    """The report, validated by KCIDB's own schema."""
     schema = pytest.importorskip("kcidb_io.schema.v05_03").Version
     checked: dict[str, Any] = schema.validate(json.loads(text))
     return checked
 
 
 def test_kcidb(mixed: Summary) -> None:
-    """A test for each rule, its cases in misc, by the states that KCIDB has."""
+    """A test for each rule, with its cases in misc and its verdict as one of KCIDB's states."""
     found = valid(render("kcidb", mixed))
     tests = {each["misc"]["rule"]: each for each in found["tests"]}
     assert {rule: each["status"] for rule, each in tests.items()} == {
@@ -288,20 +288,20 @@ def test_kcidb(mixed: Summary) -> None:
 
 
 def test_kcidb_of_a_hostile_device(hostile: Summary) -> None:
-    """The schema takes it, and each test belongs to the build that is there."""
+    """The schema accepts it, and each test belongs to the build of the report."""
     found = valid(render("kcidb", hostile))
     assert {each["build_id"] for each in found["tests"]} == {each["id"] for each in found["builds"]}
     assert len(found["tests"]) == len(hostile.verdicts) + len([*outside(hostile)])
 
 
 def test_kcidb_of_a_rule_with_other_letters() -> None:
-    """A path takes few letters."""
+    """Characters that are not allowed in a path are replaced."""
     odd = replace(RULE, id="v1..a b/c\n#")
     made = summarise(recorded(first([odd], {"x": odd.id}), Plan((("x", odd.id),)), FINISH))
     assert valid(render("kcidb", made))["tests"][0]["path"] == "vfio_compliance.v1._.a_b_c__"
 
 
-# -- what is in no rule, and what does not count -----------------------------------------------------------------------
+# -- events outside of any rule, and other rules -----------------------------------------------------------------------
 
 HAPPENED = {
     "a server died": (Death("the server", "was killed", "late", True, None), "Failure", "not ok", "FAIL"),
@@ -312,9 +312,9 @@ HAPPENED = {
 
 
 @pytest.mark.parametrize(("event", "junit", "ktap", "kcidb"), HAPPENED.values(), ids=HAPPENED)
-def test_no_format_is_green_where_the_run_is_not(event: Event, junit: str, ktap: str, kcidb: str) -> None:
-    """What happened outside of any rule is a test of its own, for readers who know nothing else."""
-    made = summarise(told(ended("a", "pass"), event))
+def test_no_format_is_green_if_the_run_is_not(event: Event, junit: str, ktap: str, kcidb: str) -> None:
+    """An event outside of any rule becomes a separate test, for readers who only see tests."""
+    made = summarise(run_of(ended("a", "pass"), event))
     assert made.exit_code != 0
     pytest.importorskip("junitparser")
     last = [test for suite in parsed(render("junit", made)) for test in suite][-1]
@@ -324,10 +324,10 @@ def test_no_format_is_green_where_the_run_is_not(event: Event, junit: str, ktap:
     assert [each["status"] for each in valid(render("kcidb", made))["tests"]] == ["PASS", kcidb]
 
 
-def test_a_rule_that_does_not_block_makes_no_format_red() -> None:
-    """It failed, and the run did not."""
+def test_a_non_blocking_rule_makes_no_format_red() -> None:
+    """The rule failed, but the run did not."""
     aside = {"v1.a": {}, "v1.b": {"blocking": False, "suite": "other"}}
-    made = summarise(told(ended("a", "pass"), ended("b", "fail"), rules=aside))
+    made = summarise(run_of(ended("a", "pass"), ended("b", "fail"), rules=aside))
     assert made.exit_code == 0
     pytest.importorskip("junitparser")
     tests = [test for suite in parsed(render("junit", made)) for test in suite]
@@ -341,19 +341,19 @@ def test_a_rule_that_does_not_block_makes_no_format_red() -> None:
 
 
 def tokens(text: str) -> list[Token]:
-    """What a reader of CommonMark with tables makes of it."""
+    """The tokens of a CommonMark parser with tables."""
     markdown_it = pytest.importorskip("markdown_it")
     parsed: list[Token] = markdown_it.MarkdownIt("gfm-like", {"linkify": False}).parse(text)
     return parsed
 
 
 def headings(found: Sequence[Token]) -> list[str]:
-    """The text of each heading."""
+    """The content of each heading."""
     return [after.content for token, after in itertools.pairwise(found) if token.type == "heading_open"]
 
 
 def test_markdown(mixed: Summary) -> None:
-    """The verdict is the head; each failure has its block and its command, waivers and what was not judged a table."""
+    """The verdict is the heading; failures have blocks with commands; waivers and unjudged rules have tables."""
     found = tokens(render("markdown", mixed))
     heads = headings(found)
     assert heads == [
@@ -372,7 +372,7 @@ def test_markdown(mixed: Summary) -> None:
 
 
 def test_markdown_of_a_hostile_device(hostile: Summary) -> None:
-    """Nothing that a device says is a head, a link, an image, HTML or the end of a cell."""
+    """No string of a device becomes a heading, a link, an image, HTML or the end of a cell."""
     found = tokens(render("markdown", hostile))
     inside = [child for token in found for child in token.children or ()]
     kinds = {token.type for token in [*found, *inside]}
@@ -382,21 +382,21 @@ def test_markdown_of_a_hostile_device(hostile: Summary) -> None:
     cells = [token.type for token in found if token.type in ("tr_open", "th_open", "td_open")]
     rows = cells.count("tr_open")
     assert cells.count("th_open") + cells.count("td_open") == 2 * rows
-    said = "".join(child.content for child in inside if child.type == "text")
-    assert "alert" not in said
-    assert "@all" not in said
+    plain = "".join(child.content for child in inside if child.type == "text")
+    assert "alert" not in plain
+    assert "@all" not in plain
 
 
 @pytest.mark.parametrize("text", ["", " ", "`", "``a`", "`a", "a`", "a b", " a "])
-def test_code_is_read_as_it_was_written(text: str) -> None:
-    """Whatever ticks and blanks are in it."""
+def test_code_is_read_back_unchanged(text: str) -> None:
+    """Whatever backticks and blanks are in it."""
     paragraph = next(token for token in tokens(f"x {code(text)} y") if token.type == "inline")
     (shown,) = [child.content for child in paragraph.children if child.type == "code_inline"]
     assert shown.strip() == text.strip()
 
 
-def test_numbers_are_no_more_than_numbers() -> None:
-    """A journal with a number that is none has a damaged line, and no report has one."""
+def test_invalid_numbers_damage_a_line() -> None:
+    """A line with a number that is not finite or out of range is damaged, so no report has such a number."""
     from vfio_compliance.results.journal import Damaged, line, parse
 
     text = line(ended("a", "pass"), NOON).decode()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Functions of a Python file beside the profile: what they are given, may do and give."""
+"""Functions of a Python file beside the profile: their parameters, accesses and results."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ UNUSABLE = DeviceError("waiting", "0x1", "0x0")
 
 
 class Registers:
-    """Does what a file asks for, and takes note of it; a place that holds an error raises it."""
+    """Records each access that a file makes, and returns or raises what is held for its verb."""
 
     def __init__(self) -> None:
         self.done: list[tuple[Any, ...]] = []
@@ -48,7 +48,7 @@ def device() -> Registers:
 
 @pytest.fixture
 def actions(tmp_path: Path) -> Iterator[Callable[..., Actions]]:
-    """Makes the Actions of a file with some text; ends them all."""
+    """Makes the Actions of a file with this text; ends them all."""
     made = []
 
     def make(text: str, within: float = 30.0) -> Actions:
@@ -69,8 +69,8 @@ def failing(actions: Actions, device: Any, name: str = "go", **variables: Any) -
     return caught.value
 
 
-def test_variables_are_taken_by_name(actions: Callable[..., Actions], device: Any) -> None:
-    """Parameters get the variables of their names, those with a default may have none; others are not handed over."""
+def test_variables_are_passed_by_name(actions: Callable[..., Actions], device: Any) -> None:
+    """Each parameter gets the variable of its name, or its default; other variables are not passed."""
     made = actions(
         """\
         def some(device, iova, length=7): return [iova, length]
@@ -90,21 +90,25 @@ def test_variables_are_taken_by_name(actions: Callable[..., Actions], device: An
     ("given", "values"),
     [
         *(("None", []), ("[]", []), ("0", [0]), ("True", [1]), ("-1", [-1]), ("(1, 2)", [1, 2])),
-        ("[b'a', bytearray(b'a'), 'a']", [1] * 3),
-        ("['b', '\\ud800']", [1] * 2),
         ("enum.IntEnum('E', 'ONE').ONE", [1]),
         ("[1] * 4096", [1] * 4096),
     ],
 )
 def test_values(actions: Callable[..., Actions], device: Any, given: str, values: Sequence[int]) -> None:
-    """Numbers are given as they are; of bytes and text that are the same, the same number of 64 bits."""
-    found = actions(f"import enum\ndef go(device): return {given}").call("go", device, {})
-    assert len(found) == len(values)
-    if "'" in given and "enum" not in given:
-        assert (len({*found}) == 1) == ("'b'" not in given)
-        assert all(0 <= each < 2**64 for each in found)
-    else:
-        assert found == values
+    """Numbers are returned unchanged."""
+    assert actions(f"import enum\ndef go(device): return {given}").call("go", device, {}) == values
+
+
+@pytest.mark.parametrize(
+    ("given", "different"),
+    [("[b'a', bytearray(b'a'), 'a']", 1), ("['b', '\\ud800']", 2)],
+    ids=["equal", "different"],
+)
+def test_text_becomes_a_number(actions: Callable[..., Actions], device: Any, given: str, different: int) -> None:
+    """Equal bytes and text give the same number of 64 bits."""
+    found = actions(f"def go(device): return {given}").call("go", device, {})
+    assert len({*found}) == different
+    assert all(0 <= each < 2**64 for each in found)
 
 
 @pytest.mark.parametrize(
@@ -123,8 +127,8 @@ def test_values(actions: Callable[..., Actions], device: Any, given: str, values
         ("type('N', (), {'__index__': lambda n: 1 / 0})()", "ZeroDivisionError: division by zero"),
     ],
 )
-def test_values_that_are_none(actions: Callable[..., Actions], device: Any, given: str, says: str) -> None:
-    """What cannot be compared is named, at the line of the function, and the file goes on."""
+def test_invalid_values(actions: Callable[..., Actions], device: Any, given: str, says: str) -> None:
+    """The error names the value and the line of the function; the file can still be used."""
     made = actions(f"n = 0\ndef go(device, bad):\n    if bad: return {given}\n    return 5")
     error = failing(made, device, bad=1)
     assert error.message.startswith(says)
@@ -159,7 +163,7 @@ GIVEN = {"read": 2**64 - 1, "read_bytes": b"\0\1" * 1000, "read_file": "ü\n", "
 
 @pytest.mark.parametrize("call", VERBS)
 def test_verbs(actions: Callable[..., Actions], device: Any, call: str) -> None:
-    """Each access is made as it was asked for, and what it gives comes back."""
+    """Each access is made as requested, and its result is returned."""
     made = actions(f"import pathlib\ndef go(device): return [repr(device.{call})]")
     device.held = GIVEN
     values = made.call("go", device, {})
@@ -202,8 +206,8 @@ WRONG = {
 
 
 @pytest.mark.parametrize("call", WRONG)
-def test_what_is_no_access(actions: Callable[..., Actions], device: Any, call: str) -> None:
-    """Nothing is done; the error has the line that asked for it."""
+def test_an_invalid_access(actions: Callable[..., Actions], device: Any, call: str) -> None:
+    """Nothing is done; the error has the line of the request."""
     made = actions(f"def go(device):\n    device.{call}\ndef good(device): return 1")
     error = failing(made, device)
     assert error.message.startswith(WRONG[call])
@@ -239,7 +243,7 @@ REFUSING = """\
 
 @pytest.mark.parametrize("refusal", [REFUSED, UNUSABLE], ids=["errno", "none"])
 def test_a_refused_access(actions: Callable[..., Actions], device: Any, refusal: DeviceError) -> None:
-    """The file may catch it; if it does not, the caller gets the very error of the device, and the file goes on."""
+    """The file may catch it. If it does not, the caller gets the device's own error, and the file can still be used."""
     made = actions(REFUSING)
     device.held = {"read": refusal}
     with pytest.raises(DeviceError) as caught:
@@ -251,8 +255,8 @@ def test_a_refused_access(actions: Callable[..., Actions], device: Any, refusal:
     assert made.call("caught", device, {})[0] == 2
 
 
-def test_a_refusal_that_is_none(actions: Callable[..., Actions], device: Any) -> None:
-    """Another error made of it, one that was kept too long, or one of the file's own are faults of the file."""
+def test_an_error_that_is_not_a_refusal(actions: Callable[..., Actions], device: Any) -> None:
+    """Another error raised from a refusal, an old refusal, or one that the file made up are faults of the file."""
     made = actions(REFUSING)
     device.held = {"read": REFUSED}
     assert failing(made, device, "wrapped").message == "KeyError: 'x'"
@@ -263,8 +267,8 @@ def test_a_refusal_that_is_none(actions: Callable[..., Actions], device: Any) ->
 
 
 @pytest.mark.parametrize("raised", [PeerGone("it died", "see why"), KeyboardInterrupt(), ZeroDivisionError()], ids=repr)
-def test_what_else_an_access_raises(actions: Callable[..., Actions], device: Any, raised: BaseException) -> None:
-    """It passes unchanged, and the process has ended."""
+def test_other_exceptions_of_an_access(actions: Callable[..., Actions], device: Any, raised: BaseException) -> None:
+    """They are passed on unchanged, and the process is ended."""
     made = actions("n = 0\ndef go(device):\n    global n\n    n += 1\n    device.read(0, 0, 4)\n    return n")
     device.held = {"read": 0}
     assert [made.call("go", device, {}) for _ in range(2)] == [[1], [2]]
@@ -295,19 +299,24 @@ def test_functions_that_cannot_be_called(actions: Callable[..., Actions], device
     assert "no parameter for the device" in failing(made, device, "nothing").message
 
 
-def test_a_file_that_is_none(device: Any, tmp_path: Path) -> None:
-    """It is named as the profile has it."""
-    for text, says in ((None, "cannot be read"), ("def", "Python syntax")):
-        file = tmp_path / "x.py"
-        if text:
-            file.write_text(text)
-        error = failing(Actions(file, 5), device)
-        assert says in error.message
-        assert error.place == (f"{file}:1" if text else str(file))
+def test_a_missing_file(device: Any, tmp_path: Path) -> None:
+    """The error has its path as in the profile."""
+    error = failing(Actions(tmp_path / "x.py", 5), device)
+    assert "cannot be read" in error.message
+    assert error.place == str(tmp_path / "x.py")
+
+
+def test_a_file_with_a_syntax_error(device: Any, tmp_path: Path) -> None:
+    """The error has its line as well."""
+    file = tmp_path / "x.py"
+    file.write_text("def")
+    error = failing(Actions(file, 5), device)
+    assert "Python syntax" in error.message
+    assert error.place == f"{file}:1"
 
 
 def test_modules_beside_it(actions: Callable[..., Actions], device: Any, tmp_path: Path) -> None:
-    """They are found first; what goes wrong in one has the line of the file that led there; nothing is left beside."""
+    """They are found first. An error in one has the line of the file that called it. No cache is left behind."""
     (tmp_path / "helper.py").write_text("def double(n):\n    return 2 * n\ndef fail():\n    [][0]\n")
     made = actions(
         """\
@@ -328,7 +337,7 @@ def test_modules_beside_it(actions: Callable[..., Actions], device: Any, tmp_pat
 
 @pytest.mark.parametrize("name", ["ü ÿ.py", "new\nline.py", "json.py", "a" * 200 + ".py"], ids=ascii)
 def test_odd_names(device: Any, tmp_path: Path, name: str) -> None:
-    """A file of any name; places are printable."""
+    """A file may have any name; places are printable."""
     file = tmp_path / name
     file.write_text("import json\ndef go(device): return 1\ndef loop(device):\n    while True: pass\n")
     made = Actions(file, 0.5)
@@ -342,8 +351,8 @@ def test_odd_names(device: Any, tmp_path: Path, name: str) -> None:
         made.close()
 
 
-def test_what_it_inherits(actions: Callable[..., Actions], device: Any) -> None:
-    """No descriptor but the usual three and two of its own, no input, a session of its own."""
+def test_what_the_process_inherits(actions: Callable[..., Actions], device: Any) -> None:
+    """Only the usual three descriptors and two of its own, no input, and its own session."""
     made = actions(
         """\
         import os, sys
@@ -361,11 +370,11 @@ def test_what_it_inherits(actions: Callable[..., Actions], device: Any) -> None:
     assert read == actions("def go(device): return ''").call("go", device, {})[0]
 
 
-def test_a_wait_is_no_longer_than_the_call(actions: Callable[..., Actions], device: Any) -> None:
-    """A wait that the end of the action cuts short is a fault of the file, not of the device."""
+def test_a_wait_ends_with_the_call(actions: Callable[..., Actions], device: Any) -> None:
+    """A wait that is cut short by the time limit of the action is a fault of the file, not of the device."""
     made = actions("def go(device):\n    device.wait(0, 0, 4, 1, 1000)", within=0.3)
     device.held = {"wait": UNUSABLE}
-    with pytest.raises(DeviceError):  # here the device answers at once that it cannot
+    with pytest.raises(DeviceError):  # this device fails at once
         made.call("go", device, {})
     (*_, within, _) = device.done[0]
     assert 0 < within <= 0.3
@@ -383,7 +392,7 @@ def test_a_wait_is_no_longer_than_the_call(actions: Callable[..., Actions], devi
 
 
 def test_output_is_shown_with_errors(actions: Callable[..., Actions], device: Any) -> None:
-    """The last 4 KiB of what the call printed, and nothing of earlier ones."""
+    """The last 4 KiB that the call printed, without the output of earlier calls."""
     made = actions(
         """\
         import sys
@@ -399,8 +408,8 @@ def test_output_is_shown_with_errors(actions: Callable[..., Actions], device: An
     assert failing(made, device, "say", n=1).output == "x \\x1b[31m\nend\n"
 
 
-def test_child_knows_nothing_of_the_project() -> None:
-    """The other side is started as a script of its own, with the standard library alone."""
+def test_the_child_imports_only_the_standard_library() -> None:
+    """The other side is started as a separate script."""
     import ast
     import sys
 

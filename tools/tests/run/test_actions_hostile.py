@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Files of actions that do harm: each ends as documented and in time, leaves nothing, and the next call is served."""
+"""Harmful files of actions: each ends as documented and in time, leaves nothing, and the next call is served."""
 
 from __future__ import annotations
 
@@ -14,21 +14,22 @@ import time
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from signal import Signals
-from typing import Any
+from typing import IO, Any
 
 import pytest
 from descriptors import same_descriptors
 
 from vfio_compliance.run.actions import ActionError, Actions
 
-#: What the process may be told that it is at fault for, after the words that name the call.
+#: What the process is blamed for in an error, after the words that name the call.
 GONE = r"ended its process: killed by SIG{}"
 LATE = r"did not end within 0\.25 s"
 SENT = r"sent the run an invalid request"
 
-#: What a file does, and what the ActionError says; None where the call goes well all the same. Those that end only
+#: What a file does, and the message of the ActionError; None if the call succeeds nevertheless. Those that end only
 #: when their time is up are LATE.
 DEEDS = {
     "raises": ("1 / 0", "ZeroDivisionError: division by zero"),
@@ -36,12 +37,12 @@ DEEDS = {
         "class E(Exception):\n    def __str__(self): raise KeyError\nraise E",
         "an exception that cannot be shown",
     ),
-    "raises an exception of a wild class": (
+    "raises an exception of an odd class": (
         "class M(type):\n  def __getattribute__(s, n): raise KeyError\nclass E(Exception, metaclass=M): pass\nraise E",
         "E",
     ),
     "raises much": ("raise ValueError('\\x1b\\n' * 1_000_000)", r"ValueError: (\\x1b\\n)+"),
-    "raises half a character": ("raise ValueError('\\ud800')", r"ValueError: \\ud800"),
+    "raises a lone surrogate": ("raise ValueError('\\ud800')", r"ValueError: \\ud800"),
     "exits": ("sys.exit(3)", "SystemExit: 3"),
     "interrupts itself": ("signal.raise_signal(signal.SIGINT)", "KeyboardInterrupt"),
     "imports what is missing": ("import not_there", "ModuleNotFoundError: No module named 'not_there'"),
@@ -74,7 +75,7 @@ DEEDS = {
         """,
         LATE,
     ),
-    "calls off the alarm": ("import faulthandler; faulthandler.cancel_dump_traceback_later()\nwhile True: pass", LATE),
+    "cancels the alarm": ("import faulthandler; faulthandler.cancel_dump_traceback_later()\nwhile True: pass", LATE),
     "becomes a leader": (
         "os.fork() and os._exit(0); os.setsid()\nwhile True: pass",
         "ended its process: exit status 0",
@@ -94,7 +95,7 @@ DEEDS = {
     "prints without end": ("while True: print('x' * 10000)", LATE),
     "prints without end or newline": ("while True: os.write(2, b'\\0' * 65536)", LATE),
     "prints much": ("for _ in range(2000): os.write(1, b'x' * 65536)", None),
-    "prints no text": ("os.write(1, bytes(range(256)) * 10); 1 / 0", "ZeroDivisionError: division by zero"),
+    "prints binary data": ("os.write(1, bytes(range(256)) * 10); 1 / 0", "ZeroDivisionError: division by zero"),
     "takes memory": ("bytes(2 << 30)", "MemoryError; an action may use 1 GiB of memory"),
     "takes memory piece by piece": (
         "kept = []\nwhile True: kept.append(bytes(32 << 20))",
@@ -118,7 +119,7 @@ DEEDS = {
         "ended its process: exit status 0",
     ),
     "starts a service and loops": ("os.fork() or (os.setsid(), os.fork(), os.fork())\nwhile True: pass", LATE),
-    "forks and goes on twice": ("os.fork()", None),
+    "forks and continues twice": ("os.fork()", None),
     "forks often": ("for _ in range(30): os.fork() or time.sleep(1000)", None),
     "leaves a thread": ("threading.Thread(target=lambda: time.sleep(1000)).start()", None),
     "leaves a busy thread": ("threading.Thread(target=lambda: [0 for _ in iter(int, 1)]).start()", None),
@@ -135,32 +136,32 @@ DEEDS = {
         "ZeroDivisionError|ended",
     ),
     "writes noise": ("os.write(socket(), b'x' * 100); time.sleep(100)", SENT),
-    "writes no JSON": ("say(b'[1,')", SENT),
-    "writes no text": ("say(b'\\xff')", SENT),
+    "writes invalid JSON": ("say(b'[1,')", SENT),
+    "writes invalid UTF-8": ("say(b'\\xff')", SENT),
     "writes deep JSON": ("say(b'[' * 90000)", SENT),
     "writes a long number": ("say(b'[' + b'9' * 89998 + b']')", SENT),
     "writes an empty list": ("say(b'[]')", SENT),
     "writes a short list": ("say(b'[1]')", SENT),
-    "writes no list": ("say(b'{}')", SENT),
-    "writes for a call that is not": ("say(b'[9,\"done\",[7]]')", SENT),
-    "writes values that are none": ("say(b'[1,\"done\",[1.5]]')", SENT),
-    "writes a line that is none": ('say(b\'[1,"failed","x","y",false]\')', SENT),
+    "writes an object": ("say(b'{}')", SENT),
+    "writes for another call": ("say(b'[9,\"done\",[7]]')", SENT),
+    "writes invalid values": ("say(b'[1,\"done\",[1.5]]')", SENT),
+    "writes an invalid line": ('say(b\'[1,"failed","x","y",false]\')', SENT),
     "announces much": ("say(b'', 9, 1 << 31)", SENT),
     "announces and is silent": ("say(b'', 9, 9)", LATE),
     "enlarges the alarm": ("os.ftruncate(alarm(), 1 << 30)", "PermissionError"),
     "writes much into the alarm": ("for _ in range(9): os.write(alarm(), b'x' * 10000)", "PermissionError"),
     "scribbles over the alarm": ("os.pwrite(alarm(), b'\\xff' * (1 << 14), 0)\nwhile True: pass", LATE),
-    "lies in the alarm": (
+    "forges an alarm": (
         """
-        lie = f'Thread 0x{threading.get_ident():x}:\\n  File "{__file__}", line 1 in f'
-        os.write(alarm(), lie.encode()); os._exit(1)
+        forged = f'Thread 0x{threading.get_ident():x}:\\n  File "{__file__}", line 1 in f'
+        os.write(alarm(), forged.encode()); os._exit(1)
         """,
         "ended its process|did not end",
     ),
     "hangs up": ("os.close(socket()); time.sleep(100)", "closed the connection of its process to the run"),
 }
 
-#: Where it does so.
+#: Where it does this.
 PLACES = {
     "at import": "{deed}\ndef go(device, n):\n    return n\n",
     "in the call": "def go(device, n):\n    deed()\n    return n\n",
@@ -198,14 +199,14 @@ REGISTER: Any = Register()
 
 @pytest.fixture
 def mark(monkeypatch: pytest.MonkeyPatch) -> str:
-    """All that is started from now on carries a word in its environment."""
+    """A word in the environment of every process that is started from now on."""
     word = uuid.uuid4().hex
     monkeypatch.setenv("ACTIONS_MARK", word)
     return word
 
 
 def marked(word: str) -> list[Any]:
-    """Processes that carry it, zombies not among them."""
+    """The processes that have it in their environment, without zombies."""
     found = []
     for name in filter(str.isdecimal, os.listdir("/proc")):
         try:
@@ -217,7 +218,7 @@ def marked(word: str) -> list[Any]:
 
 
 def left(word: str, seconds: float = 10.0) -> list[Any]:
-    """Those that are still there after so many seconds."""
+    """Those that still exist after the given number of seconds."""
     end = time.monotonic() + seconds
     while (found := marked(word)) and time.monotonic() < end:
         time.sleep(0.01)
@@ -225,13 +226,13 @@ def left(word: str, seconds: float = 10.0) -> list[Any]:
 
 
 def children() -> list[Any]:
-    """Processes that were started here and not waited for."""
+    """The processes that were started here and not waited for."""
     return Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
 
 
 @pytest.fixture
 def clean(mark: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A folder; at the end no process, descriptor or file is left."""
+    """A folder for the file. At the end, no process, descriptor or file is left."""
     temporary, folder = tmp_path / "tmp", tmp_path / "profile"
     temporary.mkdir()
     folder.mkdir()
@@ -246,7 +247,7 @@ def clean(mark: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterato
 
 
 def written(folder: Path, place: str, deed: str) -> Path:
-    """The file that does a deed in some place; at import once only, or nothing would ever come of it."""
+    """The file that does a deed in this place; at import only once, or no later call could be served."""
     deed = textwrap.dedent(deed).strip()
     inside = textwrap.indent(deed, "    ")
     once = (
@@ -260,52 +261,14 @@ def written(folder: Path, place: str, deed: str) -> Path:
     return file
 
 
-@pytest.mark.parametrize("place", [place for place in PLACES if place != "between calls"])
-@pytest.mark.parametrize("deed", DEEDS)
-def test_harm(clean: Path, deed: str, place: str) -> None:
-    """It ends as documented, in time, and the next call is served."""
-    does, says = DEEDS[deed]
-    late = says == LATE
-    actions = Actions(written(clean, place, does), 0.25 if late else 20)
-    begin = time.monotonic()
-    try:
-        if deed in SPOILS:
-            for name in ("go", "good"):
-                spoiled(actions, name)
-        elif says is None:
-            assert actions.call("go", REGISTER, {"n": 5}) == [5]
-        else:
-            with pytest.raises(ActionError) as caught:
-                actions.call("go", REGISTER, {"n": 5})
-            check(caught.value, says, place)
-        assert time.monotonic() - begin < 10
-        allow(actions, 20)
-        assert actions.call("good", REGISTER, {"n": 6}) == [42, 6]
-    finally:
-        actions.close()
-    assert time.monotonic() - begin < 15
-
-
-#: Deeds after which the process is no good, sooner or later; once it has said so, the next call is served.
-SPOILS = {"keeps all memory", "forgets modules"}
-
-
-def spoiled(actions: Actions, name: str) -> None:
-    """A call that may go well or not."""
-    try:
-        actions.call(name, REGISTER, {"n": 6})
-    except ActionError as error:
-        check(error, r"ended its process|Error", "")
-
-
 def allow(actions: Actions, seconds: float) -> None:
-    """What is to be late has little time; what is to go well on a busy machine has more, with the same object."""
+    """Changes the time limit: calls that should succeed on a busy machine need more time than those that should not."""
     actions._within = seconds
 
 
-def check(error: ActionError, says: str, place: str) -> None:
-    """Whether an error says so, in words fit for a report."""
-    assert re.search(says, error.message), error.message
+def check(error: ActionError, message: str, place: str) -> None:
+    """The error has this message, and is fit for a report."""
+    assert re.search(message, error.message), error.message
     assert re.fullmatch(r".*/my-device\.py:[0-9]+", error.place), error.place
     assert error.message.isprintable()
     assert len(error.message) < 5000
@@ -314,32 +277,76 @@ def check(error: ActionError, says: str, place: str) -> None:
         assert "the action" not in error.message.replace("an action", "")
 
 
-@pytest.mark.parametrize("deed", DEEDS)
-def test_harm_between_two_calls(clean: Path, deed: str) -> None:
-    """The call that did it has ended well; the next one does, or says what became of the process; then all is well."""
-    does, _ = DEEDS[deed]
-    actions = Actions(written(clean, "between calls", does), 20)
+@contextmanager
+def served_afterwards(file: Path, within: float = 20) -> Iterator[Actions]:
+    """The Actions of a harmful file: the harm is over in time, and the next call is served."""
+    actions = Actions(file, within)
     begin = time.monotonic()
     try:
+        yield actions
+        assert time.monotonic() - begin < 10
+        allow(actions, 20)
+        assert actions.call("good", REGISTER, {"n": 7}) == [42, 7]
+    finally:
+        actions.close()
+    assert time.monotonic() - begin < 15
+
+
+#: Deeds after which the process fails, sooner or later.
+SPOILS = {"keeps all memory", "forgets modules"}
+in_each_place = pytest.mark.parametrize("place", [place for place in PLACES if place != "between calls"])
+
+
+@in_each_place
+@pytest.mark.parametrize("deed", [deed for deed, (_, message) in DEEDS.items() if message])
+def test_harm_that_is_an_error(clean: Path, deed: str, place: str) -> None:
+    """It ends with the documented message."""
+    does, message = DEEDS[deed]
+    assert message
+    with served_afterwards(written(clean, place, does), 0.25 if message == LATE else 20) as actions:
+        with pytest.raises(ActionError) as caught:
+            actions.call("go", REGISTER, {"n": 5})
+        check(caught.value, message, place)
+
+
+@in_each_place
+@pytest.mark.parametrize("deed", [deed for deed, (_, message) in DEEDS.items() if not message and deed not in SPOILS])
+def test_harm_without_an_effect(clean: Path, deed: str, place: str) -> None:
+    """The call succeeds."""
+    with served_afterwards(written(clean, place, DEEDS[deed][0])) as actions:
+        assert actions.call("go", REGISTER, {"n": 5}) == [5]
+
+
+@in_each_place
+@pytest.mark.parametrize("deed", sorted(SPOILS))
+def test_harm_that_shows_sooner_or_later(clean: Path, deed: str, place: str) -> None:
+    """Each of two calls succeeds, or says that the process failed."""
+    with served_afterwards(written(clean, place, DEEDS[deed][0])) as actions:
+        for name in ("go", "good"):
+            try:
+                actions.call(name, REGISTER, {"n": 6})
+            except ActionError as error:
+                check(error, r"ended its process|Error", "")
+
+
+@pytest.mark.parametrize("deed", DEEDS)
+def test_harm_between_two_calls(clean: Path, deed: str) -> None:
+    """The call that caused it succeeds; each of the next two does, or says how the process failed."""
+    with served_afterwards(written(clean, "between calls", DEEDS[deed][0])) as actions:
         assert actions.call("go", REGISTER, {"n": 5}) == [5]
         allow(actions, 0.5)
-        time.sleep(0.1)  # for the deed, which nobody waits for
+        time.sleep(0.1)  # for the deed, which no call waits for
         for _ in range(2):
             try:
                 assert actions.call("good", REGISTER, {"n": 6}) == [42, 6]
             except ActionError as error:
                 check(error, r"ended|did not end|closed|sent|Error", "")
                 actions.close()
-        allow(actions, 20)
-        assert actions.call("good", REGISTER, {"n": 7}) == [42, 7]
-    finally:
-        actions.close()
-    assert time.monotonic() - begin < 20
 
 
 @pytest.mark.parametrize("deed", ["1 / 0", "while True: pass", "sum(range(10 ** 13))", "inner()", "os.listdir(5.5)"])
-def test_the_line_is_the_innermost_of_the_file(clean: Path, deed: str) -> None:
-    """Of an error and of a loop, wherever else the file has led."""
+def test_the_innermost_line_of_the_file_is_named(clean: Path, deed: str) -> None:
+    """For an error or a loop, even if it happens in code that the file calls."""
     file = clean / "my-device.py"
     file.write_text(f"import os\ndef inner():\n    x = 1\n    {deed}\ndef go(device):\n    inner()\n")
     actions = Actions(file, 0.4)
@@ -365,6 +372,16 @@ sys.stdin.read()
 """
 
 
+@contextmanager
+def hosted(script: str, file: Path) -> Iterator[tuple[subprocess.Popen[bytes], IO[bytes]]]:
+    """A test process that runs the script with the file, and its output; its input is open until the end."""
+    command = [sys.executable, "-c", script, str(file)]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment) as host:
+        assert host.stdout is not None
+        yield host, host.stdout
+
+
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM], ids=lambda number: number.name)
 @pytest.mark.parametrize(
     ("there", "does", "last"),
@@ -378,7 +395,7 @@ sys.stdin.read()
 def test_nothing_outlives_the_test_process(
     clean: Path, mark: str, number: Signals, there: str, does: str, last: str
 ) -> None:
-    """However it ends, and wherever what the file started has gone."""
+    """However it ends, and whatever the file has started."""
     file = clean / "my-device.py"
     file.write_text(
         "import os, subprocess, time\n"
@@ -386,12 +403,8 @@ def test_nothing_outlives_the_test_process(
         "os.fork() or (os.setsid(), os.fork(), time.sleep(1000))\n"
         f"def go(device):\n    {does}\n"
     )
-    command = [sys.executable, "-c", HOST.format(there=there), str(file)]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment) as host:
-        assert host.stdin is not None
-        assert host.stdout is not None
-        while (line := host.stdout.readline().decode().strip()) != last:
+    with hosted(HOST.format(there=there), file) as (host, output):
+        while (line := output.readline().decode().strip()) != last:
             assert line
         end = time.monotonic() + 10
         while len(marked(mark)) < 6 and time.monotonic() < end:
@@ -399,25 +412,20 @@ def test_nothing_outlives_the_test_process(
         started = len(marked(mark))
         host.send_signal(number)
         host.wait()
-        host.stdin.close()
     assert started == 6
     assert left(mark) == []
 
 
-def test_nothing_outlives_it_where_a_fork_of_the_test_process_stays(clean: Path, mark: str) -> None:
-    """The fork keeps open what the test process had open, and is left alone."""
+def test_nothing_outlives_the_test_process_except_its_own_fork(clean: Path, mark: str) -> None:
+    """The fork keeps the descriptors of the test process open, and is left alone."""
     file = clean / "my-device.py"
     file.write_text("def go(device): device.read(0, 0, 4)\n")
     script = HOST.format(there="pass").replace(
         'print("idle"', "import os, time; fork = os.fork() or time.sleep(1000); print(fork"
     )
-    command = [sys.executable, "-c", script, str(file)]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment) as host:
-        assert host.stdin is not None
-        assert host.stdout is not None
-        assert host.stdout.readline() == b"reading\n"
-        fork = int(host.stdout.readline())
+    with hosted(script, file) as (host, output):
+        assert output.readline() == b"reading\n"
+        fork = int(output.readline())
         assert len(marked(mark)) == 4
         host.kill()
         host.wait()
@@ -425,12 +433,11 @@ def test_nothing_outlives_it_where_a_fork_of_the_test_process_stays(clean: Path,
         while (still := {*marked(mark)} - {fork}) and time.monotonic() < end:
             time.sleep(0.01)
         os.kill(fork, signal.SIGKILL)
-        host.stdin.close()
     assert not still
 
 
-def test_it_does_not_outlive_a_test_process_that_cannot_see_to_it(clean: Path, mark: str) -> None:
-    """The file kills what watches it, while the test process is stopped."""
+def test_the_file_does_not_outlive_a_stopped_test_process(clean: Path, mark: str) -> None:
+    """The file kills its watcher while the test process is stopped."""
     file = clean / "my-device.py"
     file.write_text(
         "import os, sys, time\n"
@@ -443,13 +450,9 @@ def test_it_does_not_outlive_a_test_process_that_cannot_see_to_it(clean: Path, m
         "    os.kill(os.getppid(), 9)\n"
         "    while True: pass\n"
     )
-    command = [sys.executable, "-c", HOST.format(there="pass"), str(file)]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment) as host:
-        assert host.stdin is not None
-        assert host.stdout is not None
-        assert host.stdout.readline() == b"reading\n"
-        while not (clean / "once").exists():  # the file has its answer, and waits for nothing of the host's
+    with hosted(HOST.format(there="pass"), file) as (host, output):
+        assert output.readline() == b"reading\n"
+        while not (clean / "once").exists():  # the file has its answer, and does not wait for the host
             time.sleep(0.01)
         assert len(marked(mark)) == 3
         host.send_signal(signal.SIGSTOP)
@@ -457,12 +460,11 @@ def test_it_does_not_outlive_a_test_process_that_cannot_see_to_it(clean: Path, m
         while (still := {*marked(mark)} - {host.pid}) and time.monotonic() < end:
             time.sleep(0.01)
         host.kill()
-        host.stdin.close()
     assert not still
 
 
-def test_a_fork_of_the_test_process_that_ends(clean: Path) -> None:
-    """It does not take the process along."""
+def test_the_end_of_a_fork_of_the_test_process(clean: Path) -> None:
+    """It does not end the process of the file."""
     file = clean / "my-device.py"
     file.write_text("n = 0\ndef go(device):\n    global n\n    n += 1\n    return n\n")
     actions = Actions(file, 5)
@@ -478,8 +480,8 @@ def test_a_fork_of_the_test_process_that_ends(clean: Path) -> None:
 
 
 @pytest.mark.parametrize("call", ["socketpair", "pipe2", "memfd_create", "pidfd_open"])
-def test_a_machine_that_is_short_of_something(clean: Path, monkeypatch: pytest.MonkeyPatch, call: str) -> None:
-    """It is said, and nothing stays of what was there already."""
+def test_a_machine_short_of_descriptors(clean: Path, monkeypatch: pytest.MonkeyPatch, call: str) -> None:
+    """The error says so, and nothing is left behind."""
     file = clean / "my-device.py"
     file.write_text(GOOD)
     actions = Actions(file, 5)
@@ -538,8 +540,8 @@ HEADS = [
 ]
 
 
-def test_requests_that_are_none(clean: Path) -> None:
-    """Each is told from a request, whatever number of a call it has."""
+def test_invalid_requests(clean: Path) -> None:
+    """Each is refused, whatever its number of a call."""
     heads = [f"[1{',' * bool(head)}{head}]" for head in HEADS]
     heads += [f'[{number},"done",[7]]' for number in ("0", "2", "-1", "1.0", "true", "null", "[]", '"1"')]
     file = clean / "my-device.py"
@@ -553,7 +555,7 @@ def test_requests_that_are_none(clean: Path) -> None:
 
 
 def test_threads_of_the_file_take_turns(clean: Path) -> None:
-    """Accesses of several threads do not mix, and one that is left over does not disturb later calls."""
+    """Accesses of several threads do not mix, and a remaining thread does not disturb later calls."""
     file = clean / "my-device.py"
     file.write_text(
         HEAD + "found = []\n"
@@ -584,8 +586,8 @@ def test_threads_of_the_file_take_turns(clean: Path) -> None:
 
 
 @pytest.mark.parametrize("catches", [True, False], ids=["caught", "not caught"])
-def test_an_access_that_a_signal_handler_breaks_off(clean: Path, catches: bool) -> None:
-    """Its answer is never taken for that of the next access."""
+def test_an_access_interrupted_by_a_signal_handler(clean: Path, catches: bool) -> None:
+    """Its answer is never taken as that of the next access."""
     file = clean / "my-device.py"
     file.write_text(
         HEAD + "def stop(number, frame): raise TimeoutError\n"
@@ -622,8 +624,8 @@ def test_threads_of_the_run_take_turns(clean: Path) -> None:
     actions.close()
 
 
-def test_it_is_ended_with_its_object(clean: Path, mark: str) -> None:
-    """Also where nobody calls close()."""
+def test_the_process_ends_with_its_object(clean: Path, mark: str) -> None:
+    """Even without close()."""
     file = clean / "my-device.py"
     file.write_text(GOOD)
     actions = Actions(file, 5)
@@ -634,7 +636,7 @@ def test_it_is_ended_with_its_object(clean: Path, mark: str) -> None:
 
 
 def test_a_process_that_has_ended_between_two_calls(clean: Path, mark: str) -> None:
-    """The next call is served by another, without a word."""
+    """The next call is served by another one, without an error."""
     file = clean / "my-device.py"
     file.write_text(HEAD + "def go(device): threading.Timer(0.02, lambda: os._exit(3)).start()\n" + GOOD)
     actions = Actions(file, 5)
@@ -644,8 +646,8 @@ def test_a_process_that_has_ended_between_two_calls(clean: Path, mark: str) -> N
     actions.close()
 
 
-def test_a_fork_that_comes_back_ends(clean: Path, mark: str) -> None:
-    """It gives no answer of its own."""
+def test_a_fork_that_returns_ends(clean: Path, mark: str) -> None:
+    """It sends no answer."""
     file = clean / "my-device.py"
     file.write_text(HEAD + "def go(device): os.fork()\n" + GOOD)
     actions = Actions(file, 5)
@@ -660,7 +662,7 @@ def test_a_fork_that_comes_back_ends(clean: Path, mark: str) -> None:
 
 
 def test_closing_twice_and_before_the_first_call(clean: Path) -> None:
-    """Does nothing; a call after it is served."""
+    """It does nothing, and the next call is served."""
     file = clean / "my-device.py"
     file.write_text(GOOD)
     actions = Actions(file, 5)

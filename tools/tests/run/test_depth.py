@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""How many cases of a rule a run has, by the depth of its plan."""
+"""The number of cases of a rule, by the depth of the plan."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def collected(project: Path, suite: str, *options: str) -> list[str]:
     return [line for line in done.stdout.splitlines() if "::" in line]
 
 
-#: The name of a session in that of a case, whole.
+#: A full name of a session within the name of a case.
 SESSION = re.compile("|".join(sorted((re.escape(str(each)) for each in ALPHABET), key=len, reverse=True)))
 
 
@@ -36,7 +36,7 @@ SESSION = re.compile("|".join(sorted((re.escape(str(each)) for each in ALPHABET)
     ],
 )
 def test_pairs_of_sessions(project: Path, options: Sequence[str], number: int) -> None:
-    """A run without a plan has each session first and second, a certificate each one behind each other one."""
+    """Without a plan, each session is once first and once second; a certificate has all ordered pairs."""
     cases = collected(project, "suites/migration_v1/test_sessions.py", *options)
     found = [line for line in cases if "_after_two[" in line or "_after_a_row[" in line]
     rows = [SESSION.findall(line.partition("[")[2].rpartition(", then ")[0]) for line in found]
@@ -46,7 +46,7 @@ def test_pairs_of_sessions(project: Path, options: Sequence[str], number: int) -
 
 
 def test_a_shallow_run_lacks_only_what_is_deep(project: Path) -> None:
-    """That deep cases are not even made leaves out no other, and changes neither names nor order."""
+    """A run that does not generate deep cases has all others, with the same names and in the same order."""
     every, shallow = (collected(project, "suites", *only) for only in (["--plan=certification"], ["-m", "not deep"]))
     marked = collected(project, "suites", "--plan=certification", "-m", "not deep")
     assert shallow == marked

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Marks of cases, in a file or a pipe that stands in for the kernel's log."""
+"""Marks of cases, in a file instead of the kernel's log."""
 
 from __future__ import annotations
 
@@ -21,29 +21,29 @@ CASE = "suites/migration_v1/test_state.py::test_enter[running -> stop]"
 
 
 @pytest.fixture
-def behind_a_kernel(project: Path) -> Any:
-    """The profile of a device of the kernel."""
+def kernel_profile(project: Path) -> Any:
+    """The profile of a device with a kernel driver."""
     return profiles.load(project / "profiles/refdriver-kernel.yaml", PROFILE)
 
 
 @pytest.fixture
 def log(tmp_path: Path) -> Path:
-    """A file in the log's place."""
+    """A file instead of the log."""
     path = tmp_path / "kmsg"
     path.touch()
     return path
 
 
 def lines(log: Path) -> list[str]:
-    """Without what tells the kernel how grave they are."""
+    """The lines of the log without their priority."""
     return [line.removeprefix("<6>") for line in log.read_text().splitlines()]
 
 
-def test_mark(log: Path, behind_a_kernel: Any) -> None:
-    """A case is marked by its whole name, and by the process that runs it; it is read as it was written."""
+def test_mark(log: Path, kernel_profile: Any) -> None:
+    """A case is marked with its full name and its process; the mark is read back unchanged."""
     before = time.monotonic_ns() // 1000
     with same_descriptors():
-        KernelMarks(behind_a_kernel, log).begin(CASE)
+        KernelMarks(kernel_profile, log).begin(CASE)
     (line,) = lines(log)
     assert re.fullmatch(rf"vfio-compliance\[{os.getpid()}\] \d+\.\d{{6}}: case {re.escape(CASE)}", line)
     mark = marked(line)
@@ -53,20 +53,20 @@ def test_mark(log: Path, behind_a_kernel: Any) -> None:
     assert complaints(lines(log)) == []
 
 
-def test_each_through_a_descriptor_of_its_own(behind_a_kernel: Any, monkeypatch: pytest.MonkeyPatch, log: Path) -> None:
-    """The kernel drops all but ten lines in five seconds of what comes through one descriptor."""
+def test_each_mark_has_its_own_descriptor(kernel_profile: Any, monkeypatch: pytest.MonkeyPatch, log: Path) -> None:
+    """The kernel accepts only ten lines in five seconds through one descriptor."""
     opened = []
     real = os.open
     monkeypatch.setattr(os, "open", lambda *given: opened.append(given[0]) or real(*given))
-    marks = KernelMarks(behind_a_kernel, log)
+    marks = KernelMarks(kernel_profile, log)
     for _ in range(30):
         marks.begin(CASE)
     assert opened == [log] * 30
 
 
-def test_long_name(log: Path, behind_a_kernel: Any) -> None:
+def test_long_name(log: Path, kernel_profile: Any) -> None:
     """The kernel refuses a line of more than 1024 bytes; a longer name is cut."""
-    KernelMarks(behind_a_kernel, log).begin("x" * 5000)
+    KernelMarks(kernel_profile, log).begin("x" * 5000)
     assert 500 < log.stat().st_size < 1000
     mark = marked(*lines(log))
     assert mark is not None
@@ -75,27 +75,33 @@ def test_long_name(log: Path, behind_a_kernel: Any) -> None:
 
 
 def test_server(log: Path, project: Path) -> None:
-    """A vfio-user server has nothing to do with this kernel."""
+    """Nothing is written for a vfio-user server, which this kernel knows nothing about."""
     KernelMarks(profiles.load(project / "profiles/reference.yaml", PROFILE), log).begin(CASE)
     assert lines(log) == []
 
 
-@pytest.mark.parametrize("trouble", ["missing", "folder", "full", "refused"])
-def test_log_that_cannot_be_written(
-    trouble: str, tmp_path: Path, behind_a_kernel: Any, log: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Whatever the log does, the case goes on, and nothing stays open."""
+def mark_twice(profile: Any, log: Path) -> None:
+    """Marks two cases. Nothing stays open."""
+    with same_descriptors():
+        marks = KernelMarks(profile, log)
+        marks.begin(CASE)
+        marks.begin(CASE)
+
+
+@pytest.mark.parametrize("path", ["none", ".", "/dev/full"], ids=["missing", "folder", "full"])
+def test_a_log_that_cannot_be_opened_or_is_full(path: str, tmp_path: Path, kernel_profile: Any) -> None:
+    """The case continues."""
+    mark_twice(kernel_profile, tmp_path / path)
+
+
+def test_a_log_that_refuses_a_write(kernel_profile: Any, log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The case continues."""
 
     def refuse(descriptor: int, data: bytes) -> None:
         raise PermissionError
 
-    path = {"missing": tmp_path / "none", "folder": tmp_path, "full": Path("/dev/full"), "refused": log}[trouble]
-    if trouble == "refused":
-        monkeypatch.setattr(os, "write", refuse)
-    with same_descriptors():
-        marks = KernelMarks(behind_a_kernel, path)
-        marks.begin(CASE)
-        marks.begin(CASE)
+    monkeypatch.setattr(os, "write", refuse)
+    mark_twice(kernel_profile, log)
     assert lines(log) == []
 
 
@@ -109,6 +115,6 @@ def test_log_that_cannot_be_written(
         "",
     ],
 )
-def test_no_mark(line: str) -> None:
-    """Other lines are no marks."""
+def test_lines_that_are_not_marks(line: str) -> None:
+    """They are ignored."""
     assert marked(line) is None

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The order in which cases come."""
+"""The order of cases."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from vfio_compliance.results import summary
 CASES = [f"suites/migration_v1/test_registers.py::test_reserved_reads_zero[{state}]" for state in ("running", "stop")]
 
 
-@pytest.mark.parametrize("order", [CASES, CASES[::-1]], ids=["as in the file", "the other way"])
-def test_cases_come_as_they_are_named(
+@pytest.mark.parametrize("order", [CASES, CASES[::-1]], ids=["as in the file", "reversed"])
+def test_cases_run_in_the_order_of_the_options(
     judge_in_process: Callable[..., summary.Summary], project: Path, tmp_path: Path, order: Sequence[str]
 ) -> None:
-    """A command that runs one case after another means that order."""
+    """The order of several --only is kept."""
     result = judge_in_process(project / "profiles/reference.yaml", tmp_path, *(f"--only={case}" for case in order))
     assert list(result.cases) == order

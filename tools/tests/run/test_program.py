@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A profile's steps on a device whose registers are memory."""
+"""The steps of a profile, on a device whose registers are memory."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ VARIABLES = {"$value": 0x1122_3344_5566_7788}
 
 
 class Registers(Transport):
-    """A region of memory; reading past its end fails."""
+    """A region of memory; accesses past its end fail."""
 
     takes_pointers = True
     kernel = True
@@ -76,13 +76,13 @@ class Registers(Transport):
 
 @pytest.fixture
 def transport(tmp_path: Path) -> Registers:
-    """The device's registers."""
+    """The registers of the device."""
     return Registers(tmp_path)
 
 
 @pytest.fixture
 def perform(transport: Registers, tmp_path: Path) -> Callable[..., list[int]]:
-    """Does a list of steps, as written in a profile; their values."""
+    """Runs a list of steps, as written in a profile, and returns their values."""
     device = Device(transport)
     device.open()
 
@@ -102,7 +102,7 @@ def perform(transport: Registers, tmp_path: Path) -> Callable[..., list[int]]:
     return do
 
 
-def test_what_is_computed_is_written(perform: Callable[..., list[int]], transport: Registers) -> None:
+def test_a_computed_value_is_written(perform: Callable[..., list[int]], transport: Registers) -> None:
     perform(
         "{write: {region: 0, offset: 0, width: 4, value: $value >> 32}},"
         "{write: {region: 0, offset: 4, width: 4, value: $value}}"
@@ -110,7 +110,7 @@ def test_what_is_computed_is_written(perform: Callable[..., list[int]], transpor
     assert transport.held[:8] == bytes.fromhex("44332211 88776655")
 
 
-def test_what_was_read_is_used_later(perform: Callable[..., list[int]], transport: Registers) -> None:
+def test_a_value_that_was_read_is_used_later(perform: Callable[..., list[int]], transport: Registers) -> None:
     transport.held[8] = 3
     values = perform(
         "{read: {region: 0, offset: 8, width: 1, into: $tail}},"
@@ -121,24 +121,24 @@ def test_what_was_read_is_used_later(perform: Callable[..., list[int]], transpor
     assert transport.held[0x118] == 4
 
 
-def test_the_time_is_that_of_the_step(perform: Callable[..., list[int]], transport: Registers) -> None:
+def test_now_is_the_time_of_the_step(perform: Callable[..., list[int]], transport: Registers) -> None:
     before = int(time.time())
     perform("{write: {region: 0, offset: 0, width: 8, value: $now + 5}}")
     assert before + 5 <= int.from_bytes(transport.held[:8], "little") <= time.time() + 5
 
 
-def test_a_list_counts_how_often_it_was_begun(perform: Callable[..., list[int]], transport: Registers) -> None:
+def test_count_is_the_number_of_runs_of_the_list(perform: Callable[..., list[int]], transport: Registers) -> None:
     perform("{write: {region: 0, offset: 0, width: 1, value: $count}}", times=3)
     assert transport.held[0] == 3
 
 
-def test_a_mask_leaves_bits_out(perform: Callable[..., list[int]], transport: Registers) -> None:
+def test_a_mask_clears_the_other_bits(perform: Callable[..., list[int]], transport: Registers) -> None:
     transport.held[0:2] = b"\xff\x12"
     assert perform("{read: {region: 0, offset: 0, width: 2, mask: 0xf00}}") == [0x200]
 
 
-def test_a_range_is_filled_and_its_digest_tells(perform: Callable[..., list[int]], transport: Registers) -> None:
-    """Another value is another pattern, and a single byte makes another digest."""
+def test_fill_and_digest(perform: Callable[..., list[int]], transport: Registers) -> None:
+    """Another value gives another pattern, and a single byte changes the digest."""
     fill = "{fill: {region: 0, offset: 16, size: 5000, at_once: 512, value: $value + %d}},"
     digest = "{digest: {region: 0, offset: 16, size: 5000}}"
     (one,) = perform(fill % 0 + digest)
@@ -162,14 +162,14 @@ def test_files_are_written_and_read(perform: Callable[..., list[int]], tmp_path:
     )
     assert (tmp_path / "pin").read_text() == "12\n"
     assert values[1] == 12
-    assert values[0] > 1 << 32  # a text that is no number is one of its own
-    told = [(call.verb, call.target, call.sent or call.received) for call in transport.tracer.calls][-5:]
-    assert told[0] == ("write-file", f"{tmp_path}/pin", b"0x11223344 7")
-    assert told[3] == ("read-file", f"{tmp_path}/pin", b"12\n")
+    assert values[0] > 1 << 32  # a text that is not a number gives a number of 64 bits
+    recorded = [(call.verb, call.target, call.sent or call.received) for call in transport.tracer.calls][-5:]
+    assert recorded[0] == ("write-file", f"{tmp_path}/pin", b"0x11223344 7")
+    assert recorded[3] == ("read-file", f"{tmp_path}/pin", b"12\n")
 
 
 @pytest.mark.parametrize(
-    ("step", "said"),
+    ("step", "message"),
     [
         ("{read: {region: 0, offset: 0xfffe, width: 4}}", "EIO"),
         ("{read: {region: 7, offset: 0, width: 4}}", "looking for region 7"),
@@ -182,28 +182,28 @@ def test_files_are_written_and_read(perform: Callable[..., list[int]], tmp_path:
         ('{wait_file: {path: "/proc/version", text: a, within: 10ms}}', "waiting on the file /proc/version"),
     ],
 )
-def test_what_the_device_does_not_do_is_not_its_rule(perform: Callable[..., list[int]], step: str, said: str) -> None:
-    """The message says which list of the profile did it."""
-    with pytest.raises(Unreachable, match=said) as caught:
+def test_a_step_that_fails_breaks_no_rule(perform: Callable[..., list[int]], step: str, message: str) -> None:
+    """The message names the list of the profile."""
+    with pytest.raises(Unreachable, match=message) as caught:
         perform(step)
     assert "by stimulus.visible_state.set of the profile" in str(caught.value) or "waiting" in str(caught.value)
 
 
 @pytest.mark.parametrize(
-    ("step", "said"),
+    ("step", "message"),
     [
         ("{write: {region: 0, offset: 0, width: 4, value: 1 // ($value - $value)}}", "divides by zero"),
         ("{write: {region: 0, offset: 0, width: 4, value: 1 << $value}}", "a shift by"),
         ("{read: {region: 0, offset: 1 - $value, width: 4}}", "the offset `1 - .value` is -"),
     ],
 )
-def test_what_no_device_could_do_is_the_profiles_fault(perform: Callable[..., list[int]], step: str, said: str) -> None:
-    with pytest.raises(ProfileFault, match=said) as caught:
+def test_an_impossible_step_is_a_profile_fault(perform: Callable[..., list[int]], step: str, message: str) -> None:
+    with pytest.raises(ProfileFault, match=message) as caught:
         perform(step)
     assert "profile.yaml:8:" in str(caught.value)
 
 
-def test_every_step_is_carried_out() -> None:
-    """Each word of the format has somebody who does it."""
+def test_every_kind_of_step_is_implemented() -> None:
+    """Each word of the format has an implementation."""
     kinds = {getattr(kind, "cls", steps.CallAction) for kind in steps._STEPS.values()}
     assert kinds == set(program._DOERS)

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The plan smoke takes what needs no stimulus: tests say of themselves whether they do, and are compared with a run."""
+"""The plan smoke leaves out tests that are marked as needing a stimulus; a run shows that the marks are right."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
-import yaml
 
 from vfio_compliance.results import journal, summary
 from vfio_compliance.results.reading import summarise
@@ -15,17 +15,14 @@ from vfio_compliance.results.verdict import Verdict
 
 
 @pytest.fixture
-def silent(tmp_path: Path, project: Path) -> Path:
-    """A profile of the reference device that says nothing about a stimulus."""
-    document = yaml.safe_load((project / "profiles/reference.yaml").read_text())
+def silent(document: Any, save_profile: Callable[[Any], Path]) -> Path:
+    """A profile of the reference device without a stimulus."""
     del document["stimulus"]
-    path = tmp_path / "silent.yaml"
-    path.write_text(yaml.safe_dump(document, sort_keys=False))
-    return path
+    return save_profile(document)
 
 
 class _OneOfEachTest:
-    """A pytest plugin that leaves one case of each test function, and knows which ask for a stimulus."""
+    """A pytest plugin that keeps one case of each test function, and records which are marked."""
 
     def __init__(self) -> None:
         self.marked: set[str] = set()
@@ -45,8 +42,8 @@ def _test(case: str) -> str:
     return case.partition("[")[0]
 
 
-def test_what_needs_a_stimulus_is_marked(silent: Path, project: Path, tmp_path: Path) -> None:
-    """Exactly the tests that cannot be judged where the profile says nothing of one are marked."""
+def test_tests_that_need_a_stimulus_are_marked(silent: Path, project: Path, tmp_path: Path) -> None:
+    """Exactly the tests that cannot be judged without a stimulus are marked."""
     path, plugin = tmp_path / journal.NAME, _OneOfEachTest()
     options = ["-qq", "--tb=no", "-p", "no:cacheprovider", f"--rootdir={project}", str(project / "suites")]
     pytest.main([*options, f"--profile={silent}", f"--journal={path}"], plugins=[plugin])
@@ -58,7 +55,7 @@ def test_what_needs_a_stimulus_is_marked(silent: Path, project: Path, tmp_path: 
 
 
 def test_smoke(judge_in_process: Callable[..., summary.Summary], silent: Path, tmp_path: Path) -> None:
-    """It judges at most one case of each rule, whatever the profile says of a stimulus, and leaves nothing open."""
+    """It judges at most one case of each rule, without a stimulus, and leaves nothing unjudged."""
     summary = judge_in_process(silent, tmp_path, "--plan=smoke")
     rules = [case.rule for case in summary.cases.values()]
     assert len(rules) == len(set(rules)) > 50

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A device without migration: what is asked of it between two cases, and what of the profile is compared with it."""
+"""A session on a device without migration: resets between cases, and checks of the profile."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ PCI, RESET = 2, 1
 
 
 class PciDevice(Transport):
-    """As vfio-pci shows a device: nine regions, of which 0 and 7 have a size, and no word on the one for VGA."""
+    """Like a device of vfio-pci: nine regions, of which 0 and 7 have a size; the one for VGA is refused."""
 
     takes_pointers = True
     kernel = True
@@ -77,32 +77,32 @@ class PciDevice(Transport):
 
 @pytest.fixture
 def begin(monkeypatch: pytest.MonkeyPatch, project: Path) -> Callable[..., tuple[Session, list[Event]]]:
-    """Starts a session with a device, by the profile of one that has nothing to migrate; what it told, too."""
+    """Starts a session with a device, by a profile without migration; returns its events as well."""
 
     def start(transport: PciDevice) -> tuple[Session, list[Event]]:
         monkeypatch.setattr("vfio_compliance.run.opened.way_to", lambda profile, where, defects, beside=None: transport)
         opened = session.Session(profiles.load(project / "profiles/qemu-edu.yaml", PROFILE), [], INTERFACES)
-        told: list[Event] = []
-        opened.emit = told.append
+        recorded: list[Event] = []
+        opened.emit = recorded.append
         opened.start()
-        return opened, told
+        return opened, recorded
 
     return start
 
 
-def test_device_that_announces_no_reset_is_not_asked_for_it(begin: Callable[..., tuple[Session, list[Event]]]) -> None:
-    """And there is not a word about it before each case."""
+def test_a_device_without_reset_is_not_reset(begin: Callable[..., tuple[Session, list[Event]]]) -> None:
+    """There is no message about this before each case."""
     device = PciDevice(PCI)
-    opened, told = begin(device)
+    opened, recorded = begin(device)
     assert opened.reset_device() is opened.reset_device() is opened.device
     assert (device.tracer.counts.opens, device.tracer.counts.resets) == (1, 0)
-    assert told == [events.Target({})]
+    assert recorded == [events.Target({})]
 
 
-def test_device_that_announces_reset_is_asked_for_it(begin: Callable[..., tuple[Session, list[Event]]]) -> None:
-    """Where something was done to it, or nothing is known of it yet; it stays open."""
+def test_a_device_with_reset_is_reset(begin: Callable[..., tuple[Session, list[Event]]]) -> None:
+    """Before the first case, and if something was done to it. It stays open."""
     device = PciDevice(PCI | RESET)
-    opened, told = begin(device)
+    opened, recorded = begin(device)
     opened.reset_device()
     opened.reset_device()
     assert (device.tracer.counts.opens, device.tracer.counts.resets) == (1, 1)
@@ -110,41 +110,41 @@ def test_device_that_announces_reset_is_asked_for_it(begin: Callable[..., tuple[
     opened.reset_device()
     opened.reset_device()
     assert (device.tracer.counts.opens, device.tracer.counts.resets) == (1, 2)
-    assert told == [events.Target({})]
+    assert recorded == [events.Target({})]
 
 
-def test_device_without_migration_is_a_target(begin: Callable[..., tuple[Session, list[Event]]]) -> None:
-    """Nothing is missed until a case asks for the migration region."""
-    opened, told = begin(PciDevice(PCI))
-    assert told == [events.Target({})]
+def test_a_device_without_migration_is_accepted(begin: Callable[..., tuple[Session, list[Event]]]) -> None:
+    """Nothing is missing until a case needs the migration region."""
+    opened, recorded = begin(PciDevice(PCI))
+    assert recorded == [events.Target({})]
     with pytest.raises(Unreachable, match="none of the 9 regions"):
         opened.of(Migration).region()
 
 
-def test_stimulus_that_does_not_fit_is_found_without_migration_too(
+def test_a_stimulus_beyond_the_device_is_refused_without_migration(
     begin: Callable[..., tuple[Session, list[Event]]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The place in the profile is named."""
     profile = profiles.load
     monkeypatch.setattr(profiles, "load", lambda path, kind: profile(path.with_name("refdriver-kernel.yaml"), kind))
     with pytest.raises(Unreachable, match="none of the 9 regions"):
-        begin(PciDevice(PCI))[0].of(Migration).region()  # a device that claims migration and has none: the cases say so
+        begin(PciDevice(PCI))[0].of(Migration).region()  # the profile claims migration: the cases report this
     monkeypatch.setattr(profiles, "load", profile)
     small = PciDevice(PCI, refuses=0)
     with pytest.raises(Broken, match=r"qemu-edu\.yaml:\d+:\d+: .* but region 0 has 0 bytes"):
         begin(small)
 
 
-def test_region_that_the_driver_refuses_with_einval_has_no_size() -> None:
-    """So does vfio-pci with the index for VGA on all other devices."""
+def test_a_region_refused_with_einval_has_no_size() -> None:
+    """vfio-pci does this with the index for VGA on all other devices."""
     device = Device(PciDevice(PCI))
     device.open()
     assert [(region.index, region.size) for region in device.regions if region.size] == [(0, 4096), (7, 256)]
     assert device.region(8).size == 0
 
 
-def test_region_that_the_driver_refuses_otherwise_is_an_error() -> None:
-    """It is no answer."""
+def test_a_region_refused_with_another_errno_is_an_error() -> None:
+    """It does not mean that the region is missing."""
     device = Device(PciDevice(PCI, refuses=3, code=errno.EIO))
     device.open()
     with pytest.raises(DeviceError, match="region 3: expected success, seen EIO"):
@@ -152,10 +152,10 @@ def test_region_that_the_driver_refuses_otherwise_is_an_error() -> None:
 
 
 @pytest.mark.parametrize(("interface", "opens"), [("dirty_type1", 2), ("migration_v1", 1)])
-def test_what_outlives_a_reset_is_made_anew_after_a_failure(
+def test_after_a_failure_state_that_outlives_a_reset_is_set_up_again(
     begin: Callable[..., tuple[Session, list[Event]]], interface: str, opens: int
 ) -> None:
-    """The device is opened again, once, and is reset then as before any case."""
+    """With such state, the device is opened again once; then it is reset as before any case."""
     device = PciDevice(PCI | RESET)
     opened, _ = begin(device)
     opened.reset_device()
@@ -165,10 +165,10 @@ def test_what_outlives_a_reset_is_made_anew_after_a_failure(
     assert (device.tracer.counts.opens, device.tracer.counts.resets) == (opens, 2)
 
 
-def test_device_that_reads_otherwise_is_reset(
+def test_a_device_that_does_not_read_as_reset_is_reset(
     begin: Callable[..., tuple[Session, list[Event]]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nothing was done to it, and yet it is not as it was."""
+    """Although nothing was done to it."""
     device = PciDevice(PCI | RESET)
     opened, _ = begin(device)
     opened.reset_device()
@@ -178,7 +178,7 @@ def test_device_that_reads_otherwise_is_reset(
 
 
 def resets_of_a_row(opened: Session, *cases: tuple[str, str]) -> list[int]:
-    """How often the device is reset before each of these cases: their rules, and what each does to the transport."""
+    """The number of resets before each of these cases, given by the rule and the marks it leaves on the transport."""
     counts = []
     for rule, mark in cases:
         before = opened.transport.tracer.counts.resets
@@ -194,19 +194,19 @@ def resets_of_a_row(opened: Session, *cases: tuple[str, str]) -> list[int]:
     ("left", "same", "other"),
     [("", 0, 0), ("questioned", 0, 1), ("touched", 0, 1), ("touched lasting", 1, 1), ("touched questioned", 0, 1)],
 )
-def test_what_a_case_left_is_reset_before_the_next_rule(
+def test_a_device_is_reset_before_the_next_rule(
     begin: Callable[..., tuple[Session, list[Event]]], left: str, same: int, other: int
 ) -> None:
-    """Within a rule only what outlives a return to where a user begins is; the first case of all finds it reset."""
+    """If a case did something to it. Within a rule, only if this outlives a return to running."""
     opened, _ = begin(PciDevice(PCI | RESET))
     assert resets_of_a_row(opened, ("one", left), ("one", left), ("other", "")) == [1, same, other]
 
 
 @pytest.mark.parametrize(("interface", "within"), [("migration_v1", 1), ("dirty_type1", 0)])
-def test_what_is_left_open_is_followed_by_a_reset(
+def test_a_request_that_is_left_open_is_followed_by_a_reset(
     begin: Callable[..., tuple[Session, list[Event]]], interface: str, within: int
 ) -> None:
-    """At once where it is asked of the device; of a container, before the next rule."""
+    """At once after a request to the device; before the next rule after one to a container."""
     opened, _ = begin(PciDevice(PCI | RESET))
     assert resets_of_a_row(opened, ("one", "")) == [1]
     opened.left_open(interface)
@@ -218,7 +218,7 @@ def test_what_is_left_open_is_followed_by_a_reset(
 def test_a_device_that_cannot_be_brought_back_is_reset(
     begin: Callable[..., tuple[Session, list[Event]]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Within a rule, too."""
+    """Even within a rule."""
     opened, _ = begin(PciDevice(PCI | RESET))
     assert resets_of_a_row(opened, ("one", "touched")) == [1]
     monkeypatch.setattr(opened.attachments[0], "brought_back", lambda: False)
@@ -228,7 +228,7 @@ def test_a_device_that_cannot_be_brought_back_is_reset(
 def test_a_device_that_has_failed_is_reset_twice(
     begin: Callable[..., tuple[Session, list[Event]]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What the first reset leaves of the fault is not the next rule's matter."""
+    """What the first reset leaves of the fault must not affect the next rule."""
     opened, _ = begin(PciDevice(PCI | RESET))
     monkeypatch.setattr(opened.attachments[0], "has_failed", lambda: True)
     assert resets_of_a_row(opened, ("one", "")) == [2]
@@ -237,7 +237,7 @@ def test_a_device_that_has_failed_is_reset_twice(
 def test_the_second_device_stays_open_within_a_rule(
     begin: Callable[..., tuple[Session, list[Event]]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """If it is to be kept; it is opened anew for the next rule, and after a block that went wrong."""
+    """If it is to be kept. It is opened again for the next rule, and after an error."""
     opened, _ = begin(PciDevice(PCI | RESET))
     second = PciDevice(PCI | RESET)
     opened.judges("one")

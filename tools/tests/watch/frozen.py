@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A small file system that can be frozen, in a file. Run as a program, it undoes that once its input ends.
+"""A small file system in a file, which can be frozen. A separate program mounts it, and cleans up once its input ends.
 
-So it is thawed, unmounted and its loop device given back whatever becomes of the tests: a store into a mapped file of a
+So it is thawed and unmounted and its loop device released, however the tests end: a store into a mapped file of a
 frozen file system sleeps until it is thawed.
 """
 
@@ -19,20 +19,20 @@ from pathlib import Path
 #: _IOWR('X', 119, int) and _IOWR('X', 120, int), of linux/fs.h.
 FIFREEZE, FITHAW = 0xC0045877, 0xC0045878
 
-#: Seconds for the processes that slept to be gone after it was thawed.
+#: Seconds for processes that slept to end after the thaw.
 _PATIENCE = 20.0
 
 
 class CannotMount(Exception):
-    """This machine cannot; the message says why."""
+    """It cannot be mounted on this machine; the message says why."""
 
 
 @contextlib.contextmanager
 def file_system(image: Path, folder: Path) -> Iterator[None]:
-    """An ext4 of 16 MiB in the file ``image``, mounted at ``folder``. Raises CannotMount."""
+    """An ext4 file system of 16 MiB in the file ``image``, mounted at ``folder``. Raises CannotMount."""
     folder.mkdir()
     command = [sys.executable, __file__, str(image), str(folder)]
-    # In a session of its own: what ends the tests does not end it.
+    # In its own session: signals that end the tests do not end it.
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
     ) as keeper:
@@ -50,7 +50,7 @@ def file_system(image: Path, folder: Path) -> Iterator[None]:
 
 
 def _main(image: Path, folder: Path) -> str:
-    """Mount, say so, and undo it when the input ends; why that did not work."""
+    """Mounts it, says so, and unmounts it once the input ends. Returns the reason if this fails."""
     with contextlib.ExitStack() as undo:
         with open(image, "wb") as file:
             file.truncate(16 << 20)
@@ -70,13 +70,13 @@ def _main(image: Path, folder: Path) -> str:
 
 
 def _thaw(root: int) -> None:
-    with contextlib.suppress(OSError):  # it is not frozen
+    with contextlib.suppress(OSError):  # if it is not frozen
         fcntl.ioctl(root, FITHAW, 0)
     os.close(root)
 
 
 def _unmount(folder: Path) -> None:
-    """Once nobody uses it, or, in the end, whoever does."""
+    """As soon as it is unused; lazily once the time is up."""
     end = time.monotonic() + _PATIENCE
     while True:
         try:

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The reference device with its data section in a file, whose file system freezes when a saved state is to be restored.
+"""The reference device with its data section in a file, on a file system that freezes before a state is restored.
 
     frozen_server.py FOLDER MARK --socket-path=SOCKET
 
-The client that then stores into its mapping sleeps uninterruptibly, as in a driver that never comes back: no signal
-wakes it. MARK is a file that says so; a device that is started then has its section in memory, as if it was recovered.
+A client that then stores into its mapping sleeps uninterruptibly, as in a driver that never returns: no signal wakes
+it. The file MARK exists afterwards; a device started later has its section in memory, as if it had recovered.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ FOLDER, MARK = Path(sys.argv[1]), Path(sys.argv[2])
 
 
 class SectionInFile(DataSection):
-    """Its memory is that of a file, which users reach by mapping it and not otherwise."""
+    """Its memory is that of a file, which clients can only access through a mapping."""
 
     def open(self) -> None:
         if MARK.exists():
@@ -48,7 +48,7 @@ class SectionInFile(DataSection):
 
 
 class FreezingRegion(MigrationRegion):
-    """Freezes the file system, once, when it was saved and somebody is about to store into the section."""
+    """Freezes the file system once, when a state was saved and the client is about to store into the section."""
 
     _saved = False
 
@@ -67,7 +67,7 @@ class FreezingRegion(MigrationRegion):
 
 
 def made(kind: type[Any]) -> type[Any]:
-    """The class in place of ``kind``."""
+    """The class to use instead of ``kind``."""
     return {DataSection: SectionInFile, MigrationRegion: FreezingRegion}.get(kind, kind)
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Work on a device in a process of its own: its answer, its hang, its death, and a signal meanwhile."""
+"""Work on a device in a separate process: its answer, a hang, its death, and a signal during the work."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def gone(process: int) -> bool:
 
 
 def test_an_answer() -> None:
-    """All of it, however long, of another process."""
+    """It comes complete from another process, whatever its length."""
     answer = alone(lambda calls: str(os.getpid()).encode().ljust(1 << 20), 5)
     assert len(answer) == 1 << 20
     assert int(answer) != os.getpid()
@@ -35,7 +35,7 @@ def test_an_answer() -> None:
 
 
 def test_a_call_that_does_not_return(tmp_path: Path) -> None:
-    """It is named, and the process is ended even though it takes no other signal."""
+    """The call is named, and the process is killed even if it ignores other signals."""
     note = tmp_path / "process"
 
     def work(calls: Inflight) -> bytes:
@@ -51,7 +51,7 @@ def test_a_call_that_does_not_return(tmp_path: Path) -> None:
 
 
 def test_long_work_without_a_call() -> None:
-    """Once the device is closed nothing is waited for that could hang."""
+    """After the device is closed, there is no time limit."""
 
     def work(calls: Inflight) -> bytes:
         calls.begin("close", "device", 0, 0)
@@ -70,7 +70,7 @@ def test_no_answer(end: Callable[..., Any]) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal(tmp_path: Path, number: Signals) -> None:
-    """The process puts away what it has, and then this one is interrupted."""
+    """The process cleans up, and then this one is interrupted."""
     note = tmp_path / "undone"
 
     def work(calls: Inflight) -> bytes:
@@ -88,7 +88,7 @@ def test_a_signal(tmp_path: Path, number: Signals) -> None:
 
 
 def test_a_signal_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It comes as soon as there are two processes, and another thread takes it, which blocks none: it is not lost."""
+    """A signal right after the fork, delivered to another thread that blocks no signals, is not lost."""
     note = tmp_path / "undone"
     over = threading.Event()
     other = threading.Thread(target=over.wait)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Where a process sleeps, from what /proc says."""
+"""Where a process sleeps, according to /proc."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ NAMED = "in state D (disk sleep), in the kernel at wait_a < b.part.0 < c < d < e
     ],
 )
 def test_words(process: Mapping[str, str], expected: str) -> None:
-    """What is not known is left out."""
+    """Unknown parts are left out."""
     assert words(process) == expected
 
 
 def test_files(tmp_path: Path) -> None:
-    """What cannot be read says so."""
+    """A file that cannot be read is reported as such."""
     (tmp_path / "12").mkdir()
     (tmp_path / "12/status").write_text(STATUS)
     found = seen(12, tmp_path)

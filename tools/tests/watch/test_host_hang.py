@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A call that sleeps uninterruptibly on the host: a store into the data section, whose file system is frozen meanwhile.
+"""A call that sleeps uninterruptibly on the host: a store into the data section on a frozen file system.
 
-No hardware is needed for that, only root. SIGKILL does not end the test process before the file system is thawed.
+This needs root, but no hardware. Until the file system is thawed, not even SIGKILL ends the test process.
 """
 
 from __future__ import annotations
@@ -28,21 +28,21 @@ from vfio_compliance.results.writers import terminal
 
 HERE = Path(__file__).parent
 
-#: Seconds that one test may take, and by which a call that hangs has to be told of after that.
+#: Seconds that one test may take, and seconds after that by which a hang must be reported.
 LIMIT, SOON = 4.0, 5.0
 
-#: Cases that save a state and restore it, and some before and after that.
+#: Cases that save and restore a state, and some before and after these.
 ONLY = ("v1.reserved", "v1.resuming.takes-data", "v1.resuming.data-is-used", "v1.state")
 
 
 def mounted(folder: Path) -> bool:
-    """Whether a folder is a place where something is mounted."""
+    """Whether a folder is a mount point."""
     return f" {folder} " in Path("/proc/self/mounts").read_text()
 
 
 @pytest.fixture
 def frozen(tmp_path: Path) -> Iterator[Path]:
-    """A folder that can be frozen, on a file system of its own."""
+    """A folder on its own file system, which can be frozen."""
     if os.geteuid() != 0:
         pytest.skip("only root mounts and freezes a file system")
     try:
@@ -56,11 +56,11 @@ def frozen(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.fixture
 def profile(tmp_path: Path, frozen: Path, project: Path) -> Path:
-    """The reference device, which freezes that folder once."""
+    """The profile of a reference device that freezes the folder once."""
     document = yaml.safe_load((project / "profiles/reference.yaml").read_text())
     command = ["{python}", str(HERE / "frozen_server.py"), str(frozen), str(tmp_path / "mark")]
     document["device"]["command"] = [*command, "--socket-path={socket}"]
-    del document["device"]["second"]  # so that a state is restored where it was saved
+    del document["device"]["second"]  # a state is then restored on the same device
     document["claims"]["data_section"] = "mapped-only"
     document["limits"] |= {"call": "2s", "test": f"{LIMIT:g}s", "run": "2min"}
     path = tmp_path / "profile.yaml"
@@ -83,13 +83,13 @@ def sleeping(name: str) -> list[Any]:
 
 @pytest.fixture
 def scratch() -> Iterator[str]:
-    """The folder for temporary files, empty in the end. Its name is short, for sockets' paths must be."""
+    """A folder for temporary files. Its path is short, as those of sockets must be."""
     with tempfile.TemporaryDirectory() as folder:
         yield folder
 
 
-def test_the_run_goes_on(tmp_path: Path, profile: Path, project: Path, scratch: str) -> None:
-    """The hang is told in time, with its call and the kernel's stack; all other cases are judged, and nothing waits."""
+def test_the_run_continues(tmp_path: Path, profile: Path, project: Path, scratch: str) -> None:
+    """The hang is reported in time, with its call and the kernel's stack; all other cases are judged without delay."""
     out = tmp_path / "out"
     command = [sys.executable, "-m", "vfio_compliance", "run", str(profile), "--out", str(out)]
     command += [f"--only={rule}" for rule in ONLY]
@@ -111,8 +111,8 @@ def test_the_run_goes_on(tmp_path: Path, profile: Path, project: Path, scratch: 
     (left,) = left_behind
     assert any(note.startswith(f"process {left} sleeps in the kernel") for note in result.notes)
 
-    struck = {case.id: case.verdict for case in result.cases.values() if case.verdict is not Verdict.PASS}
-    assert struck == {hang.case: Verdict.HANG}
+    failed = {case.id: case.verdict for case in result.cases.values() if case.verdict is not Verdict.PASS}
+    assert failed == {hang.case: Verdict.HANG}
     assert [line.event.number for line in lines if isinstance(line.event, Process)] == [2]
     assert not result.stops
     assert (ended.returncode, result.exit_code) == (3, 3)
@@ -122,8 +122,8 @@ def test_the_run_goes_on(tmp_path: Path, profile: Path, project: Path, scratch: 
     assert time.time() - lines[-1].time < SOON
 
 
-def test_undone_when_the_tests_are_killed(tmp_path: Path) -> None:
-    """The file system is thawed, unmounted and its device given back by a process of its own."""
+def test_the_file_system_is_removed_if_the_tests_are_killed(tmp_path: Path) -> None:
+    """A separate process thaws and unmounts it, and releases its device."""
     if os.geteuid() != 0:
         pytest.skip("only root mounts and freezes a file system")
     folder = tmp_path / "frozen"

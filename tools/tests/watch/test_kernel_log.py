@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The kernel's complaints, from files that stand in for its log and its taint."""
+"""The kernel's complaints, read from files instead of its log and its taint."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from vfio_compliance.watch.kernel_log import KernelLog
 
 @pytest.fixture
 def log(tmp_path: Path) -> Iterator[KernelLog]:
-    """A log with an old complaint in it, an untainted kernel, and the watcher of both."""
+    """The watcher of a log with an old complaint and of an untainted kernel."""
     (tmp_path / "kmsg").write_text("4,1,1,-;BUG: long ago\n")
     (tmp_path / "tainted").write_text("0\n")
     watched = KernelLog(tmp_path / "kmsg", tmp_path / "tainted")
@@ -28,23 +28,23 @@ def log(tmp_path: Path) -> Iterator[KernelLog]:
 
 
 def lines(log: KernelLog) -> list[str]:
-    """What the kernel complains of."""
+    """The complaints since the last call."""
     return [line for each in log.over(None, never) for line in each.lines]
 
 
-def say(tmp_path: Path, *lines: str, micros: int = 3) -> None:
-    """The kernel says something."""
+def log_lines(tmp_path: Path, *lines: str, micros: int = 3) -> None:
+    """The kernel logs these lines."""
     with (tmp_path / "kmsg").open("a") as kmsg:
         kmsg.writelines(f"4,2,{micros},-;{line}\n" for line in lines)
 
 
 def never(moment: int | None) -> None:
-    """No call was made."""
+    """Stands for a run without any call."""
 
 
 def test_quiet(log: KernelLog, tmp_path: Path) -> None:
-    """What was there before, and what is no complaint, does not count."""
-    say(tmp_path, "usb 1-1: new device", "vfio-pci 0000:00:01.0: enabling device")
+    """Earlier complaints and harmless lines do not count."""
+    log_lines(tmp_path, "usb 1-1: new device", "vfio-pci 0000:00:01.0: enabling device")
     assert lines(log) == []
 
 
@@ -64,14 +64,14 @@ def test_quiet(log: KernelLog, tmp_path: Path) -> None:
     ],
 )
 def test_complaint(log: KernelLog, tmp_path: Path, line: str) -> None:
-    """A fault in the kernel is told once."""
-    say(tmp_path, "all is well", line)
+    """A fault in the kernel is reported once."""
+    log_lines(tmp_path, "all is well", line)
     assert lines(log) == [line]
     assert lines(log) == []
 
 
 def test_taint(log: KernelLog, tmp_path: Path) -> None:
-    """A new taint is told by its letters, once; one that was there is not."""
+    """A new taint is reported once, by its letters; an earlier one is not."""
     (tmp_path / "tainted").write_text(f"{1 << 9 | 1 << 7}\n")
     assert lines(log) == ["the kernel got tainted: DW"]
     (tmp_path / "tainted").write_text(f"{1 << 12 | 1 << 9 | 1 << 7}\n")
@@ -79,7 +79,7 @@ def test_taint(log: KernelLog, tmp_path: Path) -> None:
     assert lines(log) == []
 
 
-def test_bytes_that_are_no_text(log: KernelLog, tmp_path: Path) -> None:
+def test_invalid_utf8(log: KernelLog, tmp_path: Path) -> None:
     """A driver may log anything."""
     with (tmp_path / "kmsg").open("ab") as kmsg:
         kmsg.write(b"4,2,3,-;BUG: \xff\xfe\n")
@@ -87,7 +87,7 @@ def test_bytes_that_are_no_text(log: KernelLog, tmp_path: Path) -> None:
 
 
 def test_one_record_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, log: KernelLog) -> None:
-    """As the kernel gives it: a record for each read, a broken pipe where some were overwritten, then nothing yet."""
+    """Like the kernel: a record for each read, EPIPE if some were overwritten, EAGAIN at the end."""
     answers: Iterator[bytes | type[OSError]] = iter(
         [b"4,1,1,-;BUG: one\n", BrokenPipeError, b"6,3,1,-;fine\n SUBSYSTEM=pci\n", BlockingIOError]
     )
@@ -104,52 +104,52 @@ def test_one_record_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, l
 
 @pytest.mark.parametrize("missing", ["kmsg", "tainted"])
 def test_unreadable(tmp_path: Path, missing: str) -> None:
-    """Who may not look is told so at once, and nothing stays open."""
+    """This is an error at once, and nothing stays open."""
     for name in {"kmsg", "tainted"} - {missing}:
         (tmp_path / name).write_text("0\n")
     with same_descriptors(), pytest.raises(FileNotFoundError):
         KernelLog(tmp_path / "kmsg", tmp_path / "tainted")
 
 
-# -- to which case and call a complaint belongs -----------------------------------------------------------------------
+# -- the case and the call of a complaint -----------------------------------------------------------------------------
 
 CALL, LATER = LastCall("write", "region 9", 0, 4, 0.0), LastCall("ioctl", "device", 0x3B6F, 0, 0.0)
 OURS, OTHERS = 4711, 4712
 
 
 def marks(tmp_path: Path, case: str, process: int = OURS, gravity: int = 14, micros: int = 9, moment: int = 9) -> None:
-    """A test process marks a case. The kernel gives a line of a process the number of its facility."""
+    """A test process marks a case. The kernel adds a facility number to lines written by processes."""
     with (tmp_path / "kmsg").open("ab") as kmsg:
         line = written(Mark(process, moment, case)).removeprefix(b"<6>")
         kmsg.write(f"{gravity},9,{micros},-;".encode() + line)
 
 
 def now(call: LastCall) -> Callable[..., Any]:
-    """A call was made, whatever the time."""
+    """Returns this call for any time."""
     return lambda moment: call
 
 
 def test_marked_case(log: KernelLog, tmp_path: Path) -> None:
-    """What is logged after a mark is of that case, though the watcher has not heard of it; what comes before is not."""
+    """Lines after a mark belong to its case, even if the watcher has not seen the case begin; lines before do not."""
     log.follow(OURS)
     marks(tmp_path, "one")
-    say(tmp_path, "BUG: one")
+    log_lines(tmp_path, "BUG: one")
     marks(tmp_path, "two")
-    say(tmp_path, "BUG: two")
+    log_lines(tmp_path, "BUG: two")
     log.look("one", now(CALL))
     assert log.over("one", never) == [Kernel(("BUG: one",), "one", CALL), Kernel(("BUG: two",), "two", CALL)]
-    say(tmp_path, "BUG: two again")
+    log_lines(tmp_path, "BUG: two again")
     log.look(None, now(CALL))
     assert log.over("two", never) == [Kernel(("BUG: two again",), "two", CALL)]
-    say(tmp_path, "BUG: later")
+    log_lines(tmp_path, "BUG: later")
     log.look(None, now(LATER))
     assert log.over(None, never) == [Kernel(("BUG: later",), None, LATER)]
 
 
 def test_no_marks(log: KernelLog, tmp_path: Path) -> None:
-    """Where nothing can be marked, a complaint is of the case that the watcher knows."""
+    """Without marks, a complaint belongs to the case that the watcher knows."""
     log.follow(OURS)
-    say(tmp_path, "BUG: one")
+    log_lines(tmp_path, "BUG: one")
     log.look("one", now(CALL))
     assert log.over("one", never) == [Kernel(("BUG: one",), "one", CALL)]
 
@@ -158,39 +158,39 @@ def test_no_marks(log: KernelLog, tmp_path: Path) -> None:
     ("process", "gravity"), [(OTHERS, 14), (OURS, 4)], ids=["another run marks", "a driver logs what looks like a mark"]
 )
 def test_foreign_mark(log: KernelLog, tmp_path: Path, process: int, gravity: int) -> None:
-    """Marks of other runs on this machine, and of the kernel's drivers, count for nothing."""
+    """Marks of other runs on this machine are ignored, and so are those written by drivers."""
     log.follow(OURS)
     marks(tmp_path, "one")
     marks(tmp_path, "two", process, gravity)
-    say(tmp_path, "BUG: here")
+    log_lines(tmp_path, "BUG: here")
     log.look(None, never)
     assert log.over("one", never) == [Kernel(("BUG: here",), "one")]
 
 
 def test_next_process(log: KernelLog, tmp_path: Path) -> None:
-    """A mark is over with its process."""
+    """A mark ends with its process."""
     log.follow(OURS)
     marks(tmp_path, "one")
     log.look("one", now(CALL))
     log.follow(OTHERS)
-    say(tmp_path, "BUG: here")
+    log_lines(tmp_path, "BUG: here")
     log.look("two", now(CALL))
     assert log.over("two", never) == [Kernel(("BUG: here",), "two", CALL)]
 
 
-def test_process_that_complains(log: KernelLog, tmp_path: Path) -> None:
-    """What a process writes into the log is no complaint of the kernel."""
+def test_lines_written_by_processes(log: KernelLog, tmp_path: Path) -> None:
+    """They are not complaints of the kernel."""
     marks(tmp_path, "BUG: WARNING: ")
     with (tmp_path / "kmsg").open("a") as kmsg:
         kmsg.write("12,9,9,-;systemd[1]: BUG: mine\n")
     assert lines(log) == []
 
 
-def test_call_when_it_is_seen(log: KernelLog, tmp_path: Path) -> None:
-    """Each complaint has the last call before it was seen; the lines that tell where the kernel was go with it."""
-    say(tmp_path, "BUG: one")
+def test_last_call_before_a_complaint_is_seen(log: KernelLog, tmp_path: Path) -> None:
+    """Each complaint has the last call before it was seen, and the lines that show where the kernel was."""
+    log_lines(tmp_path, "BUG: one")
     log.look("case", now(CALL))
-    say(tmp_path, "RIP: 0010:wrong+0x1/0x2 [driver]", "BUG: two")
+    log_lines(tmp_path, "RIP: 0010:wrong+0x1/0x2 [driver]", "BUG: two")
     log.look("case", now(LATER))
     assert log.over("case", never) == [
         Kernel(("BUG: one", "  in wrong+0x1/0x2 [driver]"), "case", CALL),
@@ -200,17 +200,17 @@ def test_call_when_it_is_seen(log: KernelLog, tmp_path: Path) -> None:
 
 @pytest.fixture
 def records(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """Gives a function by which the kernel says lines, one for each read as it does."""
+    """Makes the kernel log these lines, one for each read."""
 
-    def say_them(lines: Iterable[str]) -> None:
+    def log_them(lines: Iterable[str]) -> None:
         answers = iter([*(f"4,2,3,-;{line}\n".encode() for line in lines), b""])
         monkeypatch.setattr(os, "read", lambda descriptor, most: next(answers))
 
-    return say_them
+    return log_them
 
 
-def test_again_and_again(log: KernelLog, records: Callable[..., None]) -> None:
-    """A warning that comes at each call of a case is noted once, with how often it came; in the next case anew."""
+def test_a_repeated_complaint(log: KernelLog, records: Callable[..., None]) -> None:
+    """A warning at each call of a case is noted once, with a count; in the next case, it is noted again."""
     warning = "WARNING: CPU: 0 PID: {} at drivers/a.c:77 do+0x1f/0x40 [a]"
     records([*map(warning.format, range(1000)), "BUG: it", "BUG: it"])
     log.look("case", now(CALL))
@@ -226,8 +226,8 @@ def test_again_and_again(log: KernelLog, records: Callable[..., None]) -> None:
     assert log.over("next", never) == [Kernel((warning.format(1),), "next", CALL)]
 
 
-def test_more_than_anybody_reads(log: KernelLog, records: Callable[..., None]) -> None:
-    """Complaints that all differ are counted, and those that are not noted count as complaints."""
+def test_very_many_complaints(log: KernelLog, records: Callable[..., None]) -> None:
+    """Beyond the first 200, they are only counted, and still count as complaints."""
     records(f"BUG: at {number}" for number in range(100_000))
     log.look("case", now(CALL))
     records([])
@@ -236,31 +236,31 @@ def test_more_than_anybody_reads(log: KernelLog, records: Callable[..., None]) -
     assert more.lines[0][0] != " "
 
 
-@pytest.mark.parametrize("ahead", [0, 5_000_000, -5_000_000], ids=["as one", "ahead", "behind"])
-def test_call_when_it_was_logged(log: KernelLog, tmp_path: Path, ahead: int) -> None:
-    """The log's clock is compared with that of the calls by the marks: one that was written fast comes nearest."""
-    asked: list[Any] = []
+@pytest.mark.parametrize("ahead", [0, 5_000_000, -5_000_000], ids=["equal", "ahead", "behind"])
+def test_last_call_before_a_complaint_was_logged(log: KernelLog, tmp_path: Path, ahead: int) -> None:
+    """The marks relate the log's clock to that of the calls; the mark with the least delay is the most exact."""
+    moments: list[Any] = []
     log.follow(OURS)
-    say(tmp_path, "BUG: before any mark", micros=10_000_000)
+    log_lines(tmp_path, "BUG: before any mark", micros=10_000_000)
     for slow in (700, 20, 300):
         marks(tmp_path, "case", micros=10_000_000 + slow, moment=10_000_000 + ahead)
     marks(tmp_path, "case", process=OTHERS, micros=10_000_000, moment=99_000_000)
-    say(tmp_path, "BUG: here", micros=11_000_000)
-    log.look("case", asked.append)
-    assert asked == [None, (11_000_000 + ahead - 20) * 1000]
+    log_lines(tmp_path, "BUG: here", micros=11_000_000)
+    log.look("case", moments.append)
+    assert moments == [None, (11_000_000 + ahead - 20) * 1000]
 
 
-def test_taint_is_of_the_case_that_ends(log: KernelLog, tmp_path: Path) -> None:
-    """It shows in no line of the log."""
+def test_a_taint_without_a_line_belongs_to_the_case_that_ends(log: KernelLog, tmp_path: Path) -> None:
+    """There is no line in the log."""
     (tmp_path / "tainted").write_text("512\n")
     assert log.over("case", never) == [Kernel(("the kernel got tainted: W",), "case")]
 
 
-def test_taint_is_of_the_complaint(log: KernelLog, tmp_path: Path) -> None:
-    """Where something was logged, the taint comes of that: the next case may have begun, and the watcher not know."""
+def test_a_taint_belongs_to_the_complaint(log: KernelLog, tmp_path: Path) -> None:
+    """If there is a complaint, the taint came from it: the next case may have begun without the watcher's notice."""
     log.follow(OURS)
     marks(tmp_path, "two")
-    say(tmp_path, "BUG: two")
+    log_lines(tmp_path, "BUG: two")
     (tmp_path / "tainted").write_text("512\n")
     taint = Kernel(("the kernel got tainted: W",), "two")
     assert log.over("one", now(CALL)) == [Kernel(("BUG: two",), "two", CALL), taint]
@@ -279,11 +279,11 @@ WARNED = "WARNING: CPU: 0 PID: 9 at drivers/x.c:48 struck+0x33/0x50 [x]"
     ],
 )
 def test_taints_of_two_cases(log: KernelLog, tmp_path: Path, complaint: str, letters: str, mask: int) -> None:
-    """Each belongs to the case with the complaint that brought it, when both are looked at together."""
+    """Each belongs to the case with the complaint that caused it, even if both are seen together."""
     log.follow(OURS)
-    for case, said in (("one", WARNED), ("two", complaint)):
+    for case, logged in (("one", WARNED), ("two", complaint)):
         marks(tmp_path, case)
-        say(tmp_path, said)
+        log_lines(tmp_path, logged)
     (tmp_path / "tainted").write_text(f"{1 << 9 | mask}\n")
     found = log.over("one", now(CALL))
     tainted = {line: each.case for each in found for line in each.lines if "tainted" in line}
@@ -291,19 +291,19 @@ def test_taints_of_two_cases(log: KernelLog, tmp_path: Path, complaint: str, let
 
 
 def test_taint_after_its_complaint(log: KernelLog, tmp_path: Path) -> None:
-    """The complaint was noted, and the next case has one of its own, before the taint is seen."""
+    """Before the taint is seen, the complaint was noted and the next case has another complaint."""
     log.follow(OURS)
     marks(tmp_path, "one")
-    say(tmp_path, WARNED)
+    log_lines(tmp_path, WARNED)
     log.over("none", now(CALL))
     marks(tmp_path, "two")
-    say(tmp_path, "UBSAN: shift-out-of-bounds in x.c:9:1")
+    log_lines(tmp_path, "UBSAN: shift-out-of-bounds in x.c:9:1")
     (tmp_path / "tainted").write_text("512\n")
     assert log.over("one", now(CALL))[-1] == Kernel(("the kernel got tainted: W",), "one")
 
 
-def test_waited_for(log: KernelLog, tmp_path: Path) -> None:
-    """The descriptor to wait for is that of the log."""
+def test_the_descriptor(log: KernelLog, tmp_path: Path) -> None:
+    """The descriptor to poll is that of the log."""
     assert os.path.samestat(os.fstat(log.fileno()), os.stat(tmp_path / "kmsg"))
 
 
@@ -311,16 +311,16 @@ ASLEEP = "INFO: task python3:{} blocked for more than 120 seconds."
 
 
 @pytest.mark.parametrize(("process", "case"), [(224, "hung"), (225, "now")])
-def test_a_process_that_was_left_asleep_is_told_of_at_its_own_case(
+def test_a_hung_task_that_was_left_behind_belongs_to_its_own_case(
     log: KernelLog, tmp_path: Path, process: int, case: str
 ) -> None:
-    """The kernel says so two minutes later, in the middle of another case; of another process it is that case's."""
+    """The kernel reports it two minutes later, during another case. Other reports belong to that case."""
     log.leave(224, "hung")
-    say(tmp_path, ASLEEP.format(process), "Call Trace:", " driver_write+0x1/0x2 [driver]")
-    (told,) = log.over("now", lambda moment: LastCall("close", "device", 0, 0, 1.0))
-    assert told.case == case
-    assert (told.call is None) == (case == "hung")
-    assert told.lines == (ASLEEP.format(process), "  called from driver_write+0x1/0x2 [driver]")
+    log_lines(tmp_path, ASLEEP.format(process), "Call Trace:", " driver_write+0x1/0x2 [driver]")
+    (kernel,) = log.over("now", lambda moment: LastCall("close", "device", 0, 0, 1.0))
+    assert kernel.case == case
+    assert (kernel.call is None) == (case == "hung")
+    assert kernel.lines == (ASLEEP.format(process), "  called from driver_write+0x1/0x2 [driver]")
 
 
 @pytest.mark.parametrize(
@@ -330,13 +330,13 @@ def test_a_process_that_was_left_asleep_is_told_of_at_its_own_case(
         ("watchdog: BUG: soft lockup - CPU#0 stuck for {}s! [python3:7]", (22, 45, 68)),
     ],
 )
-def test_what_a_watchdog_says_again_is_told_once(
+def test_a_repeated_watchdog_report_is_noted_once(
     log: KernelLog, tmp_path: Path, words: str, times: tuple[int, int, int]
 ) -> None:
-    """It only lasts longer; how often it was said is told. Another task is another complaint."""
+    """Only the time in it differs; the repetitions are counted. Another task is another complaint."""
     for seconds in times:
-        say(tmp_path, words.format(seconds), "Call Trace:", " driver_write+0x1/0x2 [driver]")
-    say(tmp_path, words.format(4).replace("3:7", "3:8"))
+        log_lines(tmp_path, words.format(seconds), "Call Trace:", " driver_write+0x1/0x2 [driver]")
+    log_lines(tmp_path, words.format(4).replace("3:7", "3:8"))
     first, *others = [line for each in log.over("a", now(CALL)) for line in each.lines]
     assert first == words.format(times[0])
     assert others[:2] == ["  called from driver_write+0x1/0x2 [driver]", words.format(4).replace("3:7", "3:8")]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What is shown while the suites run."""
+"""The progress display of a run."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ TARGET = Target({})
 
 
 def ended(case: str, verdict: str) -> End:
-    """A case of rule v1.one is over."""
+    """The end of a case of rule v1.one."""
     return End(case, "v1.one", Verdict(verdict), 0.5, None if verdict == "pass" else Failure("doing it"), {}, ())
 
 
 class Terminal(io.StringIO):
-    """A screen on which lines can change."""
+    """A screen whose lines can change."""
 
     def isatty(self) -> bool:
         return True
 
 
 def play(out: StringIO | Terminal, width: int, *verdicts: str) -> str:
-    """A run with these verdicts."""
+    """The output of a run with these verdicts."""
     shown = Progress(out, width)
     shown.show(Plan(CASES))
     shown.show(TARGET)
@@ -51,25 +51,25 @@ def play(out: StringIO | Terminal, width: int, *verdicts: str) -> str:
 
 
 def test_log() -> None:
-    """A log says how much there is to do and what has failed; it has no control characters."""
+    """A log has the number of cases and the failures, without control characters."""
     text = play(io.StringIO(), 100, "pass", "fail", "pass")
     assert text.splitlines() == ["3 cases to run", "the device is open", "FAIL    v1.one  test_it.py::test_it[1]"]
 
 
 def test_log_of_a_long_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Now and then a log says how far the run is."""
+    """A log shows the progress from time to time."""
     monkeypatch.setattr(progress, "_LOG_EVERY", 0)
     text = play(io.StringIO(), 100, "hang", "pass", "pass")
     assert text.splitlines()[-3:] == [f"{done} of 3 cases, 1 failed" for done in (1, 2, 3)]
 
 
-#: What steers a terminal.
-STEERING = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\r(?!\n)")
+#: Control sequences of a terminal.
+CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\r(?!\n)")
 
 
 @pytest.fixture
 def terminal(monkeypatch: pytest.MonkeyPatch) -> Terminal:
-    """One that has colours."""
+    """A terminal with colours."""
     monkeypatch.setenv("TERM", "xterm-256color")
     monkeypatch.delenv("NO_COLOR", raising=False)
     monkeypatch.setattr(bar, "_EVERY", 0.0)
@@ -77,29 +77,31 @@ def terminal(monkeypatch: pytest.MonkeyPatch) -> Terminal:
 
 
 def test_terminal(terminal: Terminal) -> None:
-    """A terminal shows the case that runs, in a line that is gone in the end; trouble stays, in its colour."""
+    """A terminal shows the current case in a line that is removed at the end; failures stay, in their colour."""
     text = play(terminal, 100, "pass", "fail", "pass")
     assert "2/3" in text
     assert "test_it.py::test_it[2], 1 failed" in text
     assert "\x1b[1;31mFAIL\x1b[0m    v1.one  test_it.py::test_it[1]" in text
-    kept = [STEERING.sub("", line.rpartition("\x1b[2K")[2]) for line in text.split("\n")]
+    kept = [CONTROL.sub("", line.rpartition("\x1b[2K")[2]) for line in text.split("\n")]
     assert kept[:3] == ["3 cases to run", "the device is open", "FAIL    v1.one  test_it.py::test_it[1]"]
     assert text.endswith("\x1b[1A\x1b[2K")
     assert text.rindex("\x1b[?25h") > text.rindex("\x1b[?25l")
 
 
-@pytest.mark.parametrize(("name", "value"), [("NO_COLOR", "1"), ("TERM", "dumb")])
-def test_without_colours(terminal: Terminal, monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
-    """Who wants none gets none; a terminal that cannot change its lines gets those of a log."""
+@pytest.mark.parametrize(("name", "value", "changes"), [("NO_COLOR", "1", True), ("TERM", "dumb", False)])
+def test_without_colours(
+    terminal: Terminal, monkeypatch: pytest.MonkeyPatch, name: str, value: str, changes: bool
+) -> None:
+    """By the user's choice, or on a terminal that cannot change its lines, which gets those of a log."""
     monkeypatch.setenv(name, value)
     text = play(terminal, 100, "pass", "fail", "pass")
-    assert "FAIL    v1.one" in STEERING.sub("", text)
+    assert "FAIL    v1.one" in CONTROL.sub("", text)
     assert not re.search(r"\x1b\[[0-9;]*[349][0-7][;m]", text)
-    assert ("\x1b" in text) == (name == "NO_COLOR")
+    assert ("\x1b" in text) is changes
 
 
-def test_what_is_waived() -> None:
-    """It is never shown as a failure: not where the waiver holds."""
+def test_waived_failures() -> None:
+    """They are not shown as failures, unless the waiver has expired or does not match."""
     out = io.StringIO()
     shown = Progress(out, 100)
     waivers = [Waiver("v1.one", "known", shows="0x1"), Waiver("v1.one", "old", shows="0x2", expires=date(2020, 1, 1))]
@@ -110,8 +112,8 @@ def test_what_is_waived() -> None:
     assert [line.split()[0] for line in out.getvalue().splitlines()[1:]] == ["waived", "FAIL", "FAIL"]
 
 
-def test_what_steers_a_terminal() -> None:
-    """What a device says is shown by its escapes."""
+def test_control_characters() -> None:
+    """Those of a device are shown escaped."""
     out = io.StringIO()
     shown = Progress(out, 100)
     shown.show(Plan(CASES))
@@ -119,8 +121,8 @@ def test_what_steers_a_terminal() -> None:
     assert out.getvalue().splitlines()[1] == "DIED    the server said \\x1b[2J"
 
 
-def test_what_goes_wrong_outside_of_cases() -> None:
-    """Hangs, ends of processes and of servers are shown at once, each in a line; a case counts once."""
+def test_other_events() -> None:
+    """Hangs, ended processes and dead servers are shown at once, each on a line; a case counts once."""
     out = io.StringIO()
     shown = Progress(out, 100)
     shown.show(Plan(CASES))
@@ -151,16 +153,16 @@ def test_what_goes_wrong_outside_of_cases() -> None:
 
 @pytest.mark.parametrize("width", [60, 100, 200])
 def test_the_changing_line_is_one_line(terminal: Terminal, width: int) -> None:
-    """It is not wider than the terminal, whatever runs; a line that stays is whole."""
+    """It is not wider than the terminal, whatever case runs."""
     text = play(terminal, width, "fail", "fail", "fail")
-    pictures = [STEERING.sub("", part) for line in text.split("\n") for part in line.split("\x1b[2K")]
+    pictures = [CONTROL.sub("", part) for line in text.split("\n") for part in line.split("\x1b[2K")]
     changing = [each for each in pictures if re.match(r"\s*[^a-zA-Z]*\d/3", each)]
     assert changing
     assert max(map(len, changing)) <= width
 
 
-def test_nobody_reads() -> None:
-    """A reader who has gone is not missed."""
+def test_a_closed_pipe() -> None:
+    """It is not an error."""
     reading, writing = os.pipe()
     os.close(reading)
     with os.fdopen(writing, "w") as out:
@@ -168,8 +170,8 @@ def test_nobody_reads() -> None:
             screen.show(out, "hello\n")
 
 
-def test_no_room(capsys: pytest.CaptureFixture[str]) -> None:
-    """Who wants to read it is told once why it is not there."""
+def test_a_full_disk(capsys: pytest.CaptureFixture[str]) -> None:
+    """The reason is printed once, on standard error."""
     with open("/dev/full", "w") as out:
         for _ in range(3):
             screen.show(out, "hello\n")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Failing cases run once more, on devices that remember what was done to them."""
+"""Reruns of failed cases, on devices that remember earlier cases."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from stories import case, ended, told
+from stories import case, ended, run_of
 
 from vfio_compliance.results.events import End, Rerun
 from vfio_compliance.results.reading import summarise
@@ -23,16 +23,16 @@ from vfio_compliance.watch.reruns import Reruns
 
 PASS, FAIL = Verdict.PASS, Verdict.FAIL
 
-#: A short run, which has no say in how much time there is.
+#: A short run, whose time does not limit the reruns.
 SECONDS = 1.0
 
-#: Forty cases of which one fails.
+#: Forty cases, one of which fails.
 ORDER = [f"a[{number}]" for number in range(30)] + ["b[0]"] + [f"a[{number}]" for number in range(31, 40)]
 
 
 def judged(play: Callable[..., Verdict | None], **run: Any) -> tuple[Summary, list[Rerun]]:
-    """A run in which ``b[0]`` failed, with what came of it when it was run once more, and all reruns."""
-    summary = summarise(told(*(ended(name, "fail" if name == "b[0]" else "pass") for name in ORDER), **run))
+    """A run in which ``b[0]`` failed, with its reruns."""
+    summary = summarise(run_of(*(ended(name, "fail" if name == "b[0]" else "pass") for name in ORDER), **run))
     summary.seconds = SECONDS
     made = list(Reruns(summary, play))
     summary.cases[case("b[0]")].reruns.extend(made)
@@ -40,7 +40,7 @@ def judged(play: Callable[..., Verdict | None], **run: Any) -> tuple[Summary, li
 
 
 def remembering(*names: str) -> Callable[..., Verdict]:
-    """A device on which ``b[0]`` fails once all of these cases were run, in this order."""
+    """A device on which ``b[0]`` fails after all of these cases, in this order."""
     needed = [case(name) for name in names]
 
     def play(cases: Sequence[str]) -> Verdict:
@@ -50,7 +50,7 @@ def remembering(*names: str) -> Callable[..., Verdict]:
 
 
 def command(summary: Summary) -> tuple[str, list[str]]:
-    """What is said of the case, and the words of its rerun."""
+    """The report of the case, and the words of its rerun command."""
     text = " ".join(render(summary, 100).split())
     return text, shlex.split(rerun(summary, summary.cases[case("b[0]")]))
 
@@ -61,7 +61,7 @@ def only(*names: str) -> list[str]:
 
 
 def test_fails_alone() -> None:
-    """What fails alone is run once, and nothing is said of it."""
+    """A case that also fails alone is rerun once, and the report does not mention it."""
     summary, made = judged(remembering())
     assert [(rerun.after, rerun.verdict) for rerun in made] == [((), FAIL)]
     text, words = command(summary)
@@ -71,7 +71,7 @@ def test_fails_alone() -> None:
 
 @pytest.mark.parametrize("earlier", ["a[29]", "a[28]", "a[17]", "a[0]"])
 def test_earlier_case_is_named(earlier: str) -> None:
-    """The one that it takes is found, wherever it was, and the command runs both in this order."""
+    """The case that is needed is found, wherever it was, and the command runs both in this order."""
     summary, made = judged(remembering(earlier))
     assert len(made) <= 16
     text, words = command(summary)
@@ -80,13 +80,13 @@ def test_earlier_case_is_named(earlier: str) -> None:
 
 
 def test_two_earlier_cases() -> None:
-    """Where it takes several that stand close together, all of them are run."""
+    """If several adjacent cases are needed, the command runs all of them."""
     summary, _ = judged(remembering("a[28]", "a[29]"))
     assert command(summary)[1][3:] == only("a[28]", "a[29]", "b[0]")
 
 
 def test_many_earlier_cases() -> None:
-    """Where it takes more than can be named, the command is that of the run."""
+    """If too many are needed to be named, the command repeats the run."""
     summary, _ = judged(remembering("a[3]", "a[25]"), seed=7, shuffled=True)
     text, words = command(summary)
     assert "it passed alone, and failed after 26 earlier cases" in text
@@ -94,14 +94,14 @@ def test_many_earlier_cases() -> None:
 
 
 def test_never_again() -> None:
-    """What does not fail again at all is said so."""
+    """The report says that the case did not fail again."""
     text, words = command(judged(lambda cases: PASS, seed=7)[0])
     assert "it did not fail again when run alone, nor after 30 cases before it" in text
     assert words[3:] == ["--seed", "7"]
 
 
 def test_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing is begun that would take longer than there is time for."""
+    """No rerun is started that would exceed the time."""
     monkeypatch.setattr(reruns, "_LOOKING", 0.5)
     summary, made = judged(remembering("a[0]"))
     assert max(len(rerun.after) for rerun in made) == 4
@@ -109,30 +109,30 @@ def test_time(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("verdict", [None, Verdict.BROKEN])
-def test_no_device(verdict: Verdict | None) -> None:
-    """Where nothing can be run any more that is all."""
+def test_nothing_can_be_run(verdict: Verdict | None) -> None:
+    """Then the reruns end."""
     summary, made = judged(lambda cases: verdict)
     assert not made
     assert " again " not in command(summary)[0]
 
 
 def test_hang_is_not_repeated() -> None:
-    """A case that hung is not run once more, neither for itself nor before another."""
+    """A case that hung is not run again, neither for itself nor before another one."""
     events = [ended("a[0]", "pass"), ended("a[1]", "hang"), ended("b[0]", "fail"), ended("c[0]", "hang")]
     ran = []
-    list(Reruns(summarise(told(*events)), lambda cases: ran.append(cases) or PASS))
+    list(Reruns(summarise(run_of(*events)), lambda cases: ran.append(cases) or PASS))
     assert ran == [[case("b[0]")], [case("a[0]"), case("b[0]")]]
 
 
 def test_first_case() -> None:
-    """The first case of a run had none before it: its command is known to run the same."""
-    assert not list(Reruns(summarise(told(ended("b[0]", "fail"), ended("a[0]", "pass"))), lambda cases: PASS))
+    """It had no case before it, so a rerun would be the same."""
+    assert not list(Reruns(summarise(run_of(ended("b[0]", "fail"), ended("a[0]", "pass"))), lambda cases: PASS))
 
 
 @pytest.mark.parametrize("seeded", [True, False])
 def test_seed(seeded: bool) -> None:
-    """What came from the seed is drawn again as it was."""
-    lines = told(ended("b[0]", "fail"), seed=7)
+    """The seed is in the command if the case depends on it."""
+    lines = run_of(ended("b[0]", "fail"), seed=7)
     lines = [
         line._replace(event=replace(line.event, seeded=seeded)) if isinstance(line.event, End) else line
         for line in lines
@@ -141,6 +141,6 @@ def test_seed(seeded: bool) -> None:
 
 
 def test_plan() -> None:
-    """What is only in another plan than the usual one is run by that plan."""
-    summary = summarise(told(ended("b[0]", "fail"), plan=ChosenPlan("lab", "plans/lab.yaml", ())))
+    """A run by another plan is rerun by that plan."""
+    summary = summarise(run_of(ended("b[0]", "fail"), plan=ChosenPlan("lab", "plans/lab.yaml", ())))
     assert command(summary)[1][3:] == ["--plan", "plans/lab.yaml", *only("b[0]")]

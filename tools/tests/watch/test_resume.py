@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A run that ended before its time goes on: what has a verdict is not judged again, and nothing may have changed."""
+"""A run that ended early is resumed: cases with a verdict are not judged again, and nothing may have changed."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ ENVIRONMENT = Environment({"kernel": "6.12"}, {}, ("--seed=1",), "/work")
 
 
 def passed(case: str) -> tuple[Event, Event]:
-    """A case that was run."""
+    """The events of a case that passed."""
     return Start(case, "v1.one"), End(case, "v1.one", Verdict.PASS, 0.1, None, {}, ())
 
 
 def written(path: Path, *events: Event, closed: bool = True) -> Path:
-    """A journal of a run that these events belong to."""
+    """A journal of a run with these events."""
     with Journal(path) as opened:
         for event in (first([RULE], CASES), Plan(tuple(CASES.items())), ENVIRONMENT, *events):
             opened.write(event)
@@ -51,15 +51,15 @@ def written(path: Path, *events: Event, closed: bool = True) -> Path:
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    """Where the journal is to be."""
+    """The path of the journal."""
     return tmp_path / journal.NAME
 
 
-# -- what is left -----------------------------------------------------------------------------------------------------
+# -- remaining cases ---------------------------------------------------------------------------------------------------
 
 
-def test_what_has_a_verdict_is_done(path: Path) -> None:
-    """A case is done when it ended, hung or ended its process; one that was under way when all stopped is not."""
+def test_cases_with_a_verdict_are_done(path: Path) -> None:
+    """A case is done if it ended or hung, or if its process ended; one that was running at the end is not."""
     hung = Hang("no answer", "wait", TWO)
     written(path, *passed(ONE), Start(TWO, "v1.one"), hung, Process(2, "a hang"), Start(THREE, "v1.one"), closed=False)
     rest = Rest()
@@ -70,9 +70,9 @@ def test_what_has_a_verdict_is_done(path: Path) -> None:
     assert (handover.number, handover.way, rest.cases_left) == (3, 0, 2)
 
 
-def test_a_resumed_run_has_the_result_of_one_that_never_stopped(path: Path) -> None:
-    """Why it had ended early is a note; its time is the time in which it ran."""
-    stop = Broken("interrupted by SIGTERM", "go on", None)
+def test_a_resumed_run_has_the_result_of_an_uninterrupted_one(path: Path) -> None:
+    """The reason for its early end becomes a note."""
+    stop = Broken("interrupted by SIGTERM", "continue", None)
     written(
         path, *passed(ONE), *passed(TWO), stop, Resumed(2), Process(2, "resumed"), *passed(THREE), *passed(FOUR), FINISH
     )
@@ -83,41 +83,35 @@ def test_a_resumed_run_has_the_result_of_one_that_never_stopped(path: Path) -> N
 
 
 def test_time_between_does_not_count(path: Path) -> None:
-    """A run that is resumed the next day has not taken a day."""
+    """A run that is resumed the next day did not take a day."""
     lines = [first([RULE], CASES), Plan(tuple(CASES.items())), *passed(ONE), Resumed(3), *passed(TWO), FINISH]
     times = [0, 1, 2, 3, 90_000, 90_001, 90_002, 90_003]
     assert summarise(map(journal.Recorded, times, lines)).seconds == 6
 
 
-@pytest.mark.parametrize(
-    ("events", "closed", "words"),
-    [
-        ([*(event for case in CASES for event in passed(case)), FINISH], True, "the run is complete"),
-        (None, False, "the run ended before it had a plan"),
-    ],
-    ids=["whole", "no plan"],
-)
-def test_nothing_to_go_on_with(path: Path, events: Sequence[Event] | None, closed: bool, words: str) -> None:
-    """A run that is over, and one that never began."""
-    if events is None:
-        with Journal(path) as opened:
-            opened.write(first([RULE], CASES))
-    else:
-        written(path, *events, closed=closed)
-    with pytest.raises(RunError, match=words):
+def test_a_complete_run_is_not_resumed(path: Path) -> None:
+    written(path, *(event for case in CASES for event in passed(case)), FINISH)
+    with pytest.raises(RunError, match="the run is complete"):
         begun(path)
 
 
-def test_nothing_is_judged_on_top_of_damage(path: Path) -> None:
-    """The line is named."""
+def test_a_run_without_a_plan_is_not_resumed(path: Path) -> None:
+    with Journal(path) as opened:
+        opened.write(first([RULE], CASES))
+    with pytest.raises(RunError, match="the run ended before it had a plan"):
+        begun(path)
+
+
+def test_a_damaged_journal_is_not_resumed(path: Path) -> None:
+    """The error names the line."""
     written(path, *passed(ONE))
     path.write_bytes(path.read_bytes().replace(b'"pass"', b'"fail"', 1))
     with pytest.raises(RunError, match="line 5 is damaged: it does not follow from the line before"):
         begun(path)
 
 
-def test_what_it_was_made_with(path: Path) -> None:
-    """The last one counts; without any, the run cannot be gone on with."""
+def test_the_environment_of_a_run(path: Path) -> None:
+    """The last one counts; without one, the run cannot be resumed."""
     later = replace(ENVIRONMENT, facts={"kernel": "6.13"})
     assert made_with(written(path, later))[1] == later
     path.unlink()
@@ -129,7 +123,7 @@ def test_what_it_was_made_with(path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["kernel", "suite digest", "driver srcversion", "server digest", "rule set"])
 def test_changes(name: str) -> None:
-    """Whatever a verdict may depend on is told when it is another one, gone or new."""
+    """Everything that may affect a verdict is reported if it has changed, is missing or is new."""
     assert changes({name: "a", "host name": "x"}, {name: "b", "host name": "y"}) == [f"{name}: a; now b"]
     assert changes({name: "a"}, {}) == [f"{name}: a; now unknown"]
     assert changes({}, {name: "b"}) == [f"{name}: unknown; now b"]
@@ -140,22 +134,22 @@ def test_changes(name: str) -> None:
 
 
 def test_two_runs_into_one_folder(tmp_path: Path) -> None:
-    """The second is told; after the first, the folder is free."""
+    """The second one is refused; once the first has ended, the folder is free."""
     with folders.claimed(tmp_path / "out"), pytest.raises(folders.FolderError, match="another run uses it"):
         folders.claimed(tmp_path / "out").__enter__()
     with folders.claimed(tmp_path / "out"):
         pass
 
 
-def test_a_folder_that_cannot_be(tmp_path: Path) -> None:
-    """A file is no folder."""
+def test_a_file_instead_of_a_folder(tmp_path: Path) -> None:
+    """It is refused."""
     (tmp_path / "out").touch()
     with pytest.raises(folders.FolderError, match=r"out: File exists; name another folder with --out"):
         folders.claimed(tmp_path / "out").__enter__()
 
 
 def test_leftovers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Folders of killed runs are removed, those of living ones and what only looks like one are not."""
+    """Folders of killed runs are removed; those of running ones, links and files are not."""
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     killed, other, target = tmp_path / f"{folders.PREFIX}killed", tmp_path / "other", tmp_path / "target"
     for each in (killed, other, target):
@@ -183,37 +177,41 @@ def test_leftovers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_run_is_resumed_as_it_began(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], words: Sequence[str], left_out: str
 ) -> None:
-    """Nothing can be added."""
+    """Other options are refused."""
     assert main(["run", *words, "--resume", str(tmp_path)]) == 2
     assert f"leave out {left_out}" in capsys.readouterr().err
 
 
 def test_no_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A folder without a run."""
+    """A folder without a run is refused."""
     assert main(["run", "--resume", str(tmp_path)]) == 2
     assert "journal.jsonl: No such file or directory" in capsys.readouterr().err
 
 
 def test_elsewhere(tmp_path: Path, path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Paths in a run count from where it was started."""
+    """Paths in a run are relative to the folder where it was started."""
     written(path, *passed(ONE), closed=False)
     assert main(["run", "--resume", str(tmp_path)]) == 2
     assert "the run was started in /work: go there first" in capsys.readouterr().err
 
 
 @pytest.fixture
-def short() -> Iterator[Path]:
-    """A folder for temporary files, in which the path of a socket is not too long."""
+def short_folder() -> Iterator[Path]:
+    """A folder for temporary files with a path short enough for sockets."""
     with tempfile.TemporaryDirectory() as folder:
         yield Path(folder)
 
 
 @pytest.mark.parametrize(("records", "rounds"), [(25, 1), (55, 3)])
-def test_killed(tmp_path: Path, project: Path, short: Path, records: int, rounds: int) -> None:
-    """kill -9 of the watching process leaves a journal that says so; resumed, each round has each verdict once."""
+def test_killed(tmp_path: Path, project: Path, short_folder: Path, records: int, rounds: int) -> None:
+    """kill -9 of the watching process shows in the journal; once resumed, each round has each verdict once."""
     out = tmp_path / "out"
     command = [sys.executable, "-m", "vfio_compliance", "run"]
-    keys: dict[str, Any] = {"cwd": project, "stdout": subprocess.DEVNULL, "env": {**os.environ, "TMPDIR": str(short)}}
+    keys: dict[str, Any] = {
+        "cwd": project,
+        "stdout": subprocess.DEVNULL,
+        "env": {**os.environ, "TMPDIR": str(short_folder)},
+    }
     only = ["--only=v1.reserved", "--only=v1.reset.accepted", f"--repeat={rounds}"]
     with subprocess.Popen([*command, "profiles/reference.yaml", f"--out={out}", *only], **keys) as killed:
         deadline = time.monotonic() + 100
@@ -239,4 +237,4 @@ def test_killed(tmp_path: Path, project: Path, short: Path, records: int, rounds
     assert {case.round for case in result.cases.values()} == {*range(1, rounds + 1)}
     assert {case.verdict for case in result.cases.values()} == {Verdict.PASS}
     assert result.stops == []
-    assert [*short.iterdir()] == []
+    assert [*short_folder.iterdir()] == []

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The watcher, with test processes that do what no suite does."""
+"""The watcher, with misbehaving test processes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from vfio_compliance.sections import PROFILE
 from vfio_compliance.watch import attempt, supervise
 from vfio_compliance.watch.supervise import RunError
 
-#: Begins the run as the plugin does; what it does next is the test's.
+#: Begins the run as the plugin does; the test adds the rest.
 BEGINNING = f"STORIES = {str(Path(stories.__file__).parent)!r}\n"
 BEGINNING += """
 import os, signal, subprocess, sys, time
@@ -56,7 +56,7 @@ BRIEF = profiles.Limits(largest_state=1, call=0.1, test=0.1, run=0.1)
 
 @pytest.fixture
 def run(tmp_path: Path, project: Path) -> Callable[..., tuple[int, str]]:
-    """Gives a function that watches a test process which runs these lines."""
+    """Runs these lines in a test process under the watcher; returns the exit code and the output."""
 
     def start(*lines: str) -> tuple[int, str]:
         (tmp_path / "suites").mkdir()
@@ -73,12 +73,12 @@ def run(tmp_path: Path, project: Path) -> Callable[..., tuple[int, str]]:
 
 
 def result(tmp_path: Path) -> Summary:
-    """What the journal says."""
+    """The result in the journal."""
     return summarise(journal.read(tmp_path / "out" / journal.NAME))
 
 
-def test_host_is_put_back(run: Callable[..., tuple[int, str]], tmp_path: Path) -> None:
-    """What the test process changed and could not put back is put back, and the journal says so."""
+def test_the_host_is_restored(run: Callable[..., tuple[int, str]], tmp_path: Path) -> None:
+    """A change of the host that the test process left is undone, and the journal says so."""
     parameter = tmp_path / "parameter"
     parameter.write_text("as it was\n")
     code, text = run(
@@ -93,34 +93,34 @@ def test_host_is_put_back(run: Callable[..., tuple[int, str]], tmp_path: Path) -
     assert code == 2
 
 
-def test_host_that_cannot_be_put_back(run: Callable[..., tuple[int, str]], tmp_path: Path) -> None:
-    """What cannot be put back is told, with what it was."""
+def test_a_host_that_cannot_be_restored(run: Callable[..., tuple[int, str]], tmp_path: Path) -> None:
+    """This is reported, with the former value."""
     gone = tmp_path / "folder" / "parameter"
     run(f'begin(config).write(Changed("{gone}", "old"))', "os._exit(9)")
     assert f"{gone} could not be restored to 'old': No such file or directory" in result(tmp_path).notes
 
 
 def test_complaint_of_pytest(run: Callable[..., tuple[int, str]]) -> None:
-    """A run that pytest refuses does not begin, and its complaint is all that is shown."""
+    """A run that pytest refuses does not begin, and only pytest's message is shown."""
     with pytest.raises(RunError, match=r"^do not do that$"):
         run("import pytest", 'raise pytest.UsageError("do not do that")')
 
 
 def test_no_complaint(run: Callable[..., tuple[int, str]]) -> None:
-    """Without one, what was written last is shown."""
+    """Without a message, the end of the output is shown."""
     with pytest.raises(RunError, match=r"pytest did not start; the end of .*pytest.log:\nfarewell"):
         run('os.write(2, b"farewell\\n")', "os._exit(1)")
 
 
-def test_what_is_found_is_the_owners(run: Callable[..., tuple[int, str]], tmp_path: Path) -> None:
-    """Nobody else reads it: a saved state can hold a guest's secrets."""
+def test_results_are_readable_by_their_owner_alone(run: Callable[..., tuple[int, str]], tmp_path: Path) -> None:
+    """A saved state can contain secrets of a guest."""
     run("begin(config).write(FINISH)", "os._exit(0)")
     modes = {path.name: path.stat().st_mode & 0o777 for path in [tmp_path / "out", *(tmp_path / "out").iterdir()]}
     assert modes == {"out": 0o700, journal.NAME: 0o600, supervise.LOG: 0o600, reports.NAME: 0o600}
 
 
 def test_lingering(run: Callable[..., tuple[int, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A test process that has finished but does not go is ended, with all that it started; the result counts."""
+    """A test process that finished but does not exit is killed, with its children; the result counts."""
     monkeypatch.setattr(attempt, "_ENDING", 0.5)
     code, _ = run(
         'sleeper = subprocess.Popen(["sleep", "600"])',
@@ -137,8 +137,8 @@ def test_lingering(run: Callable[..., tuple[int, str]], tmp_path: Path, monkeypa
         time.sleep(0.01)
 
 
-def test_nothing_happens(run: Callable[..., tuple[int, str]], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Between two cases, too, a test process has only so much time."""
+def test_no_progress_between_cases(run: Callable[..., tuple[int, str]], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The time between two cases is limited, too."""
     monkeypatch.setattr(attempt, "_BETWEEN", 5.0)  # a busy machine needs some of it to begin
     load = profiles.load
     monkeypatch.setattr(profiles, "load", lambda path, kind: dataclasses.replace(load(path, kind), limits=BRIEF))
@@ -149,7 +149,7 @@ def test_nothing_happens(run: Callable[..., tuple[int, str]], monkeypatch: pytes
 
 
 class Chatter:
-    """A log of the kernel in which something new always stands."""
+    """A log of the kernel that always has something new."""
 
     def __init__(self) -> None:
         self._file = os.eventfd(1)
@@ -171,7 +171,7 @@ class Chatter:
 
 
 def test_a_driver_that_logs_without_end(run: Callable[..., tuple[int, str]], monkeypatch: pytest.MonkeyPatch) -> None:
-    """It does not put off the deadline."""
+    """It does not defer the deadline."""
     monkeypatch.setattr(supervise, "_kernel_log", lambda profile: (Chatter(), ""))
     monkeypatch.setattr(attempt, "_BETWEEN", 5.0)
     load = profiles.load
@@ -182,7 +182,7 @@ def test_a_driver_that_logs_without_end(run: Callable[..., tuple[int, str]], mon
 
 
 def test_folder_for_temporary_files(run: Callable[..., tuple[int, str]], tmp_path: Path) -> None:
-    """The test process gets one of its own, which is gone in the end with what was left in it."""
+    """The test process gets its own, which is removed at the end with everything in it."""
     run(
         "import tempfile",
         "folder = tempfile.mkdtemp()",
@@ -196,7 +196,7 @@ def test_folder_for_temporary_files(run: Callable[..., tuple[int, str]], tmp_pat
 def test_options_for_other_runs_of_pytest(
     run: Callable[..., tuple[int, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What the user sets for pytest in general does not reach the suites."""
+    """The user's general options for pytest do not affect the suites."""
     monkeypatch.setenv("PYTEST_ADDOPTS", "--no-such-option")
     code, _ = run("begin(config).write(FINISH)", "os._exit(0)")
     assert code == 4
@@ -218,7 +218,7 @@ GIVING = (
 def giving(
     run: Callable[..., tuple[int, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[..., Summary]:
-    """What comes of a run whose test process runs these lines while the device is given a state."""
+    """The result of a run whose test process runs these lines while the device is given a state."""
     load = profiles.load
     monkeypatch.setattr(profiles, "load", lambda path, kind: dataclasses.replace(load(path, kind), limits=MOVING))
     monkeypatch.setattr(attempt, "_BETWEEN", 1.0)
@@ -231,7 +231,7 @@ def giving(
 
 
 def test_a_call_that_does_not_return(giving: Callable[..., Summary]) -> None:
-    """It is the answer on the state, and names the call."""
+    """The answer about the state says so, and names the call."""
     summary = giving("time.sleep(600)")
     (state,) = summary.states.values()
     assert state.answer == "no: a call did not return"
@@ -239,7 +239,7 @@ def test_a_call_that_does_not_return(giving: Callable[..., Summary]) -> None:
     assert not summary.stops
 
 
-def test_a_process_that_dies_of_it(giving: Callable[..., Summary]) -> None:
+def test_a_process_that_dies(giving: Callable[..., Summary]) -> None:
     summary = giving("os.kill(os.getpid(), signal.SIGKILL)")
     (state,) = summary.states.values()
     assert state.answer == "no: the test process ended in it"
@@ -248,7 +248,7 @@ def test_a_process_that_dies_of_it(giving: Callable[..., Summary]) -> None:
 
 
 def test_a_large_state(giving: Callable[..., Summary]) -> None:
-    """It is no hang as long as calls return, however long it is moved."""
+    """It is not a hang as long as calls return, however long the transfer takes."""
     summary = giving(
         "for _ in range(30): time.sleep(0.1); calls.begin('write', 'region 9', 24, 8)",
         'opened.write(State("a driver", "yes, the same state", "7 values")); opened.write(FINISH); os._exit(0)',
@@ -257,7 +257,7 @@ def test_a_large_state(giving: Callable[..., Summary]) -> None:
 
 
 def test_calls_without_end() -> None:
-    """limits.run bounds it all the same."""
+    """They are still bounded by limits.run."""
     descriptor = inflight.create()
     try:
         followed = attempt.Attempt(dataclasses.replace(MOVING, run=0.0), descriptor, lambda event: None)

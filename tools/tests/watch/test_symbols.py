@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Places in modules as file and line, from an object that is linked as modules are."""
+"""Places in modules as file and line, tested with an object linked like a module."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __attribute__((section(".text.unlikely"), noinline)) int cold(volatile int *plac
 }
 """
 
-#: A note of another kind, with a name and content that fill no word.
+#: A note of another kind; its name and content do not fill whole words.
 NOTE = """__attribute__((section(".note.other"), used))
 static const struct { unsigned sizes[3]; char name[8], content[4]; } note = {{6, 3, 3}, "Linux", "abc"};"""
 
@@ -31,7 +31,7 @@ TWIN = "static __attribute__((noinline, used)) int twin(volatile int *place) { r
 
 
 def build(folder: Path, name: str, source: Sequence[str]) -> Path:
-    """A relocatable object with debug information and the identity of its build; gives its path."""
+    """The path of a relocatable object with debug information and a build ID."""
     parts = []
     for number, text in enumerate(source):
         (folder / f"part{number}.c").write_text(text)
@@ -44,7 +44,7 @@ def build(folder: Path, name: str, source: Sequence[str]) -> Path:
 
 @pytest.fixture
 def loaded(tmp_path: Path) -> Callable[[Path, str], None]:
-    """Gives a function that stands in for loading a module."""
+    """Makes sysfs look as if this module were loaded."""
 
     def load(path: Path, module: str) -> None:
         notes = tmp_path / "sys/module" / module / "notes"
@@ -59,7 +59,7 @@ def loaded(tmp_path: Path) -> Callable[[Path, str], None]:
 
 @pytest.fixture
 def module(tmp_path: Path, loaded: Callable[[Path, str], None]) -> Path:
-    """A module whose name has a dash where the kernel has an underscore, and which is loaded."""
+    """A loaded module; its name has a dash where the kernel has an underscore."""
     path = build(tmp_path, "my-driver.ko", [SOURCE, TWIN, f"\n{TWIN}"])
     loaded(path, "my_driver")
     return path
@@ -70,13 +70,13 @@ def symbols(tmp_path: Path, *places: Path) -> Symbols:
 
 
 def size_of(path: Path, function: str) -> int:
-    told = subprocess.run(["objdump", "--syms", path], capture_output=True, text=True, check=True).stdout
-    return int(next(line.split()[4] for line in told.splitlines() if line.endswith(f" {function}")), 16)
+    table = subprocess.run(["objdump", "--syms", path], capture_output=True, text=True, check=True).stdout
+    return int(next(line.split()[4] for line in table.splitlines() if line.endswith(f" {function}")), 16)
 
 
 @pytest.fixture
 def kernel(tmp_path: Path) -> Path:
-    """A program that stands in for the kernel that runs: it has addresses, and a note before that of its build."""
+    """A program that acts as the running kernel: it has addresses, and a note before its build ID."""
     (tmp_path / "kernel.c").write_text(f"{SOURCE}\n{NOTE}\nint main(void) {{ int a[2]; return cold(a) + other(1); }}")
     command = ["gcc", "-g", "-O1", "-static", "-no-pie", "-Wl,--build-id=sha1", "kernel.c", "-o", "vmlinux"]
     subprocess.run(command, cwd=tmp_path, check=True)
@@ -94,7 +94,7 @@ def kernel(tmp_path: Path) -> Path:
 
 
 def test_the_kernel_itself(tmp_path: Path, kernel: Path) -> None:
-    """A place that names no module, in a kernel named by its folder, by itself, or as distributions name it."""
+    """A place without a module, in a kernel given by its folder, by its path, or as distributions name it."""
     line = f"  in cold+0x0/{size_of(kernel, 'cold'):#x}"
     named = tmp_path / "debug" / f"vmlinux-{os.uname().release}"
     named.parent.mkdir()
@@ -105,7 +105,7 @@ def test_the_kernel_itself(tmp_path: Path, kernel: Path) -> None:
 
 @pytest.mark.parametrize("notes", [None, b"", b"\0" * 11, b"\xff" * 64, bytes(64)], ids=str)
 def test_another_kernel(tmp_path: Path, kernel: Path, notes: bytes | None) -> None:
-    """Notes that are of another build, cut short or absurd, or missing: nothing is said."""
+    """If the notes are of another build, cut, invalid or missing, the line is unchanged."""
     (tmp_path / "sys/kernel/notes").unlink()
     if notes is not None:
         (tmp_path / "sys/kernel/notes").write_bytes(notes)
@@ -114,7 +114,7 @@ def test_another_kernel(tmp_path: Path, kernel: Path, notes: bytes | None) -> No
 
 
 def test_place(tmp_path: Path, module: Path) -> None:
-    """A place in a section of its own, in a module named by its folder or by itself; also where it is seen again."""
+    """A place in a separate section, in a module given by its folder or by its path; twice."""
     line = f"  in cold+0x0/{size_of(module, 'cold'):#x} [my_driver]"
     for place in (tmp_path, module):
         known = symbols(tmp_path, place)
@@ -122,13 +122,13 @@ def test_place(tmp_path: Path, module: Path) -> None:
 
 
 def test_identity_in_the_line(tmp_path: Path, module: Path) -> None:
-    """Some kernels print the identity of the build; what fills the gap to the next function counts as its size."""
+    """Some kernels print the build ID; padding up to the next function counts as part of the size."""
     line = f"  in cold+0x0/{size_of(module, 'cold') + 8:#x} [my_driver 0123456789abcdef]"
     assert symbols(tmp_path, module).decoded(line) == f"{line} {tmp_path}/part0.c:5"
 
 
 def test_caller(tmp_path: Path, module: Path) -> None:
-    """A caller is named by the call, which is before the place that it goes on at."""
+    """A caller is shown at the line of the call, which is before its return address."""
     size = size_of(module, "cold")
     offsets = [
         (at, symbols(tmp_path, module).decoded(f"  in cold+{at:#x}/{size:#x} [my_driver]")) for at in range(size)
@@ -152,13 +152,13 @@ def test_caller(tmp_path: Path, module: Path) -> None:
         "  in cold+0x0/0x100 [../../my_driver]",
     ],
 )
-def test_not_known(tmp_path: Path, module: Path, line: str) -> None:
-    """What is in no module, in none that is there, or may be in two places, is left as it is."""
+def test_unknown_places(tmp_path: Path, module: Path, line: str) -> None:
+    """A place without a module, in a missing one, or in one of two functions is unchanged."""
     assert symbols(tmp_path, module).decoded(line) == line
 
 
 def test_another_build(tmp_path: Path, module: Path) -> None:
-    """A file of the same name that is another build would tell a wrong line."""
+    """A file of the same name from another build is ignored, as its lines would be wrong."""
     (tmp_path / "other").mkdir()
     other = build(tmp_path / "other", "my-driver.ko", [SOURCE.replace("* 3", "* 5")])
     line = f"  in cold+0x0/{size_of(module, 'cold'):#x} [my_driver]"
@@ -173,25 +173,33 @@ def test_no_debug_information(tmp_path: Path, module: Path) -> None:
     assert symbols(tmp_path, module).decoded(line) == line
 
 
-@pytest.mark.parametrize("trouble", ["missing", "failing", "garbage", "slow"])
-def test_tools(tmp_path: Path, module: Path, monkeypatch: pytest.MonkeyPatch, trouble: str) -> None:
-    """Tools that are missing, fail, print nonsense or never end cost the line number, and little time."""
+def test_missing_tools(tmp_path: Path, module: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without them, there is no line number."""
+    line = f"  in cold+0x0/{size_of(module, 'cold'):#x} [my_driver]"
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert symbols(tmp_path, module).decoded(line) == line
+
+
+@pytest.mark.parametrize(
+    "script", ["exit 1", "head -c 999 /dev/urandom", "exec sleep 60"], ids=["failing", "garbage", "slow"]
+)
+def test_broken_tools(tmp_path: Path, module: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> None:
+    """If tools fail, print garbage or never end, there is no line number, and little time is lost."""
     monkeypatch.setattr("vfio_compliance.watch.symbols._PATIENCE", 0.2)
     line = f"  in cold+0x0/{size_of(module, 'cold'):#x} [my_driver]"
     tools = tmp_path / "tools"
     tools.mkdir()
-    does = {"failing": "exit 1", "garbage": "head -c 999 /dev/urandom", "slow": "exec sleep 60"}
-    for name in ("readelf", "objdump", "addr2line") if trouble != "missing" else ():
-        (tools / name).write_text(f"#!/bin/sh\n{does[trouble]}\n")
+    for name in ("readelf", "objdump", "addr2line"):
+        (tools / name).write_text(f"#!/bin/sh\n{script}\n")
         (tools / name).chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tools}:/bin" if trouble == "garbage" else str(tools))
-    if trouble == "slow":
-        (tools / "sleep").symlink_to("/bin/sleep")
+    for name in ("head", "sleep"):
+        (tools / name).symlink_to(f"/bin/{name}")
+    monkeypatch.setenv("PATH", str(tools))
     assert symbols(tmp_path, module).decoded(line) == line
 
 
 def test_bounded(tmp_path: Path, module: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A driver that complains without end costs so much time at most: then its places stay as they are."""
+    """The time spent on a driver that never stops complaining is limited; after that, places are unchanged."""
     size = size_of(module, "cold")
     known = symbols(tmp_path, module)
     lines = [f"  in cold+{number:#x}/{size:#x} [my_driver]" for number in range(2)]
@@ -200,8 +208,8 @@ def test_bounded(tmp_path: Path, module: Path, monkeypatch: pytest.MonkeyPatch) 
     assert known.decoded(lines[1]) == lines[1]
 
 
-def test_named_by_the_user(tmp_path: Path, module: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The environment names places."""
+def test_places_in_the_environment(tmp_path: Path, module: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The user can name modules there."""
     monkeypatch.setenv(VARIABLE, f"/nowhere:{module}")
     line = f"  in cold+0x0/{size_of(module, 'cold'):#x} [my_driver]"
     assert Symbols(sys=tmp_path / "sys").decoded(line) == f"{line} {tmp_path}/part0.c:5"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""KVM or emulation: the kernel itself shows which, and QEMU takes the machine that either is given."""
+"""KVM or emulation: a booting kernel shows which one runs, and QEMU accepts our machine for both."""
 
 import itertools
 import json
@@ -27,7 +27,7 @@ FIRST_LINE = "[    0.000000] Linux version 6.12.0"
 
 
 class _Machine:
-    """A clock that is moved by hand, and how busy the machine is."""
+    """A clock that is set by hand, and the load of the machine."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -37,7 +37,7 @@ class _Machine:
         return Life(clock=lambda: self.now, slowdown=lambda: self.busy, **limits)
 
 
-def test_a_kernel_that_prints_nothing_is_given_up() -> None:
+def test_a_kernel_that_prints_nothing_is_abandoned() -> None:
     machine = _Machine()
     watched = machine.life()
     watched.line("SeaBIOS (version 1.16)")
@@ -48,7 +48,7 @@ def test_a_kernel_that_prints_nothing_is_given_up() -> None:
 
 
 @pytest.mark.parametrize("line", [FIRST_LINE, "Linux version 6.1.0 (me@here)", "[   12.345678] vfio: up"])
-def test_a_kernel_that_prints_may_take_longer_but_not_for_ever(line: str) -> None:
+def test_a_kernel_that_prints_may_take_longer_but_not_forever(line: str) -> None:
     machine = _Machine()
     watched = machine.life()
     watched.line(line)
@@ -58,7 +58,7 @@ def test_a_kernel_that_prints_may_take_longer_but_not_for_ever(line: str) -> Non
     assert watched.stalled() == "the guest was not up within 60 s"
 
 
-def test_a_guest_that_is_up_is_never_given_up() -> None:
+def test_a_guest_that_is_up_is_never_abandoned() -> None:
     machine = _Machine()
     watched = machine.life()
     watched.up = True
@@ -67,7 +67,7 @@ def test_a_guest_that_is_up_is_never_given_up() -> None:
     assert watched.stalled() == ""
 
 
-def test_a_busy_machine_gives_a_kernel_more_time_and_not_without_end() -> None:
+def test_a_busy_machine_gives_a_kernel_more_time_within_limits() -> None:
     machine = _Machine()
     machine.busy = 2.0
     watched = machine.life()
@@ -79,17 +79,17 @@ def test_a_busy_machine_gives_a_kernel_more_time_and_not_without_end() -> None:
 
 
 @pytest.mark.parametrize(
-    "said",
+    "line",
     ["KVM internal error. Suberror: 1", "error: kvm run failed Bad address", "KVM: entry failed, hardware error 7"],
 )
-def test_a_machine_that_qemu_has_stopped_is_given_up_at_once(said: str) -> None:
+def test_a_machine_that_qemu_stopped_is_abandoned_at_once(line: str) -> None:
     watched = _Machine().life()
-    watched.line(said)
-    assert said in watched.stalled()
+    watched.line(line)
+    assert line in watched.stalled()
 
 
 @pytest.mark.parametrize("last", ["qemu-system-x86_64: failed to initialize kvm: No space left", ""])
-def test_a_machine_that_ends_before_the_kernel_ran_says_its_last_line(last: str) -> None:
+def test_the_last_line_of_a_machine_that_ends_before_its_kernel_runs(last: str) -> None:
     watched = _Machine().life()
     watched.line(last)
     assert (last or "no output") in watched.stillborn()
@@ -97,17 +97,17 @@ def test_a_machine_that_ends_before_the_kernel_ran_says_its_last_line(last: str)
     assert watched.stillborn() == ""
 
 
-def test_how_busy_the_machine_is_can_be_read() -> None:
+def test_the_load_of_this_machine_can_be_read() -> None:
     assert life.slowdown() >= 1.0
 
 
 class _Kernels:
-    """Boots kernels of which it is known how far they come: on KVM, then by emulation."""
+    """Boots kernels with a given outcome: on KVM, and under emulation."""
 
     def __init__(self, chosen: Accelerator) -> None:
         self.chosen = chosen
         self.boots: list[str] = []
-        self.said: list[str] = []
+        self.messages: list[str] = []
 
     def boot(self, on_kvm: str, emulated: str = "up") -> boot.Boot:
         def attempt(kvm: bool, _: Life) -> boot.Boot:
@@ -115,22 +115,22 @@ class _Kernels:
             end = on_kvm if kvm else emulated
             return boot.Boot(events=[{"event": "up"}] if end == "up" else [], stalled="nothing came" * (end == "dead"))
 
-        return self.chosen.boot(attempt, self.said.append)
+        return self.chosen.boot(attempt, self.messages.append)
 
 
 def test_kvm_that_runs_no_kernel_is_tried_once() -> None:
     machine = _Kernels(Accelerator("auto", ""))
     assert [bool(machine.boot("dead").events) for _ in range(3)] == [True] * 3
     assert machine.boots == ["kvm", "tcg", "tcg", "tcg"]
-    assert machine.said == ["nothing came"]
+    assert machine.messages == ["nothing came"]
 
 
-def test_kvm_that_runs_a_kernel_stays() -> None:
+def test_kvm_that_ran_a_kernel_is_kept() -> None:
     machine = _Kernels(Accelerator("auto", ""))
     machine.boot("up")
     assert machine.boot("dead").stalled
     assert machine.boots == ["kvm", "kvm"]
-    assert machine.said == []
+    assert machine.messages == []
 
 
 def test_a_kernel_that_runs_nowhere_does_not_count_against_kvm() -> None:
@@ -146,14 +146,14 @@ def test_a_kernel_that_ran_on_kvm_and_failed_is_not_booted_again() -> None:
     assert machine.boots == ["kvm"]
 
 
-def test_forced_kvm_has_no_way_back() -> None:
+def test_forced_kvm_has_no_fallback() -> None:
     machine = _Kernels(Accelerator("kvm", ""))
     assert machine.boot("dead").stalled
     assert machine.boots == ["kvm"]
 
 
 @pytest.mark.parametrize(("wanted", "obstacle"), [("tcg", ""), ("auto", "there is no /dev/kvm")])
-def test_emulation_that_is_asked_for_or_all_there_is_tries_no_kvm(wanted: str, obstacle: str) -> None:
+def test_kvm_is_not_tried_if_emulation_is_forced_or_kvm_is_missing(wanted: str, obstacle: str) -> None:
     chosen = Accelerator(wanted, obstacle)
     machine = _Kernels(chosen)
     machine.boot("up")
@@ -161,32 +161,32 @@ def test_emulation_that_is_asked_for_or_all_there_is_tries_no_kvm(wanted: str, o
     assert obstacle in chosen.says
 
 
-def test_no_device_is_an_obstacle_and_ends_forced_kvm_before_any_work(
+def test_forced_kvm_without_its_device_ends_before_any_work(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     assert host.why_no_kvm(tmp_path / "kvm") == f"there is no {tmp_path}/kvm"
     monkeypatch.setattr(host, "missing", lambda tools: [])
-    monkeypatch.setattr(host, "why_no_kvm", lambda: "there is none")
+    monkeypatch.setattr(host, "why_no_kvm", lambda: "it is missing")
     assert main(["vm", "--accel", "kvm", "--out", str(tmp_path), "--cache", str(tmp_path)]) == 2
-    assert capsys.readouterr().err == "--accel kvm: there is none\n"
+    assert capsys.readouterr().err == "--accel kvm: it is missing\n"
     assert list(tmp_path.iterdir()) == []
 
 
 def _runs(monkeypatch: pytest.MonkeyPatch, script: Callable[[bool], str]) -> None:
-    """Puts a Python program in the place of the virtual machine."""
+    """Runs a Python program instead of the virtual machine."""
     monkeypatch.setattr(boot, "command_line", lambda _, machine, *__: [sys.executable, "-uc", script(machine.kvm)])
 
 
 def _boot(tmp_path: Path, *options: str, chosen: Accelerator | None = None) -> outcome.Outcome:
     words = ["vm", "--out", str(tmp_path / "out"), "--cache", str(tmp_path / "cache"), *options, "--", "true"]
-    asked = orders(parser().parse_args(words))
+    parsed = orders(parser().parse_args(words))
     judged = outcome.Outcome("6.12", "6.12.0")
     kernel = kernels.Kernel("6.12", tmp_path, None, "6.12.0")
-    Guests(asked, chosen or Accelerator(asked.accel, ""), kernel, tmp_path / "out" / "6.12", judged).run()
+    Guests(parsed, chosen or Accelerator(parsed.accel, ""), kernel, tmp_path / "out" / "6.12", judged).run()
     return judged
 
 
-SHAM = "import sys, time\nprint('KVM internal error. Suberror: 1', file=sys.stderr)\ntime.sleep(1000)"
+BROKEN_KVM = "import sys, time\nprint('KVM internal error. Suberror: 1', file=sys.stderr)\ntime.sleep(1000)"
 GOOD = f"""import json, sys
 print({FIRST_LINE!r}, file=sys.stderr)
 for event in ({{"event": "up", "release": "6.12.0"}}, {{"event": "over"}}):
@@ -194,10 +194,10 @@ for event in ({{"event": "up", "release": "6.12.0"}}, {{"event": "over"}}):
 """
 
 
-def test_a_sham_kvm_is_left_for_emulation_and_both_consoles_are_kept(
+def test_emulation_replaces_a_broken_kvm_and_both_consoles_are_kept(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    _runs(monkeypatch, lambda kvm: SHAM if kvm else GOOD)
+    _runs(monkeypatch, lambda kvm: BROKEN_KVM if kvm else GOOD)
     judged = _boot(tmp_path)
     assert (judged.ending, judged.code) == ("", 0)
     (note,) = [line for line in capsys.readouterr().out.splitlines() if " note " in line]
@@ -209,10 +209,10 @@ def test_a_sham_kvm_is_left_for_emulation_and_both_consoles_are_kept(
     assert FIRST_LINE in (folder / "console.log").read_text()
 
 
-def test_forced_kvm_that_is_a_sham_is_a_clear_failure(
+def test_forced_kvm_that_is_broken_is_a_failure(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    _runs(monkeypatch, lambda kvm: SHAM if kvm else GOOD)
+    _runs(monkeypatch, lambda kvm: BROKEN_KVM if kvm else GOOD)
     judged = _boot(tmp_path, "--accel", "kvm")
     assert (judged.ending, judged.code) == ("no boot", 2)
     assert "guest did not come up (QEMU stopped the machine: KVM internal error" in capsys.readouterr().out
@@ -229,7 +229,7 @@ def test_a_silent_machine_is_ended_long_before_its_deadline(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(("kvm", "events", "boots"), [(False, [], 2), (True, [], 1), (False, [{"event": "up"}], 1)])
-def test_an_emulation_that_panics_before_all_else_is_booted_again(
+def test_an_emulated_guest_that_panics_early_is_booted_once_more(
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
@@ -237,7 +237,7 @@ def test_an_emulation_that_panics_before_all_else_is_booted_again(
     events: list[dict[str, str]],
     boots: int,
 ) -> None:
-    """Once, and it is said; a guest that was up, or a real processor, gets no second chance."""
+    """With a message. A guest that was up, or one on KVM, is not booted again."""
     booted = []
 
     def run(line: list[str], console: Console, *_: object) -> boot.Boot:
@@ -258,9 +258,9 @@ QEMU = host.which("qemu-system-x86_64")
 
 @pytest.fixture
 def machine_words(tmp_path: Path) -> Callable[[bool], list[str]]:
-    """Gives all that QEMU is handed about machine, processor and IOMMU by our call of virtme-ng."""
+    """The QEMU options for machine, processor and IOMMU that result from our call of virtme-ng."""
     if host.which("vng") is None or QEMU is None:
-        pytest.skip("there is no virtme-ng or no QEMU here")
+        pytest.skip("virtme-ng or QEMU is not installed")
 
     def words(kvm: bool) -> list[str]:
         image = tmp_path / "bzImage"
@@ -280,7 +280,7 @@ def machine_words(tmp_path: Path) -> Callable[[bool], list[str]]:
 
 
 def _ask(words: list[str]) -> tuple[int, str, list[Any]]:
-    """Starts QEMU with its processors stopped, asks what it is; gives its exit code, complaint and answers."""
+    """Starts QEMU with stopped processors, and queries it; returns its exit code, error output and answers."""
     questions = [
         {"execute": "qmp_capabilities"},
         {"execute": "query-status"},
@@ -296,7 +296,7 @@ def _ask(words: list[str]) -> tuple[int, str, list[Any]]:
 
 
 def _why_no_kvm() -> str:
-    """Why QEMU does not start on KVM on this host; empty if it does."""
+    """Why QEMU does not start with KVM on this host; empty if it does."""
     if QEMU is None:
         return "QEMU is not installed"
     if obstacle := host.why_no_kvm():
@@ -313,8 +313,8 @@ KINDS = [
 
 
 @pytest.mark.parametrize("kvm", KINDS)
-def test_qemu_takes_the_machine_and_it_is_the_right_one(kvm: bool, machine_words: Callable[[bool], list[str]]) -> None:
-    """All that virtme-ng and we ask for makes one q35 on the accelerator that was chosen, and it stays up."""
+def test_qemu_accepts_the_machine(kvm: bool, machine_words: Callable[[bool], list[str]]) -> None:
+    """All options of virtme-ng and ours together make a q35 with the chosen accelerator, which starts."""
     words = machine_words(kvm)
     status, complaint, answers = _ask(words)
     assert (status, len(answers)) == (0, 5), complaint
@@ -331,8 +331,8 @@ def test_qemu_takes_the_machine_and_it_is_the_right_one(kvm: bool, machine_words
 def test_qemu_refuses_the_machine_on_kvm_without(
     kvm: bool, without: str, complaint: str, machine_words: Callable[[bool], list[str]]
 ) -> None:
-    """This is why both are always named."""
+    """So both options are always given."""
     words = [word.replace(without, "") for word in machine_words(kvm)]
-    status, said, _ = _ask(words)
+    status, message, _ = _ask(words)
     assert status == 1
-    assert complaint in said
+    assert complaint in message

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A guest that dies loses no run: a program takes the place of the machine, and leaves the journal of a run behind."""
+"""The death of a guest loses no run. A program acts as the machine, and leaves the journal of a run behind."""
 
 import json
 import os
@@ -36,37 +36,37 @@ WORDS = f"""{OOPS}
 [   70.8] RIP: 0010:driver_write+0x1f/0x40 [driver]"""
 PANIC = "[   71.1] Kernel panic - not syncing: Fatal exception"
 
-#: A machine boots, runs the first command of its plan, and leaves the journal of a run behind.
+#: A machine that boots, and can then run the first command of its plan and leave the journal of a run behind.
 BEGIN = f"""
 import json, os, pathlib, sys, time
 sys.path[:0] = {sys.path!r}
 from vfio_compliance.results.inflight import Inflight
 plan, calls, left = json.load(open(sys.argv[1])), sys.argv[2], sys.argv[3]
-def tell(**event):
+def emit(**event):
     print({MARK!r} + json.dumps(event), flush=True)
 def log(line):
     print(line, file=sys.stderr, flush=True)
 log("[    1.0] Linux version 6.12")
-tell(event="up", release="6.12.0")
-tell(event="ready", monotonic=time.monotonic())
+emit(event="up", release="6.12.0")
+emit(event="ready", monotonic=time.monotonic())
 def die():
-    tell(event="start", index=0)
+    emit(event="start", index=0)
     folder = pathlib.Path(plan["keep"], "r")
     folder.mkdir(exist_ok=True)
     (folder / "journal.jsonl").write_bytes(open(left, "rb").read())
     Inflight(os.open(calls, os.O_RDWR)).begin("write", "region 9", 24, 8)
 def live():
     for index, command in enumerate(plan["commands"]):
-        tell(event="start", index=index)
-        tell(event="end", index=index, exit=0)
-    tell(event="over")
+        emit(event="start", index=index)
+        emit(event="end", index=index, exit=0)
+    emit(event="over")
 """
 LIVE = "live()"
 
 
 @dataclass
 class Machines:
-    """One guest after the other, each a program; what they were to run, and what came of it."""
+    """Guests, each a program, one after another: the commands that they were given, and the results."""
 
     folder: Path
     left: Path
@@ -79,9 +79,9 @@ class Machines:
         begin: str = BEGIN,
         second: Sequence[str] = ("echo", "after"),
     ) -> outcome.Outcome:
-        """Run all of it: two commands."""
+        """Runs two commands in these guests."""
         words = ["vm", "--out", str(self.folder), "--accel", "tcg", *options, "--", "judge", "--then", *second]
-        asked = ordered(parser().parse_args(words))
+        parsed = ordered(parser().parse_args(words))
         rest = iter(scripts)
 
         def line(_: Path, __: boot.Machine, scratch: boot.Scratch, page: object, *___: object) -> list[str]:
@@ -93,23 +93,23 @@ class Machines:
         kernel = kernels.Kernel("6.12", self.folder, None, "6.12.0")
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(boot, "command_line", line)
-            guests.Guests(asked, Accelerator("tcg", ""), kernel, self.folder / "6.12", judged, call=["again"]).run()
+            guests.Guests(parsed, Accelerator("tcg", ""), kernel, self.folder / "6.12", judged, call=["again"]).run()
         return judged
 
     @property
     def run(self) -> Summary:
-        """The run that was left behind, as the host has it."""
+        """The run that was left behind, as the host reads it."""
         return summarise(journal.read(self.folder / "6.12" / "r" / journal.NAME))
 
     @property
     def report(self) -> str:
-        """What the host has written of it."""
+        """The report that the host wrote about it."""
         return (self.folder / "6.12" / "r" / reports.NAME).read_text()
 
 
 @pytest.fixture
 def machines(tmp_path: Path) -> Machines:
-    """With a journal to leave behind: one case is over, one is under way, one is left."""
+    """Guests with a journal to leave behind: one case is done, one is running, one is left."""
     cases = {case(name): "v1.one" for name in (DONE, UNDER_WAY, LEFT)}
     run = replace(first([RULE], cases), limits={"test": 5.0})
     events: list[Event] = [run, Plan(tuple(cases.items())), Start(case(DONE), "v1.one"), ended(DONE, "pass")]
@@ -121,11 +121,11 @@ def machines(tmp_path: Path) -> Machines:
 
 
 def verdicts(run: Summary) -> list[Verdict]:
-    """Of the three cases."""
+    """The verdicts on the three cases."""
     return [run.cases[case(name)].verdict for name in (DONE, UNDER_WAY, LEFT)]
 
 
-def test_a_panic_is_told_at_the_case_with_its_call_and_the_kernels_words(machines: Machines) -> None:
+def test_a_panic_is_reported_at_its_case_with_the_call_and_the_kernels_words(machines: Machines) -> None:
     judged = machines.boot(f"die(); log({WORDS!r}); log({PANIC!r})", options=["--continue", "0"])
     assert verdicts(machines.run) == [Verdict.PASS, Verdict.KERNEL, Verdict.NOT_RUN]
     failure = machines.run.cases[case(UNDER_WAY)].why
@@ -144,7 +144,7 @@ def test_a_panic_is_told_at_the_case_with_its_call_and_the_kernels_words(machine
     assert machines.report.splitlines()[-1].startswith("NOT CONFORMANT")
 
 
-def test_another_guest_goes_on_after_the_case_and_with_the_commands_that_were_left(machines: Machines) -> None:
+def test_another_guest_continues_after_the_case_with_the_remaining_commands(machines: Machines) -> None:
     judged = machines.boot(f"die(); log({PANIC!r})", LIVE)
     assert machines.commands[0] == [["judge"], ["echo", "after"]]
     folder = str(machines.folder / "6.12" / "r")
@@ -154,14 +154,14 @@ def test_another_guest_goes_on_after_the_case_and_with_the_commands_that_were_le
     assert {path.name for path in (machines.folder / "6.12").glob("console*")} == {"console.log", "console-2.log"}
 
 
-def test_no_guest_goes_on_for_ever(machines: Machines) -> None:
+def test_the_number_of_guests_is_limited(machines: Machines) -> None:
     die = f"die(); log({PANIC!r})"
     judged = machines.boot(die, die, die, options=["--continue", "2"])
     assert len(machines.commands) == 3
     assert (judged.ending, judged.code) == ("panicked", 1)
 
 
-def test_a_guest_that_hangs_is_told_at_the_case_within_seconds_of_its_deadline(machines: Machines) -> None:
+def test_a_hang_of_the_guest_is_reported_at_its_case_soon_after_the_deadline(machines: Machines) -> None:
     old = machines.left.read_bytes()
     events = [line.event for line in journal.read(machines.left) if isinstance(line, journal.Recorded)]
     machines.left.unlink()
@@ -181,7 +181,7 @@ def test_a_guest_that_hangs_is_told_at_the_case_within_seconds_of_its_deadline(m
     assert machines.report.splitlines()[-1].startswith("INCOMPLETE by plan default: a call hung in 1 rule")
 
 
-def test_a_deadline_that_was_too_short_is_nobodys_hang(machines: Machines) -> None:
+def test_a_deadline_that_was_too_short_is_not_a_hang(machines: Machines) -> None:
     judged = machines.boot("die(); time.sleep(600)", options=["--deadline", "8s", "--continue", "0"])
     assert verdicts(machines.run) == [Verdict.PASS, Verdict.NOT_RUN, Verdict.NOT_RUN]
     (stop,) = machines.run.stops
@@ -197,7 +197,7 @@ def test_a_deadline_that_was_too_short_is_nobodys_hang(machines: Machines) -> No
         pytest.param("die(); os.kill(os.getpid(), 9)", "killed", "QEMU ended", id="QEMU killed"),
     ],
 )
-def test_who_kills_the_guest_blames_no_case(machines: Machines, end: str, word: str, seen: str) -> None:
+def test_killing_the_guest_blames_no_case(machines: Machines, end: str, word: str, seen: str) -> None:
     judged = machines.boot(end, options=["--continue", "0"])
     assert verdicts(machines.run) == [Verdict.PASS, Verdict.NOT_RUN, Verdict.NOT_RUN]
     (stop,) = machines.run.stops
@@ -206,14 +206,14 @@ def test_who_kills_the_guest_blames_no_case(machines: Machines, end: str, word: 
     assert (judged.ending, judged.code) == (word, 2)
 
 
-def test_a_guest_that_resets_itself_is_told_at_the_case(machines: Machines) -> None:
+def test_a_reset_of_the_guest_is_reported_at_its_case(machines: Machines) -> None:
     judged = machines.boot("die()", options=["--continue", "0"])
     assert verdicts(machines.run) == [Verdict.PASS, Verdict.BROKEN, Verdict.NOT_RUN]
     assert (judged.ending, judged.code) == ("ended early", 2)
 
 
 def test_a_signal_ends_the_guest_and_keeps_the_run(machines: Machines) -> None:
-    """The signal comes while a case is under way."""
+    """The signal comes during a case."""
 
     def later() -> None:
         place = machines.folder / "6.12" / "r" / journal.NAME
@@ -231,56 +231,54 @@ def test_a_signal_ends_the_guest_and_keeps_the_run(machines: Machines) -> None:
     assert machines.report.splitlines()[-1].startswith("INCOMPLETE")
 
 
-def test_a_run_that_was_told_by_its_guest_is_not_told_again(
+def test_a_run_that_its_guest_reported_is_not_reported_again(
     machines: Machines, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """A guest whose kernel dies after the run is over."""
+    """The kernel of the guest dies after the run is over."""
     with journal.Journal(machines.left) as opened:
         opened.write(ended(UNDER_WAY, "pass"))
         opened.write(ended(LEFT, "pass"))
         opened.end()
     whole = machines.left.read_bytes()
-    report = "pathlib.Path(plan['keep'], 'r', 'report.txt').write_text('told')"
-    judged = machines.boot(f"die(); {report}; tell(event='end', index=0, exit=0); log({PANIC!r})", LIVE)
+    report = "pathlib.Path(plan['keep'], 'r', 'report.txt').write_text('reported')"
+    judged = machines.boot(f"die(); {report}; emit(event='end', index=0, exit=0); log({PANIC!r})", LIVE)
     assert (machines.folder / "6.12" / "r" / journal.NAME).read_bytes() == whole
     assert machines.commands[1] == [["echo", "after"]]
     assert "judged" not in capfd.readouterr().out
     assert judged.code == 2
 
 
-def test_a_disk_that_is_full_before_the_boot_is_called_that(
-    machines: Machines, capfd: pytest.CaptureFixture[str]
-) -> None:
-    """The archive that a guest boots from goes beside the results."""
+def test_a_full_disk_before_the_boot_is_reported(machines: Machines, capfd: pytest.CaptureFixture[str]) -> None:
+    """The archive that a guest boots from is written beside the results."""
     full = "import sys; sys.exit('OSError: [Errno 28] No space left on device')"
     judged = machines.boot("", begin=full)
     assert "is full: name another folder with --out" in capfd.readouterr().out
     assert (judged.ending, judged.code) == ("no boot", 2)
 
 
-def test_a_death_outside_of_any_run_is_told_once(machines: Machines) -> None:
+def test_a_death_outside_of_any_run(machines: Machines) -> None:
     judged = machines.boot(f"log({PANIC!r})", options=["--continue", "0"])
     assert (judged.ending, judged.code) == ("panicked", 2)
 
 
 def test_a_guest_that_dies_before_it_is_ready_is_not_booted_again(machines: Machines) -> None:
-    """The same would come of it."""
-    judged = machines.boot("", begin=BEGIN.partition('tell(event="ready"')[0])
+    """The result would be the same."""
+    judged = machines.boot("", begin=BEGIN.partition('emit(event="ready"')[0])
     assert len(machines.commands) == 1
     assert (judged.ending, judged.code) == ("ended early", 2)
 
 
 UNCLEAN = """
 for index in (0, 1):
-    tell(event="start", index=index)
-    tell(event="log", since=["[    5.0] WARNING: CPU: 0 at x.c:1 y+0x1/0x2"] if index == {} else [], before=0, after=0)
-    tell(event="end", index=index, exit=0)
-tell(event="over")
+    emit(event="start", index=index)
+    emit(event="log", since=["[    5.0] WARNING: CPU: 0 at x.c:1 y+0x1/0x2"] if index == {} else [], before=0, after=0)
+    emit(event="end", index=index, exit=0)
+emit(event="over")
 """
 
 
 @pytest.mark.parametrize(("at", "code"), [(0, 1), (1, 0)])
-def test_a_log_counts_but_for_the_command_that_is_known_to_upset_it(
+def test_the_kernel_log_counts_except_for_a_command_with_ignore_log(
     machines: Machines, capfd: pytest.CaptureFixture[str], at: int, code: int
 ) -> None:
     judged = machines.boot(UNCLEAN.format(at), second=["--ignore-log", "echo", "after"])
@@ -292,10 +290,10 @@ def test_a_log_counts_but_for_the_command_that_is_known_to_upset_it(
 
 JUDGED = """
 die()
-pathlib.Path(plan["keep"], "r", "report.txt").write_text("told")
-tell(event="log", since={}, before=0, after={})
-tell(event="end", index=0, exit=3)
-tell(event="over")
+pathlib.Path(plan["keep"], "r", "report.txt").write_text("reported")
+emit(event="log", since={}, before=0, after={})
+emit(event="end", index=0, exit=3)
+emit(event="over")
 """
 WARNING = "WARNING: CPU: {} PID: 7 at drivers/x.c:1 y+0x1/0x2"
 
@@ -303,16 +301,16 @@ WARNING = "WARNING: CPU: {} PID: 7 at drivers/x.c:1 y+0x1/0x2"
 @pytest.mark.parametrize(
     ("since", "taint", "log"),
     [
-        pytest.param([f"[    5.0] {WARNING.format(0)}"], 1 << 9, [], id="told by the run"),
+        pytest.param([f"[    5.0] {WARNING.format(0)}"], 1 << 9, [], id="reported by the run"),
         pytest.param([f"[    5.0] {WARNING.format(n)}" for n in (0, 1)], 1 << 9, [], id="and again"),
         pytest.param(["[    5.0] BUG: x"], 0, ["[    5.0] BUG: x"], id="another"),
         pytest.param([], 1 << 7, ["tainted: D"], id="another taint"),
     ],
 )
-def test_what_a_run_has_judged_of_the_kernel_is_not_judged_again(
+def test_kernel_complaints_that_a_run_has_judged_are_not_judged_again(
     machines: Machines, since: list[str], taint: int, log: list[str]
 ) -> None:
-    """It may be waived there, or be part of a hang."""
+    """They may be waived there, or be part of a hang."""
     with journal.Journal(machines.left) as opened:
         opened.write(
             Kernel((WARNING.format(0), "  called from z+0x1/0x2", "the kernel got tainted: W"), case(UNDER_WAY))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What a run's journal has of its calls, and which of them it shows for a failure."""
+"""The calls in the journal of a run, and which of them are shown for a failure."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ from hashlib import sha256
 from itertools import pairwise
 from operator import attrgetter
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import pytest
-import yaml
 
 from vfio_compliance.results import journal, summary
 from vfio_compliance.results.calls import describe
@@ -27,7 +26,7 @@ Judging: TypeAlias = Callable[..., Summary]
 
 @pytest.fixture
 def judge(judge_in_process: Callable[..., summary.Summary], project: Path, tmp_path: Path) -> Judging:
-    """A run of some cases on the reference driver."""
+    """Runs some cases on the reference driver."""
 
     def run(*options: str) -> Summary:
         return judge_in_process(project / "profiles/reference.yaml", tmp_path, *options)
@@ -40,7 +39,7 @@ def case(name: str, suite: str = "migration_v1") -> str:
 
 
 def failing(result: Summary, name: str) -> tuple[Case, str]:
-    """A case that failed, and the call that shows it, in words."""
+    """A failed case, and the call that shows the failure, as text."""
     found = next(each for each in result.cases.values() if each.id.endswith(name))
     assert found.verdict is Verdict.FAIL
     assert found.failed_call is not None
@@ -50,8 +49,8 @@ def failing(result: Summary, name: str) -> tuple[Case, str]:
     return found, describe(shown, registers_of(result.target.regions))
 
 
-def test_from_the_opening_on(judge: Judging, project: Path) -> None:
-    """Every call has its number; those of the opening stand by themselves, the others by case and part."""
+def test_every_call_is_numbered(judge: Judging, project: Path) -> None:
+    """From the opening, whose calls are listed separately; the others belong to a case and a part."""
     result = judge(str(project / case("test_registers.py::test_reserved_reads_zero")), "--defect=reserved-garbage")
     assert {"version", "open", "ioctl"} <= {call.verb for call in result.opening}
     assert {call.part for call in result.opening} == {"opening"}
@@ -65,27 +64,30 @@ def test_from_the_opening_on(judge: Judging, project: Path) -> None:
     assert ">" in terminal.render(result)
 
 
-def test_whose_the_time_was(judge_in_process: Callable[..., summary.Summary], project: Path, tmp_path: Path) -> None:
-    """The time in calls is that of all recorded calls, within the run; most of it is in resets where they are slow."""
-    document = yaml.safe_load((project / "profiles/reference.yaml").read_text())
+def test_time_in_calls(
+    judge_in_process: Callable[..., summary.Summary],
+    document: Any,
+    save_profile: Callable[[Any], Path],
+    project: Path,
+    tmp_path: Path,
+) -> None:
+    """The time in calls is the sum of all recorded calls; with slow resets, most of it is in resets."""
     document["device"]["command"] += ["--slow-reset=300000"]
-    (tmp_path / "slow.yaml").write_text(yaml.safe_dump(document, sort_keys=False))
-    result = judge_in_process(
-        tmp_path / "slow.yaml", tmp_path, str(project / case("test_registers.py::test_reserved_reads_zero"))
-    )
+    name = str(project / case("test_registers.py::test_reserved_reads_zero"))
+    result = judge_in_process(save_profile(document), tmp_path, name)
     calls, resets, number = (result.totals[name] for name in ("call_ns", "reset_ns", "resets"))
     assert 300_000_000 * number <= resets <= calls <= result.seconds * 1e9
     recorded = [call for each in result.cases.values() for call in each.calls]
-    opening = sum(call.duration_ns for call in result.opening if call.verb != "version")  # which is in that of "open"
+    opening = sum(call.duration_ns for call in result.opening if call.verb != "version")  # which is part of "open"
     assert calls == pytest.approx(sum(call.duration_ns for call in recorded) + opening, rel=0.1)
     events = map(attrgetter("event"), journal.read(tmp_path / journal.NAME, whole=True))
     cases = sum(event.call_ns for event in events if isinstance(event, End))
-    assert 0 < calls - cases < calls / 10  # what comes after the last case
+    assert 0 < calls - cases < calls / 10  # the calls after the last case
     assert " s in resets)" in terminal.render(result, 200)
 
 
 def test_a_flow_is_shown_in_the_case_that_drove_it(judge: Judging, project: Path) -> None:
-    """The call that showed the state, not the last one; the case that only looks names the calls."""
+    """The call that read the state is shown, not the last one; the case that only judges the flow names its calls."""
     cases = [str(project / case(f"test_resume.py::test_{name}[once]")) for name in ("takes_data", "data_is_used")]
     result = judge(*cases, "--defect=resuming-data-ignored")
     found, shown = failing(result, "test_data_is_used[once]")
@@ -96,8 +98,8 @@ def test_a_flow_is_shown_in_the_case_that_drove_it(judge: Judging, project: Path
     assert "in test_resume.py::test_takes_data[once]:" in terminal.render(result)
 
 
-def test_a_control_run_is_not_the_failure(judge: Judging, project: Path) -> None:
-    """The refused write is shown, not what was done afterwards to see that it works without the cause."""
+def test_a_control_is_not_the_failure(judge: Judging, project: Path) -> None:
+    """The refused write is shown, not the control afterwards, which omits the cause."""
     name = "test_errors.py::test_usable_amid_data_after_refusal[pre-copy-invalid 101b]"
     result = judge(str(project / case(name)), "--defect=state-latched-in-pre-copy")
     found, shown = failing(result, name)
@@ -105,8 +107,8 @@ def test_a_control_run_is_not_the_failure(judge: Judging, project: Path) -> None
     assert any(call.serial > found.failed_call and call.part == "body" for call in found.calls)
 
 
-def test_a_bitmap_is_shown_with_what_it_held(judge: Judging, project: Path) -> None:
-    """Its request is the one that shows a missing page, though the bitmap is judged later."""
+def test_a_bitmap_is_shown_with_its_content(judge: Judging, project: Path) -> None:
+    """Its request is the call that shows a missing page, although the bitmap is judged later."""
     name = "test_bitmap.py::test_bit_per_page[129]"
     result = judge(str(project / case(name, "dirty_type1")), "--defect=bitmap-loses-last-page")
     _, shown = failing(result, name)
@@ -114,8 +116,8 @@ def test_a_bitmap_is_shown_with_what_it_held(judge: Judging, project: Path) -> N
     assert "-> ok, 0 of 192 bits set" in shown
 
 
-def test_data_is_kept_on_demand(judge: Judging, project: Path, tmp_path: Path) -> None:
-    """Each digest of the journal names a file that holds just that."""
+def test_keep_data(judge: Judging, project: Path, tmp_path: Path) -> None:
+    """Each digest in the journal names a file with this content."""
     result = judge(str(project / case("test_resume.py::test_takes_data[once]")), "--keep-data")
     (found,) = result.cases.values()
     digests = {digest for call in found.calls for digest in (call.sent_digest, call.received_digest) if digest}

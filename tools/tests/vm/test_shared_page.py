@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The call that a guest makes, read by the host."""
+"""The current call of a guest, read by the host."""
 
 import mmap
 import os
@@ -17,7 +17,7 @@ from vfio_compliance.vm.shared_page import SharedPage
 
 @pytest.fixture
 def page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SharedPage:
-    """As in a guest: the file is named by the environment."""
+    """As in a guest, the environment names the file."""
     monkeypatch.setenv("VFIO_COMPLIANCE_INFLIGHT", str(tmp_path / "calls"))
     return SharedPage(tmp_path / "calls")
 
@@ -31,10 +31,10 @@ def test_the_host_reads_what_the_guest_notes(page: SharedPage) -> None:
         os.close(descriptor)
     assert call is not None
     assert str(call) == "write of 8 bytes at 0x18 of region 9"
-    assert call.seconds == 0.0  # the guest's clock is not known
+    assert call.seconds == 0.0  # the guest's clock is unknown
 
 
-def test_how_long_a_call_takes_is_told_by_the_guests_clock(page: SharedPage) -> None:
+def test_the_age_of_a_call_is_measured_by_the_guests_clock(page: SharedPage) -> None:
     descriptor = inflight.create()
     Inflight(descriptor).begin("read", "region 9", 0, 4)
     page.ahead = 1000.0
@@ -44,8 +44,8 @@ def test_how_long_a_call_takes_is_told_by_the_guests_clock(page: SharedPage) -> 
     assert 1000 <= call.seconds < 1060
 
 
-def test_a_second_run_at_the_same_time_has_memory_of_its_own(page: SharedPage) -> None:
-    """Two runs that noted their calls in one place would be taken for each other."""
+def test_a_simultaneous_run_has_separate_memory(page: SharedPage) -> None:
+    """Two runs must not mix their calls."""
     first = inflight.create()
     Inflight(first).begin("write", "region 9", 24, 8)
     program = "import os; from vfio_compliance.results import inflight as i; d = i.create(); "
@@ -57,15 +57,15 @@ def test_a_second_run_at_the_same_time_has_memory_of_its_own(page: SharedPage) -
 
 
 @pytest.mark.parametrize("path", ["/no/such/file", "/dev/null", ""])
-def test_without_that_file_a_run_does_without(monkeypatch: pytest.MonkeyPatch, path: str) -> None:
+def test_a_run_without_the_file(monkeypatch: pytest.MonkeyPatch, path: str) -> None:
     monkeypatch.setenv("VFIO_COMPLIANCE_INFLIGHT", path)
     descriptor = inflight.create()
     assert inflight.last(descriptor) is None
     os.close(descriptor)
 
 
-def test_what_stands_there_may_be_anything(page: SharedPage) -> None:
-    """A guest may write what it likes."""
+def test_the_page_may_contain_anything(page: SharedPage) -> None:
+    """A guest can write any bytes into it."""
     with page.path.open("r+b") as file, mmap.mmap(file.fileno(), 0) as memory:
         memory[:] = b"\xff" * len(memory)
     page.ahead = 0.0

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Rules that judge the suite itself: shown apart, and never counted for or against a device."""
+"""Rules that judge the suite itself: shown separately, and never counted for or against a device."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from stories import case, ended, told, waiver
+from stories import case, ended, run_of, waiver
 
 from vfio_compliance.results.conclusion import conclude
 from vfio_compliance.results.events import Death, Event, Kernel
@@ -22,11 +22,11 @@ RULES = {"v1.a": {}, "v1.own": {"side": "client"}}
 
 def made(*events: Event, **more: Any) -> Summary:
     """A run of a rule of the device and of one of the suite itself."""
-    return summarise(told(*events, rules=RULES, **more))
+    return summarise(run_of(*events, rules=RULES, **more))
 
 
-def test_they_are_shown_apart() -> None:
-    """In a table of their own, and in a line of their own; the verdict knows nothing of them."""
+def test_they_are_shown_separately() -> None:
+    """In their own table and their own line; they do not affect the verdict."""
     summary = made(ended("a", "pass"), ended("own", "pass"))
     lines = render(summary).splitlines()
     device, own = (lines.index(next(line for line in lines if line.startswith(title))) for title in ("Dev", "The s"))
@@ -41,15 +41,15 @@ def test_they_are_shown_apart() -> None:
 
 @pytest.mark.parametrize("verdict", ["broken", "fail"])
 def test_a_fault_of_the_suite(verdict: str) -> None:
-    """It is shown with all that belongs to it; not everything could be judged, but the device broke nothing."""
+    """It is shown in full; the run is incomplete, but the device broke nothing."""
     summary = made(ended("a", "pass"), ended("own", verdict, expected="x", seen="y"))
     assert conclude(summary)[:2] == ("INCOMPLETE", "a rule of the suite itself came out broken")
     assert summary.exit_code == 2
     assert "   about     the suite itself: it says nothing about the device" in render(summary).splitlines()
 
 
-def test_a_fault_of_the_suite_excuses_no_device() -> None:
-    """A broken rule stays broken; the report has it first."""
+def test_a_fault_of_the_suite_does_not_excuse_the_device() -> None:
+    """A broken rule stays broken, and comes first in the report."""
     summary = made(ended("own", "broken", expected="x", seen="y"), ended("a", "fail", expected="x", seen="y"))
     assert conclude(summary)[:2] == ("NOT CONFORMANT", "1 rule broken, a rule of the suite itself came out broken")
     assert summary.exit_code == 1
@@ -60,8 +60,8 @@ def test_a_fault_of_the_suite_excuses_no_device() -> None:
 
 
 @pytest.mark.parametrize(("verdict", "title"), [("not-run", "not judged"), ("n/a", "not applicable")])
-def test_nothing_said_of_the_suite(verdict: str, title: str) -> None:
-    """What the device could not be made to do is no fault of it, nor of the suite."""
+def test_a_rule_of_the_suite_that_was_not_judged(verdict: str, title: str) -> None:
+    """If the device could not be made to do something, this is a fault of neither the device nor the suite."""
     summary = made(ended("a", "pass"), ended("own", verdict, what="no error to provoke"))
     assert conclude(summary)[:2] == ("CONFORMANT", "1 rule held")
     lines = render(summary).splitlines()
@@ -69,9 +69,9 @@ def test_nothing_said_of_the_suite(verdict: str, title: str) -> None:
     assert lines[at + 1 : at + 3] == ["   because   no error to provoke", "   rules     v1.own"]
 
 
-def test_nothing_else_was_selected() -> None:
-    """Then nothing was judged of the device."""
-    summary = summarise(told(ended("own", "pass"), rules={"v1.own": RULES["v1.own"]}))
+def test_only_rules_of_the_suite_were_selected() -> None:
+    """Then nothing about the device was judged."""
+    summary = summarise(run_of(ended("own", "pass"), rules={"v1.own": RULES["v1.own"]}))
     assert conclude(summary)[:2] == ("NOTHING JUDGED", "no rule of the device was selected")
     assert summary.exit_code == 4
 
@@ -95,15 +95,15 @@ def test_nothing_else_was_selected() -> None:
     ],
     ids=["hang", "death", "kernel", "oops"],
 )
-def test_what_befalls_the_device_meanwhile_counts(events: Sequence[Event], detail: str, code: int) -> None:
-    """It is the device's, though no rule of the device was judged then; no waiver of the rule covers it."""
+def test_what_happens_to_the_device_during_such_a_case_counts(events: Sequence[Event], detail: str, code: int) -> None:
+    """It counts against the device, although none of its rules was being judged; no waiver of the rule covers it."""
     summary = made(ended("a", "pass"), *events, waivers=[waiver(rule="v1.own")])
     assert (conclude(summary).detail, summary.exit_code) == (detail, code)
     assert summary.verdicts["v1.own"] in (Verdict.PASS, Verdict.HANG, Verdict.KERNEL)
 
 
-def test_no_waiver_excuses_the_suite() -> None:
-    """Neither is one stale."""
+def test_a_waiver_of_such_a_rule_has_no_effect() -> None:
+    """It excuses nothing, and is never stale."""
     listed = [waiver(rule="v1.own")]
     assert conclude(made(ended("a", "pass"), ended("own", "pass"), waivers=listed)).word == "CONFORMANT"
     assert made(ended("a", "pass"), ended("own", "broken"), waivers=listed).exit_code == 2

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The virtual machine command, as far as it can be judged without booting one."""
+"""The command vm, as far as it can be tested without booting a guest."""
 
 import errno
 import subprocess
@@ -72,16 +72,16 @@ Size: 6
 """
 
 
-def test_newest_release_is_found_by_number_not_by_letter() -> None:
+def test_the_newest_release_is_found_numerically() -> None:
     assert packages.newest(packages.parse(INDEX), "6.1") == "6.1.0-10-amd64"
 
 
-def test_series_does_not_own_a_longer_number() -> None:
+def test_a_series_does_not_match_a_longer_number() -> None:
     assert packages.newest(packages.parse(INDEX), "6.12") == "6.12.95+deb12-amd64"
     assert packages.newest(packages.parse(INDEX), "6.2") is None
 
 
-def test_kernel_comes_with_its_headers_and_helper_programs_only() -> None:
+def test_a_kernel_comes_only_with_its_headers_and_kbuild() -> None:
     found = packages.closure(packages.parse(INDEX), "6.1.0-10-amd64")
     assert [(p.name, p.size) for p in found] == [
         ("linux-headers-6.1.0-10-amd64", 10),
@@ -92,7 +92,7 @@ def test_kernel_comes_with_its_headers_and_helper_programs_only() -> None:
 
 
 class _Apt:
-    """Indexes of packages by release of Debian; some cannot be brought up to date, and may be there from before."""
+    """Package indexes by Debian release. Updates of some fail; they may still have an older index."""
 
     indexes: ClassVar = {"bookworm": INDEX}
     complaints: ClassVar[dict[str, str]] = {}
@@ -107,12 +107,12 @@ class _Apt:
         return packages.parse(self.indexes.get(self._name, ""))
 
     def download(self, *_: object) -> None:
-        raise AssertionError("nothing is fetched here")
+        raise AssertionError("these tests fetch nothing")
 
 
 @pytest.fixture
 def find(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., kernels.Found]:
-    """Finds a kernel, by a mirror that has complaints, beside kernels that are cached."""
+    """Finds a kernel, with a mirror that complains about some releases, and with these cached kernels."""
 
     def find(series: str, complaints: dict[str, str], *cached: str) -> kernels.Found:
         monkeypatch.setattr(kernels, "Apt", type("Apt", (_Apt,), {"complaints": complaints}))
@@ -125,19 +125,19 @@ def find(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., kerne
     return find
 
 
-def test_an_index_that_cannot_be_had_keeps_no_other_from_being_looked_at(find: Callable[..., kernels.Found]) -> None:
+def test_an_index_that_fails_does_not_affect_the_others(find: Callable[..., kernels.Found]) -> None:
     found = find("6.1", {"trixie": "File has unexpected size"})
     assert (found.release, found.fetch is None) == ("6.1.0-10-amd64", False)
     assert find("6.1", {"bookworm": "File has unexpected size"}).release == "6.1.0-10-amd64"
 
 
-def test_what_is_cached_serves_where_a_mirror_is_being_updated(find: Callable[..., kernels.Found]) -> None:
+def test_a_cached_kernel_is_used_if_the_mirror_fails(find: Callable[..., kernels.Found]) -> None:
     found = find("6.1", {"bookworm": "File has unexpected size"}, "6.1.0-9-amd64")
     assert (found.release, found.fetch) == ("6.1.0-9-amd64", None)
     assert "there may be a newer one" in found.note
 
 
-def test_a_kernel_that_is_nowhere_is_told_with_what_the_mirror_says(find: Callable[..., kernels.Found]) -> None:
+def test_the_error_for_a_missing_kernel_quotes_the_mirror(find: Callable[..., kernels.Found]) -> None:
     with pytest.raises(VmError, match="the package mirror does not answer, and no kernel") as raised:
         find("7.3", {"trixie": "no route"})
     assert raised.value.detail == "no route"
@@ -145,7 +145,7 @@ def test_a_kernel_that_is_nowhere_is_told_with_what_the_mirror_says(find: Callab
         find("7.3", {})
 
 
-def test_no_index_is_fetched_that_only_other_tools_ask_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_indexes_for_other_tools_are_not_fetched(monkeypatch: pytest.MonkeyPatch) -> None:
     dumped = "".join(
         f'Acquire::IndexTargets::deb::{name}::MetaKey "x";\n' for name in ("Packages", "Contents-deb", "DEP-11")
     )
@@ -159,7 +159,7 @@ def test_no_index_is_fetched_that_only_other_tools_ask_for(monkeypatch: pytest.M
     ("lower", "higher"),
     [("6.1.9", "6.1.10"), ("1.0~rc1", "1.0"), ("1.0", "1.0+b1"), ("6.12.95-1~bpo12+1", "6.12.95-1")],
 )
-def test_versions_sort_as_debian_sorts_them(lower: str, higher: str) -> None:
+def test_versions_are_sorted_like_debian(lower: str, higher: str) -> None:
     assert packages.version_key(lower) < packages.version_key(higher)
 
 
@@ -174,12 +174,12 @@ def test_only_the_suite_of_the_hosts_mirror_changes() -> None:
     ]
 
 
-def test_host_without_a_debian_archive_is_told_what_to_do() -> None:
+def test_the_error_on_a_host_without_a_debian_archive_has_a_remedy() -> None:
     with pytest.raises(VmError, match="--kernel PATH"):
         Mirror.from_targets("")
 
 
-def test_interrupted_entry_leaves_nothing(tmp_path: Path) -> None:
+def test_an_interrupted_cache_entry_leaves_nothing(tmp_path: Path) -> None:
     cache = Cache(tmp_path)
 
     def half(folder: Path) -> None:
@@ -191,7 +191,7 @@ def test_interrupted_entry_leaves_nothing(tmp_path: Path) -> None:
     assert list((tmp_path / "kernels").iterdir()) == []
 
 
-def test_rest_of_a_killed_run_is_no_entry_and_is_cleared(tmp_path: Path) -> None:
+def test_remains_of_a_killed_run_are_removed(tmp_path: Path) -> None:
     rest = tmp_path / "kernels" / ".partial-x"
     rest.mkdir(parents=True)
     cache = Cache(tmp_path)
@@ -200,7 +200,7 @@ def test_rest_of_a_killed_run_is_no_entry_and_is_cleared(tmp_path: Path) -> None
         assert not rest.exists()
 
 
-def test_finished_entry_is_not_made_again(tmp_path: Path) -> None:
+def test_a_finished_cache_entry_is_not_made_again(tmp_path: Path) -> None:
     cache = Cache(tmp_path)
     made: list[Path] = []
     with cache.locked():
@@ -208,13 +208,13 @@ def test_finished_entry_is_not_made_again(tmp_path: Path) -> None:
     assert len(made) == 1
 
 
-def test_build_is_known_by_its_sources_and_its_kernel(tmp_path: Path) -> None:
+def test_a_build_is_identified_by_its_sources_and_kernel(tmp_path: Path) -> None:
     (tmp_path / "Kbuild").write_text("obj-m := vfio_refdriver.o\n")
     (tmp_path / "vfio_refdriver.c").write_text("int a;\n")
     old, new = (kernels.Kernel("k", tmp_path, None, release) for release in ("6.1.0-1", "6.1.0-2"))
     first = reference.key(tmp_path, old)
     assert reference.key(tmp_path, old) == first != reference.key(tmp_path, new)
-    (tmp_path / "vfio_refdriver.o").write_text("what a build leaves")
+    (tmp_path / "vfio_refdriver.o").write_text("a product of a build")
     assert reference.key(tmp_path, old) == first
     (tmp_path / "vfio_refdriver.c").write_text("int b;\n")
     assert reference.key(tmp_path, old) != first
@@ -230,7 +230,7 @@ def test_build_is_known_by_its_sources_and_its_kernel(tmp_path: Path) -> None:
     ],
 )
 @pytest.mark.parametrize("place", ["linux-headers-6.1.0-9-amd64", "linux-headers-6.1.0-9-common"])
-def test_kernel_that_the_module_does_not_fit_is_known_by_its_header(
+def test_a_kernel_unfit_for_the_module_is_recognised_by_its_header(
     header: str, why: str, place: str, tmp_path: Path
 ) -> None:
     file = tmp_path / place / "include/linux/vfio.h"
@@ -242,7 +242,7 @@ def test_kernel_that_the_module_does_not_fit_is_known_by_its_header(
     assert bool(found) == bool(why)
 
 
-def test_kernel_without_a_vfio_header_is_left_to_the_compiler(tmp_path: Path) -> None:
+def test_a_kernel_without_a_vfio_header_is_left_to_the_compiler(tmp_path: Path) -> None:
     assert reference.unfit(kernels.Kernel("k", tmp_path, tmp_path / "headers", "")) == ""
 
 
@@ -256,7 +256,7 @@ def test_every_machine_has_two_devices_behind_an_iommu(tmp_path: Path) -> None:
     assert boot.PCI_DEVICES == ("0000:00:10.0", "0000:00:11.0")
 
 
-def test_release_is_read_out_of_an_image(tmp_path: Path) -> None:
+def test_the_release_is_read_from_an_image(tmp_path: Path) -> None:
     image = bytearray(0x1000)
     image[0x202:0x206] = b"HdrS"
     image[0x20E:0x210] = (0x400).to_bytes(2, "little")
@@ -279,33 +279,33 @@ def test_missing_tools_end_the_command_before_any_work(
 ) -> None:
     monkeypatch.setattr(host, "search_path", lambda: str(tmp_path))
     assert main(["vm", "--out", str(tmp_path / "out"), "--cache", str(tmp_path / "cache")]) == 2
-    told = capsys.readouterr().err.splitlines()
-    assert len(told) >= len([*host.BOOT, *host.FETCH, *host.BUILD])
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) >= len([*host.BOOT, *host.FETCH, *host.BUILD])
     assert list(tmp_path.iterdir()) == []
 
 
 def ordered(*options: str) -> orders.Orders:
-    """What a call with these options is to do."""
+    """The orders that these options give."""
     return given(parser().parse_args(["vm", *options]))
 
 
 def test_commands_are_split_without_a_shell() -> None:
-    asked = ordered(
+    parsed = ordered(
         "--kernels", "6.1,6.12", "--deadline", "90s", "--", "run", "--out", "{out}", "--then", "echo", "a b;c"
     )
-    assert (asked.kernels, asked.deadline) == (["6.1", "6.12"], 90.0)
-    assert asked.commands == [["run", "--out", "{out}"], ["echo", "a b;c"]]
-    assert orders.fill(asked.commands[0], Path("/r/6.1"), "6.1") == ["run", "--out", "/r/6.1"]
+    assert (parsed.kernels, parsed.deadline) == (["6.1", "6.12"], 90.0)
+    assert parsed.commands == [["run", "--out", "{out}"], ["echo", "a b;c"]]
+    assert orders.fill(parsed.commands[0], Path("/r/6.1"), "6.1") == ["run", "--out", "/r/6.1"]
 
 
-def test_without_a_command_the_suite_runs() -> None:
-    asked = ordered()
-    assert asked.kernels == ["5.10", "6.1", "6.12", "7.3"]
-    assert asked.commands == ordered("--").commands == []
-    judged = [each[2] for each in asked.default_commands(module=True)]
+def test_without_a_command_the_suites_run() -> None:
+    parsed = ordered()
+    assert parsed.kernels == ["5.10", "6.1", "6.12", "7.3"]
+    assert parsed.commands == ordered("--").commands == []
+    judged = [each[2] for each in parsed.default_commands(module=True)]
     assert judged == ["qemu-edu", "refdriver-kernel"]
-    assert asked.default_commands(module=False) == asked.default_commands(module=True)[:1]
-    assert orders.fill(asked.default_commands(module=False)[0], Path("/r/7.3"), "7.3")[-1] == "/r/7.3/qemu-edu"
+    assert parsed.default_commands(module=False) == parsed.default_commands(module=True)[:1]
+    assert orders.fill(parsed.default_commands(module=False)[0], Path("/r/7.3"), "7.3")[-1] == "/r/7.3/qemu-edu"
 
 
 @pytest.mark.parametrize(
@@ -346,7 +346,7 @@ def test_wrong_usage_is_refused(argv: list[str]) -> None:
         "general protection fault, probably for non-canonical address",
     ],
 )
-def test_splat_is_seen(line: str) -> None:
+def test_a_splat_is_recognised(line: str) -> None:
     assert complaints(["[    1.0] vfio: fine", line]) == [line]
 
 
@@ -358,7 +358,7 @@ def test_splat_is_seen(line: str) -> None:
         "ahci 0000:00:1f.2: some bug workaround enabled",
     ],
 )
-def test_ordinary_line_is_no_splat(line: str) -> None:
+def test_an_ordinary_line_is_not_a_splat(line: str) -> None:
     assert complaints([line]) == []
 
 
@@ -366,11 +366,11 @@ def test_ordinary_line_is_no_splat(line: str) -> None:
     ("codes", "code"),
     [([], 0), ([0, 4], 4), ([4, 2], 2), ([2, 1, 0], 1), ([1, 3, 2], 1), ([3, 2], 3), ([0, 137], 1), ([5], 1)],
 )
-def test_worst_exit_code_wins(codes: list[int], code: int) -> None:
+def test_the_worst_exit_code_wins(codes: list[int], code: int) -> None:
     assert worst_exit(codes) == code
 
 
-def test_table_fits_a_terminal_and_tells_a_hang_from_a_clean_run() -> None:
+def test_the_table_fits_a_terminal_and_shows_hangs() -> None:
     seconds = dict.fromkeys(outcome.STAGES, 123.4)
     rows = outcome.table(
         [
@@ -409,7 +409,7 @@ def test_an_image_for_another_machine_is_not_booted(tmp_path: Path, image: bytes
         VmError("apt-get download failed", "E: Write error - write (28: No space left on device)"),
     ],
 )
-def test_a_full_disk_is_called_that_and_nothing_half_made_stays(tmp_path: Path, error: Exception) -> None:
+def test_a_full_disk_is_reported_and_leaves_no_partial_entry(tmp_path: Path, error: Exception) -> None:
     def make(_: Path) -> None:
         raise error
 
@@ -419,7 +419,7 @@ def test_a_full_disk_is_called_that_and_nothing_half_made_stays(tmp_path: Path, 
     assert list((tmp_path / "kernels").iterdir()) == []
 
 
-def test_another_error_is_told_as_it_is(tmp_path: Path) -> None:
+def test_another_error_is_passed_on_unchanged(tmp_path: Path) -> None:
     def make(_: Path) -> None:
         raise VmError("depmod failed")
 
@@ -427,30 +427,41 @@ def test_another_error_is_told_as_it_is(tmp_path: Path) -> None:
         Cache(tmp_path).entry("kernels", "6.12", make)
 
 
-@pytest.mark.parametrize("option", [[], ["--prepare"]])
-def test_what_is_only_prepared_is_not_booted(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, option: list[str]
-) -> None:
+@pytest.fixture
+def guests_booted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., int]:
+    """Runs the command with some options; returns its number of boots."""
     booted = []
 
-    class Sham(Guests):
+    class FakeGuests(Guests):
         def run(self) -> None:
             booted.append(self)
 
-    monkeypatch.setattr(command, "Guests", Sham)
+    monkeypatch.setattr(command, "Guests", FakeGuests)
     monkeypatch.setattr(command, "fetch", lambda cache, _: kernels.Kernel("6.12", tmp_path, None, "6.12.1"))
     monkeypatch.setattr(host, "missing", lambda tools: [])
     places = ["--out", str(tmp_path / "out"), "--cache", str(tmp_path / "cache"), "--accel", "tcg"]
-    assert command.run(ordered("--kernels", "6.12", *places, *option)) == 0
-    assert len(booted) == (0 if option else 1)
+
+    def run(*options: str) -> int:
+        assert command.run(ordered("--kernels", "6.12", *places, *options)) == 0
+        return len(booted)
+
+    return run
 
 
-@pytest.mark.parametrize(("code", "told"), [(0, 0), (1, 1), (3, 1), (2, 125), (4, 125)])
-def test_git_is_told_good_or_bad_only_of_what_was_judged(code: int, told: int) -> None:
-    assert command.for_bisect(code) == told
+def test_prepare_boots_nothing(guests_booted: Callable[..., int]) -> None:
+    assert guests_booted("--prepare") == 0
 
 
-def test_reports_that_were_asked_for_are_written_by_who_goes_on() -> None:
+def test_each_kernel_is_booted_once(guests_booted: Callable[..., int]) -> None:
+    assert guests_booted() == 1
+
+
+@pytest.mark.parametrize(("code", "for_git"), [(0, 0), (1, 1), (3, 1), (2, 125), (4, 125)])
+def test_git_bisect_skips_what_was_not_judged(code: int, for_git: int) -> None:
+    assert command.for_bisect(code) == for_git
+
+
+def test_a_resumed_run_writes_the_requested_reports() -> None:
     command = ["vfio-compliance", "run", "p.yaml", "--report", "junit=a.xml", "--out", "r", "--report=ktap=b"]
     resumed = ["vfio-compliance", "run", "--resume", "/r", "--report=ktap=b", "--report=junit=a.xml"]
     assert orders.resuming(command, Path("/r")) == resumed

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Where a guest finds the suites and what was compiled of them, for a checkout and for an installation."""
+"""Where a guest finds the suites and their bytecode, in a checkout and in an installation."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from vfio_compliance.vm import bytecode, reference
 from vfio_compliance.vm.plan import Plan
 
 
-def test_guest_finds_what_the_host_has(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_guest_uses_the_folders_of_the_host(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("PYTHONUSERBASE", str(tmp_path / "own"))
     monkeypatch.setattr("site.USER_BASE", None)
@@ -27,7 +27,7 @@ def test_guest_finds_what_the_host_has(monkeypatch: pytest.MonkeyPatch, tmp_path
 
 
 @pytest.mark.parametrize(("installed", "folders"), [(False, [str(PACKAGE.parent)]), (True, [])])
-def test_only_a_checkout_is_compiled_in_its_place(
+def test_only_a_checkout_is_compiled_in_place(
     monkeypatch: pytest.MonkeyPatch, installed: bool, folders: list[str]
 ) -> None:
     started: list[list[str]] = []
@@ -43,6 +43,6 @@ def test_only_a_checkout_is_compiled_in_its_place(
     assert [command[3:] for command in started] == [folders]
 
 
-def test_source_of_the_module_is_in_the_tree() -> None:
+def test_the_source_of_the_module_is_in_the_tree() -> None:
     assert (KMOD / "Kbuild").is_file()
     assert [file.name for file in reference._files(KMOD) if file.name == "main.c"] == ["main.c"]

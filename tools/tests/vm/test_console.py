@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A guest's console: how it is kept, and what of it is told where the guest has died."""
+"""The console of a guest: how it is kept, and what is quoted from it if the guest dies."""
 
 from pathlib import Path
 
@@ -10,17 +10,17 @@ from vfio_compliance.vm.console import Console, foreign_taint, plain
 from vfio_compliance.vm.last_words import panic_reason, quoted, shown
 
 
-def test_taint_of_an_outside_module_is_expected_and_no_other() -> None:
+def test_only_the_taint_of_an_out_of_tree_module_is_expected() -> None:
     assert foreign_taint(0, 0x3000) == 0
     assert taint_letters(foreign_taint(0x3000, 0x3280)) == "DW"
 
 
-def test_console_line_loses_its_paint() -> None:
+def test_control_sequences_are_removed_from_a_line() -> None:
     assert plain("\x1b[2J\x1bc[    1.0] booted\r\n") == "[    1.0] booted"
 
 
-def test_a_console_keeps_its_head_and_its_tail(tmp_path: Path) -> None:
-    """However much a driver logs, the file has a size; what was left out is counted."""
+def test_a_long_console_keeps_its_head_and_its_tail(tmp_path: Path) -> None:
+    """The size of the file is bounded, however much a driver logs; omitted lines are counted."""
     log = Console(tmp_path / "console.log", head=100, tail=50)
     for number in range(1000):
         log.line(f"line {number}")
@@ -33,13 +33,13 @@ def test_a_console_keeps_its_head_and_its_tail(tmp_path: Path) -> None:
     assert (tmp_path / "console.log").stat().st_size < 250
 
 
-def test_a_console_is_on_disk_at_once(tmp_path: Path) -> None:
+def test_a_line_is_on_disk_at_once(tmp_path: Path) -> None:
     log = Console(tmp_path / "console.log")
     log.line("[    1.0] first")
     assert (tmp_path / "console.log").read_text() == "[    1.0] first\n"
 
 
-def test_a_disk_that_takes_no_more_loses_no_last_words() -> None:
+def test_a_full_disk_does_not_lose_the_last_lines() -> None:
     log = Console(Path("/dev/full"))
     log.line("[    1.0] first")
     log.line("[    2.0] last")
@@ -84,24 +84,24 @@ AFTER = ["qemu: the machine is off"]
         pytest.param([], [], id="nothing"),
     ],
 )
-def test_the_words_on_the_fault_are_quoted(console: list[str], expected: list[str]) -> None:
+def test_the_lines_about_the_fault_are_quoted(console: list[str], expected: list[str]) -> None:
     assert quoted(console) == expected
 
 
-def test_what_is_quoted_has_a_size() -> None:
+def test_the_quote_is_bounded() -> None:
     trace = [OOPS[0], *(f"[   70.5]  function_{number}+0x1/0x2" for number in range(5000)), *PANIC]
     words = quoted(trace)
     assert len(words) < 100
     assert words[-3:] == PANIC
 
 
-def test_a_panic_is_no_text_that_a_program_logged() -> None:
+def test_a_panic_in_the_log_of_a_program_is_not_one() -> None:
     assert panic_reason(["[    1.0] suite: Kernel panic - not syncing: is looked for"]) == ""
     assert panic_reason(["[    1.0][  T90] Kernel panic - not syncing: sysrq"]) == "sysrq"
 
 
-def test_what_a_journal_tells_is_short() -> None:
-    """The complaints and the places; the whole of it is in the console."""
+def test_the_journal_has_a_short_version() -> None:
+    """It has the complaints and the places; the console has the rest."""
     assert shown([*OOPS, *PANIC], str) == [
         "BUG: kernel NULL pointer dereference, address: 0000000000000008",
         "Oops: Oops: 0002 [#1] PREEMPT SMP NOPTI",

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A user's own modules, trees and headers, looked at before anything is booted."""
+"""A user's own modules, trees and headers, checked before anything is booted."""
 
 import shutil
 import subprocess
@@ -21,15 +21,15 @@ KERNEL = Kernel("6.12", Path("/k"), Path("/headers"), "6.12.1")
 
 @pytest.fixture
 def module(tmp_path: Path) -> Callable[..., Path]:
-    """Makes a file that says of itself what a module says."""
+    """Makes an object with the given fields of modinfo."""
     if shutil.which("gcc") is None or host.which("modinfo") is None:
-        pytest.skip("there is no gcc, or no modinfo")
+        pytest.skip("gcc or modinfo is not installed")
 
-    def make(file: str, **told: str) -> Path:
-        parts = [f"{name}={value}" for name, value in told.items()]
+    def make(file: str, **fields: str) -> Path:
+        parts = [f"{name}={value}" for name, value in fields.items()]
         text = "\\0".join(parts)
         source = tmp_path / "module.c"
-        source.write_text(f'const char told[] __attribute__((section(".modinfo"), used)) = "{text}";\n')
+        source.write_text(f'const char fields[] __attribute__((section(".modinfo"), used)) = "{text}";\n')
         path = tmp_path / file
         subprocess.run(["gcc", "-c", "-o", str(path), str(source)], check=True)
         return path
@@ -37,7 +37,7 @@ def module(tmp_path: Path) -> Callable[..., Path]:
     return make
 
 
-def test_a_module_says_what_it_is_and_needs(module: Callable[..., Path]) -> None:
+def test_name_and_dependencies_of_a_module(module: Callable[..., Path]) -> None:
     path = module("vfio-x.ko", name="vfio_x", vermagic="6.12.1 SMP", depends="vfio,mdev", parm="devices:how many")
     assert modules.own([Given(path, ("devices=2", "dyndbg=+p"))], KERNEL) == [
         {
@@ -49,13 +49,13 @@ def test_a_module_says_what_it_is_and_needs(module: Callable[..., Path]) -> None
     ]
 
 
-def test_a_module_is_known_by_its_file_where_it_has_no_name(module: Callable[..., Path]) -> None:
+def test_a_module_without_a_name_has_that_of_its_file(module: Callable[..., Path]) -> None:
     (found,) = modules.own([Given(module("vfio-x.ko", vermagic="6.12.1 SMP"))], KERNEL)
     assert (found["name"], found["needs"]) == ("vfio_x", [])
 
 
 @pytest.mark.parametrize(
-    ("told", "parameters", "complaint"),
+    ("fields", "parameters", "complaint"),
     [
         (
             {"name": "x", "vermagic": "6.1.0 SMP"},
@@ -70,13 +70,13 @@ def test_a_module_is_known_by_its_file_where_it_has_no_name(module: Callable[...
         ),
         ({"name": "x", "vermagic": "6.12.1 SMP"}, ("a=1",), "has no parameter a; it has: none"),
     ],
-    ids=["another kernel", "no module", "another parameter", "no parameter"],
+    ids=["another kernel", "not a module", "another parameter", "no parameter"],
 )
-def test_a_module_that_cannot_load_is_told_with_the_remedy(
-    module: Callable[..., Path], told: dict[str, str], parameters: tuple[str, ...], complaint: str
+def test_the_error_for_an_unusable_module_has_a_remedy(
+    module: Callable[..., Path], fields: dict[str, str], parameters: tuple[str, ...], complaint: str
 ) -> None:
     with pytest.raises(VmError, match=complaint):
-        modules.own([Given(module("x.ko", **told), parameters)], KERNEL)
+        modules.own([Given(module("x.ko", **fields), parameters)], KERNEL)
 
 
 def test_two_modules_of_one_name_are_refused(module: Callable[..., Path]) -> None:
@@ -85,23 +85,28 @@ def test_two_modules_of_one_name_are_refused(module: Callable[..., Path]) -> Non
         modules.own([Given(module("x.ko", **same)), Given(module("y.ko", **same))], KERNEL)
 
 
-@pytest.mark.parametrize(("content", "complaint"), [(None, "No such file"), (b"text", "is not a kernel module")])
-def test_what_is_no_module_is_called_that(tmp_path: Path, content: bytes | None, complaint: str) -> None:
-    if host.which("modinfo") is None:
-        pytest.skip("there is no modinfo")
-    path = tmp_path / "x.ko"
-    if content is not None:
-        path.write_bytes(content)
-    with pytest.raises(VmError, match=complaint):
-        modules.own([Given(path)], KERNEL)
+NEEDS_MODINFO = pytest.mark.skipif(host.which("modinfo") is None, reason="modinfo is not installed")
+
+
+@NEEDS_MODINFO
+def test_a_missing_module(tmp_path: Path) -> None:
+    with pytest.raises(VmError, match="No such file"):
+        modules.own([Given(tmp_path / "x.ko")], KERNEL)
+
+
+@NEEDS_MODINFO
+def test_a_file_that_is_not_a_module(tmp_path: Path) -> None:
+    (tmp_path / "x.ko").write_bytes(b"text")
+    with pytest.raises(VmError, match="is not a kernel module"):
+        modules.own([Given(tmp_path / "x.ko")], KERNEL)
 
 
 def test_parameters_follow_the_file_and_may_have_commas() -> None:
-    asked = ordered(parser().parse_args(["vm", "--module", "m.ko,ids=1,2,3,debug=1", "--module", "n.ko"]))
-    assert asked.modules == [Given(Path("m.ko"), ("ids=1,2,3", "debug=1")), Given(Path("n.ko"))]
+    parsed = ordered(parser().parse_args(["vm", "--module", "m.ko,ids=1,2,3,debug=1", "--module", "n.ko"]))
+    assert parsed.modules == [Given(Path("m.ko"), ("ids=1,2,3", "debug=1")), Given(Path("n.ko"))]
 
 
-def test_a_file_that_a_guest_does_not_see_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_file_that_a_guest_cannot_see_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["vm", "--module", "/run/m.ko"]) == 2
     assert "a guest has its own /run: put the file into another folder" in capsys.readouterr().err
 
@@ -114,11 +119,11 @@ def test_a_profile_is_read_before_anything_is_booted(tmp_path: Path, capsys: pyt
 @pytest.mark.parametrize(
     ("profile", "loaded"), [("profiles/refdriver-kernel.yaml", True), ("profiles/qemu-edu.yaml", False)]
 )
-def test_the_reference_driver_is_there_for_its_own_profile_alone(project: Path, profile: str, loaded: bool) -> None:
+def test_the_reference_driver_is_loaded_only_for_its_own_profile(project: Path, profile: str, loaded: bool) -> None:
     assert ordered(parser().parse_args(["vm", "--profile", str(project / profile)])).module == loaded
 
 
-def test_a_rerun_has_all_that_makes_the_guest() -> None:
+def test_a_rerun_has_all_options_of_the_guest() -> None:
     words = [
         "--module",
         "m.ko,a=1",
@@ -130,13 +135,13 @@ def test_a_rerun_has_all_that_makes_the_guest() -> None:
         "-smp 3",
         "--no-module",
     ]
-    asked = ordered(parser().parse_args(["vm", *words]))
-    again = asked.call_for("6.1", None)
+    parsed = ordered(parser().parse_args(["vm", *words]))
+    again = parsed.call_for("6.1", None)
     assert again[:4] == ["vfio-compliance", "vm", "--kernels", "6.1"]
     repeated = ordered(parser().parse_args(again[1:]))
     same = ("modules", "setup", "append", "qemu", "module")
-    assert [getattr(repeated, name) for name in same] == [getattr(asked, name) for name in same]
-    assert asked.call_for("x", Path("/src/linux"))[2:4] == ["--kernel", "/src/linux"]
+    assert [getattr(repeated, name) for name in same] == [getattr(parsed, name) for name in same]
+    assert parsed.call_for("x", Path("/src/linux"))[2:4] == ["--kernel", "/src/linux"]
 
 
 # -- trees ------------------------------------------------------------------------------------------------------------
@@ -147,7 +152,7 @@ def _tree(folder: Path, options: str) -> Path:
     return folder
 
 
-def test_a_tree_that_lacks_options_is_told_which(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_missing_options_of_a_tree_are_listed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     whole = "".join(f"CONFIG_{name}=y\n" for name in lacking(_tree(tmp_path, "")))
     assert main(["vm", "--config-check", str(_tree(tmp_path, whole))]) == 0
     assert "lacks nothing" in capsys.readouterr().out
@@ -160,7 +165,7 @@ def test_a_tree_that_lacks_options_is_told_which(tmp_path: Path, capsys: pytest.
     assert "1 option missing" in out
 
 
-def test_an_option_that_only_new_kernels_have_is_asked_of_these_alone(tmp_path: Path) -> None:
+def test_an_option_of_new_kernels_is_only_required_there(tmp_path: Path) -> None:
     assert "VFIO_GROUP" not in lacking(_tree(tmp_path, ""))
     kconfig = tmp_path / "drivers" / "vfio" / "Kconfig"
     kconfig.parent.mkdir(parents=True)
@@ -168,7 +173,7 @@ def test_an_option_that_only_new_kernels_have_is_asked_of_these_alone(tmp_path: 
     assert "VFIO_GROUP" in lacking(tmp_path)
 
 
-def test_a_tree_without_a_configuration_is_told_what_to_do(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_tree_without_a_configuration(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["vm", "--config-check", str(tmp_path)]) == 2
     assert "has no .config: run make" in capsys.readouterr().err
 
@@ -177,7 +182,7 @@ def test_headers_name_their_compiler(tmp_path: Path) -> None:
     assert compiler(_tree(tmp_path, 'CONFIG_CC_VERSION_TEXT="gcc-12 (Debian 12.2.0) 12.2.0"\n')).startswith("gcc-12")
 
 
-def test_headers_by_themselves_are_those_of_a_series(capsys: pytest.CaptureFixture[str]) -> None:
+def test_headers_alone_take_a_series(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="2"):
         main(["vm", "--headers", "/x"])
     assert "by itself it takes a series such as 6.12" in capsys.readouterr().err
