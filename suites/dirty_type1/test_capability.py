@@ -180,4 +180,7 @@ def ask_for_words(
     count = size // WORD * 64 + pages
     outcome = guest.try_get(-guest.iova(0) // guest.page, count, slack=slack)
     size = bitmap_bytes(count) + slack
-    return f"GET_BITMAP of {counted(count, 'page')} from IOVA 0 into {size} bytes, where the largest is {most}", outcome
+    return (
+        f"GET_BITMAP of {counted(count, 'page')} from IOVA 0 into {counted(size, 'byte')}, where the largest is {most}",
+        outcome,
+    )

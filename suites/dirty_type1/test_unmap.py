@@ -149,7 +149,7 @@ def test_refused_keeps(guest: ScriptedMemory, wrong: str, request_: Wrong) -> No
 def test_refused_for_its_memory_keeps(guest: ScriptedMemory) -> None:
     """The same for a bitmap that cannot be written."""
     if not guest.transport.takes_pointers:
-        raise NotApplicable("a bad pointer cannot be passed through a socket")
+        raise NotApplicable("a bad pointer cannot be passed over this transport")
     judge_keeping(guest, "a bitmap that cannot be written", {"readonly": True})
 
 

@@ -42,7 +42,7 @@ FAULTS = ("save_fault", "resume_fault", "error", "refusal")
 EVERYTHING = ("running", "dma", "interrupts", "dirty", "visible_state", "work", *FAULTS)
 
 #: Why rules may be n/a to every server.
-ALWAYS = ("each vfio-user server has a container of its own", "a bad pointer cannot be passed through a socket")
+ALWAYS = ("each vfio-user server has a container of its own", "a bad pointer cannot be passed over this transport")
 
 #: Why they may be to some.
 TOO_LARGE = ("mapping 4299161600 bytes",)

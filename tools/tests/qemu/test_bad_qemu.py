@@ -161,8 +161,8 @@ LIVE_FAULTS = {
     "migrate-hangs": ("hung", "the migration is still `active` after 3 s", 3),
     "cut": ("failed", "ended with exit code 1 during `migrate-incoming`; it said `qemu: load of migration failed", 1),
     "loses": ("state-lost", "expected 0x", 1),
-    "source-stopped": ("stands-still", "on the source, before it is migrated: the running sample does not", 1),
-    "target-stopped": ("stands-still", "the running sample does not change", 1),
+    "source-stopped": ("stands-still", "on the source, before it is migrated: stimulus.running does not", 1),
+    "target-stopped": ("stands-still", "stimulus.running does not change", 1),
     "qtest-silent": ("hung", "qtest of QEMU on the source sends nothing", 3),
     "qtest-nonsense": ("not-tried", "qtest answers `WHAT` to", 2),
     "qtest-no-number": ("not-tried", "qtest answers `many` to", 2),
@@ -184,11 +184,11 @@ def test_live_migration_goes_wrong(ask: Callable[..., tuple[Findings, str]], fau
 
 #: Faults in another flow: which flow, its outcome, and the reason.
 OTHER_FAULTS = {
-    "runs-early": (PAUSED, "runs-early", "the running sample changes while the guest is paused"),
+    "runs-early": (PAUSED, "runs-early", "stimulus.running changes while the guest is paused"),
     "runs-unasked": (PAUSED, "failed", "the guest was paused, but runs on the target"),
     "cancel-ignored": (CANCEL, "hung", "the migration is still `active` after 3 s"),
-    "back-stopped": (BACK, "stands-still", "the running sample does not change"),
-    "cancelled-stopped": (CANCEL, "stands-still", "once the migration is cancelled: the running sample does not"),
+    "back-stopped": (BACK, "stands-still", "stimulus.running does not change"),
+    "cancelled-stopped": (CANCEL, "stands-still", "once the migration is cancelled: stimulus.running does not"),
     "cancel-loses": (CANCEL, "state-lost", "on the source, once the migration is cancelled: expected 0x"),
 }
 

@@ -63,7 +63,7 @@ def test_on_a_screen(width: int) -> None:
     lines = render(run(case("a", 1), finish(2, 1)), width).splitlines()
     assert max(map(len, lines)) <= width
     joined = " ".join(lines)
-    assert "0 full save passes, 3.0 s, of which 2.0 s in calls to the device (1.0 s in resets)" in joined
+    assert "0 full save passes 3.0 s, of which 2.0 s in calls to the device (1.0 s in resets)" in joined
 
 
 def test_of_several_processes() -> None:

@@ -139,7 +139,7 @@ def bad_pointer(session: Session) -> Iterator[Callable[[str, bytes], int]]:
 
         def put(place: str, argument: bytes) -> int:
             if not session.transport.takes_pointers:
-                raise NotApplicable("a bad pointer cannot be passed through a socket")
+                raise NotApplicable("a bad pointer cannot be passed over this transport")
             if place == "NULL":
                 return 0
             inside = argument[:-1] if place == "cut" else argument

@@ -256,7 +256,7 @@ class ScriptedMemory(GuestMemory):
     def _request(self, request: str, wrong: str, first: int, count: int = 0, words: int = 0) -> Iterator[Answer]:
         """``get`` or ``unmap``, with the bitmap ("bitmap"), without, or with one that is wrong."""
         if wrong in ("readonly", "short") and not self.transport.takes_pointers:
-            raise NotApplicable("a bad pointer cannot be passed through a socket")
+            raise NotApplicable("a bad pointer cannot be passed over this transport")
         if wrong == "wrong-page" and 2 * self.page & self.page_sizes:
             return
         if request == "unmap":

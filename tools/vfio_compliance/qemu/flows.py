@@ -88,12 +88,12 @@ class Guest:
     def watch(self, where: str = "") -> None:
         """Raise _Bad for a device that does not run."""
         if self._works() is False:
-            raise _Bad(Outcome.STILL, "the running sample does not change", where)
+            raise _Bad(Outcome.STILL, "stimulus.running does not change", where)
 
     def stand_still(self) -> None:
         """Raise _Bad for a device that runs although its guest is paused."""
         if self._works():
-            raise _Bad(Outcome.EARLY, "the running sample changes while the guest is paused")
+            raise _Bad(Outcome.EARLY, "stimulus.running changes while the guest is paused")
 
     def _works(self) -> bool | None:
         """None if the profile does not say how that is seen."""

@@ -104,7 +104,7 @@ class Actor:
         """What ``stimulus.running`` samples."""
         running = self.wanted("running", self._stimulus.running)
         return Activity(
-            "the running sample",
+            "stimulus.running",
             lambda: self._value("stimulus.running.sample", running.sample),
             running.changes_within,
             self._device.transport.pause,

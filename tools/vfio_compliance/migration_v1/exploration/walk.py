@@ -447,8 +447,8 @@ class Walk:
 
     def _look(self) -> None:
         with suppress(Hidden):
-            value = self._stimulate("look at the running sample", self._actor.counter().sample)
-            self._conclude("look at the running sample", hex(value), lambda: self.model.sampled(value))
+            value = self._stimulate("look at stimulus.running", self._actor.counter().sample)
+            self._conclude("look at stimulus.running", hex(value), lambda: self.model.sampled(value))
 
     def halt(self, choice: int) -> None:
         """Stop a device that runs, and look at what changes while it runs."""
