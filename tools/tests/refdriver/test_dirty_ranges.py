@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 from dirty_bench import Bench
-from test_refdriver_dirty_defects import NO, START
-from test_refdriver_dirty_faults import LOOKS as SUBTLE_LOOKS
+from test_dirty_defects import NO, START
+from test_dirty_faults import LOOKS as SUBTLE_LOOKS
 
 from refdriver.options import Options
 

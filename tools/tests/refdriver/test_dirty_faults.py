@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from dirty_bench import Bench
 from guest_memory import BASE, PAGE
-from test_refdriver_dirty_defects import IOVA_RANGE, LARGEST, MIGRATION, NO, START, STOP
-from test_refdriver_dirty_defects import LOOKS as PLAIN_LOOKS
+from test_dirty_defects import IOVA_RANGE, LARGEST, MIGRATION, NO, START, STOP
+from test_dirty_defects import LOOKS as PLAIN_LOOKS
 
 #: The first page at 2^32, and the last one of all.
 FAR, LAST = ((1 << 32) - BASE) // PAGE, ((1 << 64) - BASE) // PAGE - 1

@@ -27,14 +27,14 @@ from raw_client import (
     STOP,
     STOP_AND_COPY,
 )
-from test_refdriver_data_defects import TABLE as DATA_TABLE
-from test_refdriver_dirty_defects import DEFECTS as DIRTY
-from test_refdriver_dirty_defects import PERVASIVE
-from test_refdriver_dirty_faults import SUBTLE
-from test_refdriver_dirty_ranges import RANGES
-from test_refdriver_dirty_states import STATES
-from test_refdriver_sessions import SESSIONS
-from test_refdriver_users import USERS
+from test_data_defects import TABLE as DATA_TABLE
+from test_dirty_defects import DEFECTS as DIRTY
+from test_dirty_defects import PERVASIVE
+from test_dirty_faults import SUBTLE
+from test_dirty_ranges import RANGES
+from test_dirty_states import STATES
+from test_sessions import SESSIONS
+from test_users import USERS
 
 from refdriver.defects import DEFECTS, broken
 from refdriver.device.description import describe

@@ -4,7 +4,7 @@
 The server is tried on this machine; the module in a guest:
 
     vfio-compliance vm --kernels 6.12 -- \
-        pytest -p no:cacheprovider tools/tests/refdriver/test_refdriver_configuration.py \
+        pytest -p no:cacheprovider tools/tests/refdriver/test_configuration.py \
         --target profiles/refdriver-kernel.yaml
 """
 
