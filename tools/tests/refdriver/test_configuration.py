@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The PCI configuration space, the same in the server and in the module, as the datasheet has it.
+"""The PCI configuration space as in the datasheet, the same in the server and in the module.
 
-The server is tried on this machine; the module in a guest:
+The server is tested on this machine, the module in a guest:
 
     vfio-compliance vm --kernels 6.12 -- \
         pytest -p no:cacheprovider tools/tests/refdriver/test_configuration.py \
@@ -42,10 +42,10 @@ SYSFS_MEMORY = Path("/sys/module/vfio_refdriver/parameters/memory")
 
 
 class Sheet:
-    """What the datasheet says of one of the two forms: the first content, and the bits that can be written."""
+    """One of the datasheet's two forms: the content after a reset, and the bits that can be written."""
 
     def __init__(self, memory: int, messages: bool) -> None:
-        """``memory``: what BAR 2 decodes, in bytes. ``messages``: whether it is the form with MSI."""
+        """``memory``: bytes that BAR 2 decodes. ``messages``: whether the form has MSI."""
         self.first, self.writable = bytearray(SIZE), bytearray(SIZE)
         for offset, width, value, writable in (
             (0x00, 2, 0x1AF4, 0),
@@ -84,7 +84,7 @@ class Sheet:
 
 @pytest.fixture(scope="module")
 def profile(target: Path) -> Profile:
-    """Of the server or of the module."""
+    """The profile of the server or of the module."""
     return profiles.load(target, PROFILE)
 
 
@@ -99,7 +99,7 @@ def attached(profile: Profile) -> Iterator[Device]:
 
 @pytest.fixture
 def device(attached: Device) -> Device:
-    """The device, just reset."""
+    """The device, after a reset."""
     attached.reset()
     return attached
 
@@ -112,13 +112,13 @@ def space(device: Device) -> Region:
 
 @pytest.fixture
 def sheet(profile: Profile) -> Sheet:
-    """What the datasheet says of it."""
+    """Its form in the datasheet."""
     return Sheet(64 << 10, isinstance(profile.device, VfioUserDevice))
 
 
 @pytest.fixture
 def with_memory(profile: Profile, attached: Device, tmp_path: Path) -> Iterator[Callable[[int], Device]]:
-    """Opens a device with so many bytes of device memory."""
+    """Opens a device with this number of bytes of device memory."""
     opened: list[Device] = []
     of_module = isinstance(profile.device, KernelGroupDevice)
     before = SYSFS_MEMORY.read_text() if of_module else ""
@@ -145,22 +145,22 @@ def with_memory(profile: Profile, attached: Device, tmp_path: Path) -> Iterator[
         attached.open()
 
 
-def test_reads_as_the_datasheet_says(space: Region, sheet: Sheet) -> None:
-    """All of it, at once."""
+def test_content_is_as_in_the_datasheet(space: Region, sheet: Sheet) -> None:
+    """The whole space, in one read."""
     assert space.read_bytes(0, SIZE) == bytes(sheet.first)
 
 
 @pytest.mark.parametrize("offset", range(0, SIZE, 4), ids=hex)
-def test_takes_the_writable_bits_alone(space: Region, sheet: Sheet, offset: int) -> None:
-    """All ones, then all zeros; no other place changes."""
+def test_only_writable_bits_change(space: Region, sheet: Sheet, offset: int) -> None:
+    """All ones, then all zeros; no other offset changes."""
     for data in (b"\xff" * 4, bytes(4)):
         space.write_bytes(offset, data)
         assert space.read_bytes(0, SIZE) == sheet.after(bytes(sheet.first), offset, data)
 
 
 @pytest.mark.parametrize("width", [1, 2, 3, 4, 8, 64, SIZE])
-def test_is_the_same_at_every_width(space: Region, sheet: Sheet, width: int) -> None:
-    """Written and read from end to end in pieces of this width, the last one cut."""
+def test_content_is_the_same_at_every_width(space: Region, sheet: Sheet, width: int) -> None:
+    """Written and read from end to end in pieces of this width; the last one is shorter."""
     ones = sheet.after(bytes(sheet.first), 0, b"\xff" * SIZE)
     for offset in range(0, SIZE, width):
         outcome = space.try_write(offset, b"\xff" * min(width, SIZE - offset))
@@ -168,8 +168,8 @@ def test_is_the_same_at_every_width(space: Region, sheet: Sheet, width: int) -> 
     assert b"".join(space.read_bytes(at, min(width, SIZE - at)) for at in range(0, SIZE, width)) == ones
 
 
-def test_follows_a_model(space: Region, sheet: Sheet) -> None:
-    """Whatever is written where, at any width and alignment, is what the datasheet makes of it."""
+def test_random_writes_follow_a_model(space: Region, sheet: Sheet) -> None:
+    """Any value at any offset, width and alignment has the effect that the datasheet gives it."""
     draw = random.Random(14)
     content = bytes(sheet.first)
     for _ in range(300):
@@ -184,29 +184,29 @@ def test_follows_a_model(space: Region, sheet: Sheet) -> None:
 
 
 @pytest.mark.parametrize(("offset", "count"), [(SIZE - 1, 2), (SIZE, 1), (0, SIZE + 1), (1 << 32, 4), (SIZE - 4, 8)])
-def test_ends_where_it_ends(space: Region, sheet: Sheet, offset: int, count: int) -> None:
-    """EINVAL for an access that is not wholly inside, and nothing of it is taken."""
+def test_access_past_the_end_is_refused(space: Region, sheet: Sheet, offset: int, count: int) -> None:
+    """EINVAL for an access that is not wholly inside, without any effect."""
     assert space.try_read(offset, count)[0].errno == EINVAL
     assert space.try_write(offset, b"\xff" * count).errno == EINVAL
     assert space.read_bytes(0, SIZE) == bytes(sheet.first)
 
 
-def test_a_reset_forgets_what_was_written(device: Device, space: Region, sheet: Sheet) -> None:
-    """All of it reads as at first."""
+def test_reset_restores_the_content(device: Device, space: Region, sheet: Sheet) -> None:
+    """Everything reads as it did at first."""
     space.write_bytes(0, b"\xff" * SIZE)
     device.reset()
     assert space.read_bytes(0, SIZE) == bytes(sheet.first)
 
 
-def test_the_next_user_finds_it_as_at_first(device: Device, space: Region, sheet: Sheet) -> None:
-    """Whatever the one before has written."""
+def test_next_user_finds_the_first_content(device: Device, space: Region, sheet: Sheet) -> None:
+    """Whatever the previous user has written."""
     space.write_bytes(0, b"\xff" * SIZE)
     device.reopen()
     assert device.region(CONFIGURATION).read_bytes(0, SIZE) == bytes(sheet.first)
 
 
-def test_nothing_written_here_changes_the_device(device: Device, space: Region) -> None:
-    """Registers, memory and COUNTER are there whatever command and BARs say."""
+def test_writes_do_not_change_the_device(device: Device, space: Region) -> None:
+    """Registers, memory and COUNTER are accessible with any command and any BARs."""
     for command in (0xFFFF, 0):
         space.write(COMMAND, 2, command)
         for bar in BARS:
@@ -218,7 +218,7 @@ def test_nothing_written_here_changes_the_device(device: Device, space: Region) 
         eventually(lambda before=before: device.region(REGISTERS).read(COUNTER, 8) > before)
 
 
-def test_describes_each_region_of_a_pci_device(device: Device) -> None:
+def test_each_pci_region_is_described(device: Device) -> None:
     """Registers, memory and configuration space can be read and written; all others are empty."""
     sizes = {REGISTERS: 4096, MEMORY: 64 << 10, CONFIGURATION: SIZE}
     access = RegionFlags.READ | RegionFlags.WRITE
@@ -252,14 +252,14 @@ def test_a_bar_decodes_a_power_of_two(
 
 
 def irq_info(device: Device, index: int) -> tuple[int, int]:
-    """What GET_IRQ_INFO answers: errno and vectors."""
+    """Errno and number of vectors from GET_IRQ_INFO."""
     info: Any = ffi.new("struct vfio_irq_info *", {"argsz": ffi.sizeof("struct vfio_irq_info"), "index": index})
     outcome = device.try_request(VFIO_DEVICE_GET_IRQ_INFO, info)
     return outcome.errno or 0, info.count
 
 
-def test_interrupts_are_as_it_says(device: Device, space: Region) -> None:
-    """As many messages as the MSI capability says, no INTx without a pin; errors, of PCI Express alone, are refused."""
+def test_interrupts_match_the_configuration_space(device: Device, space: Region) -> None:
+    """The number of messages in the MSI capability; no INTx without a pin; EINVAL for errors, which PCI Express has."""
     pin, capability = space.read(0x3D, 1), space.read(0x34, 1)
     messages = 1 << (space.read(capability + 2, 2) >> 1 & 7) if capability else 0
     answers = {index: irq_info(device, index) for index in (INTX, MSI, MSI_X, ERRORS, REQUESTS, REQUESTS + 1)}
@@ -274,8 +274,8 @@ def test_interrupts_are_as_it_says(device: Device, space: Region) -> None:
     }
 
 
-def test_has_no_reset_of_the_bus(device: Device, space: Region, sheet: Sheet) -> None:
-    """A client that asks what a bus reset would take along is refused, and the device goes on."""
+def test_bus_reset_is_not_offered(device: Device, space: Region, sheet: Sheet) -> None:
+    """A client that asks what a bus reset affects is refused, and the device continues."""
     asked = ffi.new("uint32_t[3]", [12])
     assert device.try_request(HOT_RESET_INFO, asked).errno == ENOTTY
     assert space.read_bytes(0, SIZE) == bytes(sheet.first)

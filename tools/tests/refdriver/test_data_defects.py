@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The defects of saving and resuming, looked at by a client: the broken device shows each, the good one does not."""
+"""Defects of saving and resuming, as a client sees them: on the broken device, and not on the good one."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ CONTENT = bytes(range(1, 251)) * 263
 
 
 def filled(client: Client, *states: int) -> Client:
-    """Content without zeros everywhere, then these states."""
+    """Fill the device with content without zeros, then enter these states."""
     assert client.try_write(2, 0, CONTENT[:65536])[0] == 0
     client.put(0, SCRATCH0, 8, 77)
     client.go(*states)
@@ -42,21 +42,21 @@ def filled(client: Client, *states: int) -> Client:
 
 
 def begun(client: Client) -> Client:
-    """In stop-and-copy, and bytes are pending."""
+    """In stop-and-copy, with bytes pending."""
     filled(client, STOP_AND_COPY)
     assert client.get(MIGRATION, PENDING, 8)
     return client
 
 
 def second(client: Client) -> Client:
-    """The same, one buffer later."""
+    """As ``begun``, one buffer later."""
     begun(client).save_one()
     assert client.get(MIGRATION, PENDING, 8)
     return client
 
 
 def early(client: Client) -> Client:
-    """The same in pre-copy."""
+    """As ``begun``, in pre-copy."""
     filled(client, PRE_COPY)
     assert client.get(MIGRATION, PENDING, 8)
     return client
@@ -79,7 +79,7 @@ def registers(client: Client, *offsets: int) -> list[int]:
 
 
 def outcome(client: Client, buffers: list[bytes]) -> str:
-    """What becomes of a saved state: whether it is refused, arrives, or arrives as something else."""
+    """Whether a saved state is refused, arrives whole, or arrives different."""
     client.reset()
     client.go(RESUMING)
     if any(client.try_restore_one(buffer) for buffer in buffers) or client.try_go(RUNNING):
@@ -89,7 +89,7 @@ def outcome(client: Client, buffers: list[bytes]) -> str:
 
 
 def carried(client: Client) -> str:
-    """The plain flow."""
+    """The plain migration flow."""
     return outcome(client, filled(client, STOP_AND_COPY).save())
 
 
@@ -103,7 +103,7 @@ def asked_twice(client: Client) -> str:
 
 
 def asked(client: Client, times: int) -> str:
-    """What becomes of a state where pending_bytes is read so often before its second buffer."""
+    """The outcome if pending_bytes is read this many more times before the second buffer."""
     buffers = [begun(client).save_one()]
     for _ in range(times):
         client.get(MIGRATION, PENDING, 8)
@@ -113,13 +113,13 @@ def asked(client: Client, times: int) -> str:
 
 
 def endings(client: Client) -> tuple[bool, str]:
-    """Whether something is pending after pending_bytes was 0, and what becomes of the data before that."""
+    """Whether bytes are pending after pending_bytes was 0, and the outcome of the data before that."""
     buffers = filled(client, STOP_AND_COPY).save()
     return client.get(MIGRATION, PENDING, 8) > 0, outcome(client, buffers)
 
 
 def drained(client: Client) -> bool:
-    """Whether a state of 64 KiB comes to its end within forty buffers."""
+    """Whether a state of 64 KiB ends within forty buffers."""
     begun(client)
     for _ in range(40):
         client.save_one()
@@ -147,14 +147,14 @@ def offsets_offered(client: Client) -> list[int]:
 
 
 def last_byte(client: Client, pending: Callable[[Client], Client] = begun) -> tuple[int, bool]:
-    """The last byte right after data_offset, and whether it is there in the end."""
+    """The last byte right after data_offset is read (1 if it is there), and whether it arrives in the end."""
     place, size = registers(pending(client), OFFSET, SIZE)
     at_once = data(client, place + size - 1, 1)[0]
     return min(at_once, 1), eventually(lambda: data(client, place + size - 1, 1) != b"\0")
 
 
 def data_before_size(client: Client, pending: Callable[[Client], Client] = begun, start: int = 0) -> tuple[bool, bool]:
-    """Whether the buffer is there from ``start`` on, before and after data_size is read."""
+    """Whether there is data from ``start`` on, before and after data_size is read."""
     (place,) = registers(pending(client), OFFSET)
     before = data(client, place + start, 16384 - start)
     registers(client, SIZE)
@@ -162,14 +162,14 @@ def data_before_size(client: Client, pending: Callable[[Client], Client] = begun
 
 
 def reads_again(client: Client, *offsets: int, pending: Callable[[Client], Client] = begun) -> bool:
-    """Whether a second read of registers and of the data gives what the first gave."""
+    """Whether a second read of registers and data returns the same as the first."""
     place, _ = registers(pending(client), OFFSET, SIZE)
     first = registers(client, *offsets), data(client, place, 64)
     return (registers(client, *offsets), data(client, place, 64)) == first
 
 
 def second_differs(client: Client) -> bool:
-    """Whether the second buffer is another one."""
+    """Whether the second buffer differs from the first."""
     begun(client)
     first = client.save_one()
     client.get(MIGRATION, PENDING, 8)
@@ -177,19 +177,19 @@ def second_differs(client: Client) -> bool:
 
 
 def pieces_read(client: Client) -> tuple[int, int]:
-    """Errnos of reading the buffer whole, and in halves."""
+    """Errnos of reading the whole buffer, and half of it."""
     place, size = registers(begun(client), OFFSET, SIZE)
     return client.try_read(MIGRATION, place, size)[0], client.try_read(MIGRATION, place, size // 2)[0]
 
 
 def mapped(client: Client) -> mmap.mmap:
-    """The data section."""
+    """The data section, mapped."""
     client.good(5, struct.pack("<IIIIQQ", 4096, 0, MIGRATION, 0, 0, 0))
     return mmap.mmap(client.fds[0], END - SECTION, offset=SECTION)
 
 
 def views_agree(client: Client) -> list[bool]:
-    """Whether mapped memory shows what is read, for two buffers."""
+    """Whether the mapped data equals the data read, for two buffers."""
     with mapped(client) as view:
         agreements = []
         for _ in begun(client), client.get(MIGRATION, PENDING, 8):
@@ -200,7 +200,7 @@ def views_agree(client: Client) -> list[bool]:
 
 
 def restored_through_the_view(client: Client) -> str:
-    """What becomes of a state that is written through mapped memory."""
+    """The outcome of a state that is written through mapped memory."""
     buffers = filled(client, STOP_AND_COPY).save()
     client.reset()
     with mapped(client) as view:
@@ -214,7 +214,7 @@ def restored_through_the_view(client: Client) -> str:
 
 
 def halves_agree(client: Client) -> tuple[bool, bool]:
-    """Whether each half of the section is read as it is mapped."""
+    """Whether each half of the section reads the same as it is mapped."""
     begun(client)
     client.get(MIGRATION, OFFSET, 8)
     with mapped(client) as view:
@@ -223,7 +223,7 @@ def halves_agree(client: Client) -> tuple[bool, bool]:
 
 
 def buffers_inside(client: Client) -> list[bool]:
-    """Whether each buffer lies inside the region."""
+    """Whether each buffer is inside the region."""
     filled(client, STOP_AND_COPY)
     inside = []
     while client.get(MIGRATION, PENDING, 8):
@@ -232,7 +232,7 @@ def buffers_inside(client: Client) -> list[bool]:
 
 
 def faulted(client: Client) -> tuple[int, str]:
-    """Errno of the third buffer, which fails, and what becomes of the state."""
+    """Errno of the third buffer, which fails, and the outcome of the state."""
     filled(client, STOP_AND_COPY)
     client.put(0, SAVE_FAULT, 4, 3)
     buffers: list[bytes] = []
@@ -245,7 +245,7 @@ def faulted(client: Client) -> tuple[int, str]:
 
 
 def resumed_with_fault(client: Client, number: int = 0) -> tuple[int, str]:
-    """Errno of the buffer of this number, which fails once, and what becomes of the state when it is given again."""
+    """Errno of this buffer, which fails once, and the outcome of the state if the buffer is written again."""
     buffers = restoring(client, number)
     client.put(0, LOAD_FAULT, 4, 1)
     errno = client.try_restore_one(buffers[number])
@@ -264,14 +264,14 @@ def size_at_fault(client: Client) -> tuple[int, int]:
 
 
 def resumed_after_fault(client: Client) -> tuple[int, str]:
-    """Errno of the first buffer, which fails, and what becomes of the state after a reset."""
+    """Errno of the first buffer, which fails, and the outcome of the state after a reset."""
     buffers = restoring(client, 0)
     client.put(0, LOAD_FAULT, 4, 1)
     return client.try_restore_one(buffers[0]), outcome(client, buffers)
 
 
 def written_in_halves(client: Client) -> list[int]:
-    """Errnos of writing a buffer in two pieces, and of its size."""
+    """Errnos of writing a buffer in two pieces, and then its size."""
     buffer = filled(client, STOP_AND_COPY).save()[0]
     client.reset()
     client.go(RESUMING)
@@ -290,14 +290,14 @@ def offset_while_resuming(client: Client) -> list[int]:
 
 
 def reset_after_bad_data(client: Client) -> int:
-    """Errno of a reset after a damaged buffer; the next user finds a device that works."""
+    """Errno of a reset after a damaged buffer."""
     client.go(RESUMING)
     assert client.try_restore_one(b"nonsense" * 4) == EINVAL
     return client.call(13)[0]
 
 
 def left_early(client: Client) -> tuple[int, int]:
-    """Errno of leaving RESUMING without data, and the state then."""
+    """Errno of leaving RESUMING without data, and the state after it."""
     client.go(RESUMING)
     return client.try_go(RUNNING), client.state()
 
@@ -308,30 +308,30 @@ def pending_of(client: Client, *states: int) -> list[bool]:
 
 
 def written_again(client: Client) -> tuple[int, bool]:
-    """Errno of writing stop-and-copy again, and whether bytes are pending still."""
+    """Errno of writing stop-and-copy again, and whether bytes are still pending."""
     return begun(client).try_go(STOP_AND_COPY), client.get(MIGRATION, PENDING, 8) > 0
 
 
 def after_the_end(client: Client) -> list[int]:
-    """pending_bytes, read again when all has been saved."""
+    """pending_bytes, read again once the whole state was saved."""
     filled(client, STOP_AND_COPY).save()
     return registers(client, PENDING, PENDING, PENDING)
 
 
 def faulted_at_once(client: Client, state: int) -> list[int]:
-    """data_offset, when the first buffer fails, then data_size."""
+    """data_offset, where the first buffer fails, and then data_size."""
     client.put(0, SAVE_FAULT, 4, 1)
     client.go(state)
     return registers(client, PENDING, OFFSET, SIZE)[1:]
 
 
 def reset_after_save_fault(client: Client) -> tuple[int, int]:
-    """data_offset, when the first buffer fails, and the errno of a reset after it."""
+    """data_offset, where the first buffer fails, and the errno of a reset after it."""
     return faulted_at_once(client, STOP_AND_COPY)[0], client.call(13)[0]
 
 
 def restoring(client: Client, count: int | None = None) -> list[bytes]:
-    """In RESUMING, with so many buffers given of a state; all by default. All of them."""
+    """Write ``count`` buffers of a saved state in RESUMING, by default all; returns the whole state."""
     buffers = filled(client, STOP_AND_COPY).save()
     client.reset()
     client.go(RESUMING)
@@ -341,19 +341,19 @@ def restoring(client: Client, count: int | None = None) -> list[bytes]:
 
 
 def saved_and_stopped(client: Client) -> int:
-    """A byte of memory, after stop-and-copy was left for STOP."""
+    """A byte of memory, after a transition from stop-and-copy to STOP."""
     filled(client, STOP_AND_COPY, STOP)
     return client.get(2, 0, 1)
 
 
 def room_for_second(client: Client) -> int:
-    """data_offset once a buffer was given."""
+    """data_offset after the first buffer was written."""
     restoring(client, 1)
     return client.get(MIGRATION, OFFSET, 8)
 
 
 def restored_again(client: Client) -> str:
-    """What becomes of a state that is given to a device a second time."""
+    """The outcome of a state that is restored a second time."""
     buffers = restoring(client)
     client.go(RUNNING)
     client.put(2, 0, 8, 0)
@@ -362,14 +362,14 @@ def restored_again(client: Client) -> str:
 
 
 def size_taken_again(client: Client) -> int:
-    """Errno of a data_size that is written in a second RESUMING."""
+    """Errno of writing data_size in a second RESUMING."""
     restoring(client)
     client.go(RUNNING, RESUMING)
     return client.try_write(MIGRATION, SIZE, bytes(8))[0]
 
 
 def high_half(client: Client) -> int:
-    """What is restored of a large number in a register."""
+    """A large number in a register, after it was restored."""
     client.put(0, SCRATCH0, 8, 0x5_0000_0001)
     client.go(STOP_AND_COPY)
     buffers = client.save()
@@ -379,26 +379,26 @@ def high_half(client: Client) -> int:
 
 
 def written_narrowly(client: Client) -> tuple[int, bytes]:
-    """Errno of writing two bytes off a multiple of four, and what is there then."""
+    """Errno of writing two bytes at an offset that is not a multiple of four, and the data after it."""
     client.go(RESUMING)
     return client.try_write(MIGRATION, SECTION + 2, b"ab")[0], data(client, SECTION, 4)
 
 
 def read_narrowly(client: Client) -> tuple[int, bool]:
-    """Errno of reading two bytes off a multiple of four, and whether they are those of four read at once."""
+    """Errno of reading two bytes at such an offset, and whether they equal those of a read of four."""
     place, _ = registers(begun(client), OFFSET, SIZE)
     errno, found = client.try_read(MIGRATION, place + 2, 2)
     return errno, found == data(client, place, 4)[2:]
 
 
 def past_the_page(client: Client) -> tuple[int, int]:
-    """Errnos of reading the first page of a buffer, and of reading eight bytes after it."""
+    """Errnos of reading the first page of a buffer, and the eight bytes after it."""
     place, _ = registers(begun(client), OFFSET, SIZE)
     return client.try_read(MIGRATION, place, 4096)[0], client.try_read(MIGRATION, place + 4096, 8)[0]
 
 
 def taken_from_the_view(client: Client) -> int:
-    """Errno of giving a buffer that was written through mapped memory."""
+    """Errno of data_size for a buffer that was written through mapped memory."""
     buffer = restoring(client, 0)[0]
     with mapped(client) as view:
         view[: len(buffer)] = buffer
@@ -406,13 +406,13 @@ def taken_from_the_view(client: Client) -> int:
 
 
 def given_nonsense(client: Client) -> tuple[int, int]:
-    """Errnos of giving a damaged buffer, and of leaving RESUMING then."""
+    """Errnos of writing a damaged buffer, and of leaving RESUMING after it."""
     client.go(RESUMING)
     return client.try_restore_one(b"nonsense" * 4), client.try_go(RUNNING)
 
 
 def reset_after_bad_size(client: Client) -> tuple[int, int]:
-    """Errno of a data_size that cannot be, and the state after a reset."""
+    """Errno of an impossible data_size, and the state after a reset."""
     client.go(RESUMING)
     errno = client.try_write(MIGRATION, SIZE, struct.pack("<Q", 1 << 40))[0]
     client.reset()
@@ -420,13 +420,13 @@ def reset_after_bad_size(client: Client) -> tuple[int, int]:
 
 
 def left_half(client: Client) -> tuple[int, int]:
-    """Errno of leaving RESUMING with a part of a state, and the state then."""
+    """Errno of leaving RESUMING with a part of a state, and device_state after it."""
     restoring(client, 2)
     return client.try_go(RUNNING), client.state()
 
 
 def late_changes(client: Client, again: bool = False) -> tuple[bool, bool]:
-    """Whether a change in either half of memory arrives that came after pre-copy had offered all."""
+    """Whether changes in the two halves of memory arrive that were made once pre-copy had offered everything."""
     filled(client, PRE_COPY)
     if again:
         client.get(MIGRATION, PENDING, 8)
@@ -440,7 +440,7 @@ def late_changes(client: Client, again: bool = False) -> tuple[bool, bool]:
     return client.get(2, 8, 8) == 5, client.get(2, 65528, 8) == 6
 
 
-#: Defect, what to look at, what the good device shows, what the broken one shows.
+#: Defect, observation, its result on the good device, its result on the broken one.
 TABLE: list[tuple[str, Callable[[Client], Any], Any, Any]] = [
     ("pending-read-advances", asked_twice, "whole", "refused"),
     ("pending-read-advances", carried, "whole", "whole"),
@@ -558,13 +558,13 @@ TABLE: list[tuple[str, Callable[[Client], Any], Any, Any]] = [
 ]
 
 
-@pytest.mark.parametrize(("name", "look", "good", "broken"), TABLE, ids=[row[0] for row in TABLE])
-def test_breaks_what_it_names(
-    client: Client, tmp_path: Path, name: str, look: Callable[[Client], Any], good: Any, broken: Any
+@pytest.mark.parametrize(("name", "observe", "good", "broken"), TABLE, ids=[row[0] for row in TABLE])
+def test_defect_breaks_its_observation(
+    client: Client, tmp_path: Path, name: str, observe: Callable[[Client], Any], good: Any, broken: Any
 ) -> None:
-    """The same look at a good device and at one with the defect."""
-    assert look(client) == good
+    """The same observation of a good device and of one with the defect."""
+    assert observe(client) == good
     with Server(tmp_path, f"--defect={name}") as server:
         with server.client() as other:
-            assert look(other) == broken
+            assert observe(other) == broken
         assert server.serves()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Each defect, looked at on the device itself: it breaks what its line says, and the good device does not."""
+"""Each defect, observed on the device itself: it shows what its row says, and the good device does not."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ from refdriver.refusal import Refusal
 
 
 class Bench:
-    """A device without a server, opened. Refusals are given as negative errnos."""
+    """An open device without a server. Refusals are given as negative errnos."""
 
     def __init__(self, *defects: str) -> None:
         self.driver = build(Options(), broken(defects))
@@ -70,29 +70,29 @@ class Bench:
             return -refusal.errno
 
     def go(self, *states: int) -> int:
-        """Write device_state in turn; what the last write reports."""
+        """Write states in turn; the result of the last write."""
         return [self.write(STATE, 4, state) for state in states][-1]
 
     def state(self) -> int:
-        """device_state as it reads."""
+        """device_state."""
         return self.read(STATE, 4)
 
     def now(self, *states: int) -> int:
-        """What device_state reads after these writes."""
+        """device_state after these writes."""
         self.go(*states)
         return self.state()
 
     def fails(self) -> int:
-        """A write of device_state that is refused, and what it reports."""
+        """The result of writing a state that is refused."""
         return self.write(STATE, 4, 5)
 
     def fault(self, value: int = 1) -> int:
-        """A write of device_state that meets an internal error; what device_state reads then."""
+        """device_state after a write that meets an internal error."""
         self.write(FAULT, 4, value, region=0)
         return self.now(STOP)
 
-    def told(self, state: int) -> int:
-        """What a write of device_state reports that the device was told to refuse."""
+    def made_to_refuse(self, state: int) -> int:
+        """The result of writing a state if FAULT makes the device refuse it."""
         self.write(FAULT, 4, 2, region=0)
         return self.go(state)
 
@@ -105,13 +105,13 @@ class Bench:
         return 0
 
     def reopened(self) -> int:
-        """What the next user finds in device_state."""
+        """device_state for the next user."""
         self.device.close()
         self.device.open()
         return self.state()
 
-    def works(self, *states: int) -> bool:
-        """Whether the counter moves over some microseconds, after these writes."""
+    def runs(self, *states: int) -> bool:
+        """Whether COUNTER grows over some microseconds, after these writes."""
         if states:
             self.go(*states)
         first = self.read(COUNTER, 8, region=0)
@@ -121,7 +121,7 @@ class Bench:
         return self.read(COUNTER, 8, region=0) != first
 
     def save(self) -> list[bytes]:
-        """All buffers of the present state."""
+        """All buffers of the current state."""
         buffers = []
         while self.read(PENDING, 8) > 0:
             offset, size = self.read(OFFSET, 8), self.read(SIZE, 8)
@@ -129,7 +129,7 @@ class Bench:
         return buffers
 
     def arrived(self, *states: int) -> tuple[int, int]:
-        """Two parts of the state, after it was saved through these states, reset, and restored."""
+        """Two parts of the device, after it was saved in these states, reset, and restored."""
         self.write(0, 8, 1, region=2)
         self.write(SCRATCH0, 8, 1, region=0)
         buffers = []
@@ -143,7 +143,7 @@ class Bench:
         return self.read(0, 8, region=2), self.read(SCRATCH0, 8, region=0)
 
     def give(self, buffers: list[bytes]) -> None:
-        """Reset, RESUMING, and a state that was saved."""
+        """Reset, enter RESUMING, and write a saved state."""
         self.device.reset()
         self.go(RESUMING)
         for buffer in buffers:
@@ -151,13 +151,13 @@ class Bench:
             self.write(SIZE, 8, len(buffer))
 
     def given(self) -> int:
-        """What device_state reads once a whole state was given to the device."""
+        """device_state after a whole state was written in RESUMING."""
         self.go(STOP_AND_COPY)
         self.give(self.save())
         return self.state()
 
     def length(self, offset: int, count: int) -> int:
-        """How many bytes a read gives."""
+        """How many bytes a read returns."""
         try:
             return len(self.migration.read(offset, count))
         except Refusal as refusal:
@@ -179,15 +179,15 @@ class Bench:
 
 
 def _value_after_write(offset: int, count: int, state: int = STOP_AND_COPY) -> Callable[[Bench], int]:
-    def look(bench: Bench) -> int:
+    def observe(bench: Bench) -> int:
         bench.go(state)
         bench.write(offset, count, 0x1008)
         return bench.read(offset, count)
 
-    return look
+    return observe
 
 
-#: Defect, what to look at, what the good device shows, what the broken one shows.
+#: Defect, observation, its result on the good device, its result on the broken one.
 TABLE: list[tuple[str, Callable[[Bench], Any], Any, Any]] = [
     ("region-subtype-zero", lambda b: b.describe()[3], 1, 0),
     ("region-type-missing", lambda b: b.describe()[3], 1, -1),
@@ -236,15 +236,15 @@ TABLE: list[tuple[str, Callable[[Bench], Any], Any, Any]] = [
     ),
     (
         "cancelled-stays-stopped",
-        lambda b: (b.works(STOP_AND_COPY, RUNNING), b.reset(), b.works(STOP_AND_COPY, STOP, RUNNING)),
+        lambda b: (b.runs(STOP_AND_COPY, RUNNING), b.reset(), b.runs(STOP_AND_COPY, STOP, RUNNING)),
         (True, 0, True),
         (False, 0, True),
     ),
-    ("running-bit-inverted", lambda b: (b.works(), b.works(STOP)), (True, False), (False, True)),
-    ("stop-late", lambda b: b.works(STOP), False, True),
-    ("stop-and-copy-keeps-running", lambda b: (b.works(STOP_AND_COPY), b.works(STOP)), (False, False), (True, False)),
-    ("pre-copy-stops", lambda b: (b.works(PRE_COPY), b.works(RUNNING)), (True, True), (False, True)),
-    ("resumed-stays-stopped", lambda b: (b.works(RESUMING, RUNNING), b.state()), (True, 1), (False, 1)),
+    ("running-bit-inverted", lambda b: (b.runs(), b.runs(STOP)), (True, False), (False, True)),
+    ("stop-late", lambda b: b.runs(STOP), False, True),
+    ("stop-and-copy-keeps-running", lambda b: (b.runs(STOP_AND_COPY), b.runs(STOP)), (False, False), (True, False)),
+    ("pre-copy-stops", lambda b: (b.runs(PRE_COPY), b.runs(RUNNING)), (True, True), (False, True)),
+    ("resumed-stays-stopped", lambda b: (b.runs(RESUMING, RUNNING), b.state()), (True, 1), (False, 1)),
     ("stop-refused", lambda b: b.now(STOP), STOP, RUNNING),
     ("stop-and-copy-to-stop-refused", lambda b: b.now(STOP_AND_COPY, STOP), STOP, STOP_AND_COPY),
     ("pre-copy-refused", lambda b: b.now(PRE_COPY), PRE_COPY, RUNNING),
@@ -273,7 +273,7 @@ TABLE: list[tuple[str, Callable[[Bench], Any], Any, Any]] = [
     ("area-outside-region", lambda b: b.describe()[:3], (4096, 16384, 20480), (4096, 20480, 20480)),
     (
         "stop-dma-continues",
-        lambda b: (b.write(CONTROL, 4, 1, region=0), b.go(STOP), b.works(), b.device.machine.streaming),
+        lambda b: (b.write(CONTROL, 4, 1, region=0), b.go(STOP), b.runs(), b.device.machine.streaming),
         (4, 4, False, False),
         (4, 4, False, True),
     ),
@@ -338,41 +338,49 @@ TABLE: list[tuple[str, Callable[[Bench], Any], Any, Any]] = [
         (4, -EIO, ERROR, -EIO),
         (4, 4, ERROR, -EIO),
     ),
-    ("refusal-silent", lambda b: (b.told(STOP), b.state(), b.fails()), (-EIO, 1, -EINVAL), (4, 1, -EINVAL)),
-    ("refusal-moves-state", lambda b: (b.told(STOP), b.state()), (-EIO, 1), (-EIO, 0)),
+    ("refusal-silent", lambda b: (b.made_to_refuse(STOP), b.state(), b.fails()), (-EIO, 1, -EINVAL), (4, 1, -EINVAL)),
+    ("refusal-moves-state", lambda b: (b.made_to_refuse(STOP), b.state()), (-EIO, 1), (-EIO, 0)),
     (
         "refusal-becomes-error",
-        lambda b: (b.fails(), b.state(), b.told(STOP), b.state()),
+        lambda b: (b.fails(), b.state(), b.made_to_refuse(STOP), b.state()),
         (-22, 1, -5, 1),
         (-22, 1, -5, 6),
     ),
     (
         "refusal-sets-error-bits",
-        lambda b: (b.told(STOP), b.state(), b.now(STOP), b.told(RUNNING), b.state(), b.reset(), b.state()),
+        lambda b: (
+            b.made_to_refuse(STOP),
+            b.state(),
+            b.now(STOP),
+            b.made_to_refuse(RUNNING),
+            b.state(),
+            b.reset(),
+            b.state(),
+        ),
         (-EIO, 1, 0, -EIO, 0, 0, 1),
         (-EIO, 7, 0, -EIO, 6, 0, 1),
     ),
     (
         "refusal-latches",
-        lambda b: (b.fails(), b.now(PRE_COPY), b.told(STOP), b.now(STOP), b.reset(), b.now(STOP)),
+        lambda b: (b.fails(), b.now(PRE_COPY), b.made_to_refuse(STOP), b.now(STOP), b.reset(), b.now(STOP)),
         (-EINVAL, 3, -EIO, 0, 0, 0),
         (-EINVAL, 3, -EIO, 3, 0, 0),
     ),
     (
         "refusal-freezes",
-        lambda b: (b.told(STOP), b.works(), b.works(STOP), b.works(RUNNING)),
+        lambda b: (b.made_to_refuse(STOP), b.runs(), b.runs(STOP), b.runs(RUNNING)),
         (-EIO, True, False, True),
         (-EIO, False, False, True),
     ),
     (
         "refusal-ends-dma",
-        lambda b: (b.write(CONTROL, 4, 1, region=0), b.told(STOP), b.works(), b.device.machine.streaming),
+        lambda b: (b.write(CONTROL, 4, 1, region=0), b.made_to_refuse(STOP), b.runs(), b.device.machine.streaming),
         (4, -EIO, True, True),
         (4, -EIO, True, False),
     ),
     (
         "refusal-wakes",
-        lambda b: (b.works(STOP), b.told(RUNNING), b.works(), b.reset(), b.works(STOP)),
+        lambda b: (b.runs(STOP), b.made_to_refuse(RUNNING), b.runs(), b.reset(), b.runs(STOP)),
         (False, -EIO, False, 0, False),
         (False, -EIO, True, 0, False),
     ),
@@ -442,7 +450,7 @@ TABLE: list[tuple[str, Callable[[Bench], Any], Any, Any]] = [
     ("error-write-ignored", lambda b: (b.fault(), b.go(STOP), b.state()), (6, -EIO, 6), (6, 4, 6)),
     (
         "open-stands-still",
-        lambda b: (b.state(), b.works(), b.reset(), b.works()),
+        lambda b: (b.state(), b.runs(), b.reset(), b.runs()),
         (1, True, 0, True),
         (1, False, 0, True),
     ),
@@ -454,38 +462,38 @@ TABLE: list[tuple[str, Callable[[Bench], Any], Any, Any]] = [
     ),
     (
         "pre-copy-exit-late",
-        lambda b: (b.works(STOP), b.works(PRE_COPY), b.works(STOP_AND_COPY)),
+        lambda b: (b.runs(STOP), b.runs(PRE_COPY), b.runs(STOP_AND_COPY)),
         (False, True, False),
         (False, True, True),
     ),
     (
         "stop-one-late-dma",
-        lambda b: (b.write(CONTROL, 4, 1, region=0), b.go(STOP), b.works(), b.device.machine.streaming),
+        lambda b: (b.write(CONTROL, 4, 1, region=0), b.go(STOP), b.runs(), b.device.machine.streaming),
         (4, 4, False, False),
         (4, 4, False, True),
     ),
     (
         "stopped-interrupts",
-        lambda b: (b.write(CONTROL, 4, 1, region=0), b.go(STOP), b.works(), b.device.machine.streaming),
+        lambda b: (b.write(CONTROL, 4, 1, region=0), b.go(STOP), b.runs(), b.device.machine.streaming),
         (4, 4, False, False),
         (4, 4, False, True),
     ),
     (
         "stop-one-late-interrupt",
-        lambda b: (b.write(CONTROL, 4, 1, region=0), b.go(STOP), b.works(), b.device.machine.streaming),
+        lambda b: (b.write(CONTROL, 4, 1, region=0), b.go(STOP), b.runs(), b.device.machine.streaming),
         (4, 4, False, False),
         (4, 4, False, True),
     ),
     (
         "stop-and-copy-works-at-data",
-        lambda b: (b.works(STOP_AND_COPY), len(b.save()) > 0, b.works()),
+        lambda b: (b.runs(STOP_AND_COPY), len(b.save()) > 0, b.runs()),
         (False, True, False),
         (False, True, True),
     ),
-    ("resuming-keeps-running", lambda b: (b.works(RESUMING), b.works(STOP)), (False, False), (True, False)),
+    ("resuming-keeps-running", lambda b: (b.runs(RESUMING), b.runs(STOP)), (False, False), (True, False)),
     (
         "pre-copy-stops-at-data",
-        lambda b: (b.works(PRE_COPY), len(b.save()) > 0, b.works()),
+        lambda b: (b.runs(PRE_COPY), len(b.save()) > 0, b.runs()),
         (True, True, True),
         (True, True, False),
     ),
@@ -592,25 +600,25 @@ TABLE: list[tuple[str, Callable[[Bench], Any], Any, Any]] = [
 ]
 
 
-@pytest.mark.parametrize(("name", "look", "good", "broken"), TABLE, ids=[row[0] for row in TABLE])
-def test_breaks_what_it_names(name: str, look: Callable[[Bench], Any], good: Any, broken: Any) -> None:
-    """The same look at a good device and at one with the defect; None where both have to agree."""
-    assert look(Bench()) == good
-    assert look(Bench(name)) == (good if broken is None else broken)
+@pytest.mark.parametrize(("name", "observe", "good", "broken"), TABLE, ids=[row[0] for row in TABLE])
+def test_defect_breaks_its_observation(name: str, observe: Callable[[Bench], Any], good: Any, broken: Any) -> None:
+    """The same observation of a good device and of one with the defect; None: both must agree."""
+    assert observe(Bench()) == good
+    assert observe(Bench(name)) == (good if broken is None else broken)
 
 
-def test_every_defect_is_looked_at() -> None:
-    """The table above and those of the other files leave none out."""
+def test_every_defect_is_observed() -> None:
+    """The table above and those of the other files have all of them."""
     named = {row[0] for row in TABLE + DATA_TABLE + STATES + SESSIONS + USERS}
     assert named | {*DIRTY, *PERVASIVE, *SUBTLE, *RANGES} == set(DEFECTS)
 
 
-def test_goes_on_for_20_ms_only() -> None:
-    """stop-late does stop in the end."""
+def test_stop_late_stops_within_2_s() -> None:
+    """It runs on for about 20 ms."""
     bench = Bench("stop-late")
     start = monotonic_ns()
     bench.go(STOP)
-    while bench.works():
+    while bench.runs():
         assert monotonic_ns() - start < 2_000_000_000
     assert monotonic_ns() - start > 19_000_000
     assert bench.read(COUNTER, 8, region=0) >= 20_000

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import random
 import struct
+from collections.abc import Callable
 from errno import EFAULT, EINVAL, ENOSPC
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from raw_client import CONTROL, DMA_ADDRESS, DOORBELL, PIN, PIN_ADDRESS, PIN_LEN
 
 
 def test_reports_each_page_written_once(guest: Guest) -> None:
-    """Bit i is the i-th page of the range; fetching clears."""
+    """Bit i is the i-th page of the range; fetching clears the bits."""
     client = guest.client
     guest.ring(0, 1, 1)
     assert client.dirty(1) == 0
@@ -28,7 +29,7 @@ def test_reports_each_page_written_once(guest: Guest) -> None:
 
 
 def test_tracks_from_start_to_stop(guest: Guest) -> None:
-    """START twice changes nothing, STOP forgets."""
+    """A second START changes nothing; STOP forgets the pages."""
     client = guest.client
     assert client.dirty(1) == 0
     guest.ring(PAGE, 1, 1)
@@ -43,8 +44,8 @@ def test_tracks_from_start_to_stop(guest: Guest) -> None:
 
 
 @pytest.mark.parametrize("flags", [0, 3, 5, 6, 7, 8, 1 << 31])
-def test_does_one_thing_at_a_time(client: Client, flags: int) -> None:
-    """Exactly one of the three flags."""
+def test_refuses_all_but_exactly_one_flag(client: Client, flags: int) -> None:
+    """Several flags, unknown flags, or none: EINVAL."""
     assert client.dirty(flags) == EINVAL
     assert client.call(14, struct.pack("<II", 7, 1))[0] == EINVAL
 
@@ -66,10 +67,10 @@ def test_does_one_thing_at_a_time(client: Client, flags: int) -> None:
         (BASE, SIZE, 8, PAGE, 39),
     ],
 )
-def test_refuses_bitmaps_that_make_no_sense(
+def test_refuses_invalid_bitmap_requests(
     client: Client, address: int, size: int, room: int, page: int, argsz: int
 ) -> None:
-    """EINVAL, and nothing is lost by it."""
+    """EINVAL, and no dirty page is lost."""
     guest = Guest(client, False)
     client.dirty(1)
     guest.ring(0, 1, 1)
@@ -77,8 +78,8 @@ def test_refuses_bitmaps_that_make_no_sense(
     assert bits(client.bitmap(BASE, SIZE)[1]) == {0}
 
 
-def test_asks_for_room_when_the_bitmap_does_not_fit(client: Client) -> None:
-    """The fixed part alone, with the size needed; the pages stay dirty."""
+def test_argsz_is_the_size_needed_if_the_bitmap_does_not_fit(client: Client) -> None:
+    """Only the fixed part is returned; the pages stay dirty."""
     guest = Guest(client, False)
     client.dirty(1)
     guest.ring(0, 1, 1)
@@ -87,8 +88,8 @@ def test_asks_for_room_when_the_bitmap_does_not_fit(client: Client) -> None:
     assert bits(client.bitmap(BASE, SIZE)[1]) == {0}
 
 
-def test_reports_over_holes_and_several_mappings(client: Client) -> None:
-    """What is not mapped is clean."""
+def test_one_bitmap_covers_holes_and_several_mappings(client: Client) -> None:
+    """Pages that are not mapped are clean."""
     guest = Guest(client, False)
     assert client.try_map(BASE + 2 * SIZE, SIZE) == 0
     client.dirty(1)
@@ -100,7 +101,7 @@ def test_reports_over_holes_and_several_mappings(client: Client) -> None:
 
 @pytest.mark.parametrize("mine", [512, 8192])
 def test_uses_the_smaller_page_size(server: Server, mine: int) -> None:
-    """As agreed on at the start."""
+    """The smaller of the two proposals counts."""
     with server.client(text=f'{{"capabilities": {{"migration": {{"pgsize": {mine}}}}}}}') as client:
         guest = Guest(client, False)
         client.dirty(1)
@@ -111,8 +112,8 @@ def test_uses_the_smaller_page_size(server: Server, mine: int) -> None:
         assert client.bitmap(BASE, SIZE, 32, max(mine, PAGE))[0] == EINVAL
 
 
-def test_hands_out_the_bitmap_with_the_unmapping(guest: Guest) -> None:
-    """First the bitmap, then the mapping is gone, and with it what was dirty."""
+def test_unmap_returns_the_bitmap(guest: Guest) -> None:
+    """The bitmap is returned, then the mapping and its dirty pages are gone."""
     client = guest.client
     request = struct.pack("<IIQQQQ", 48, 1, BASE, SIZE, PAGE, 8)
     assert client.call(3, request)[0] == EINVAL
@@ -143,16 +144,21 @@ def test_forgets_pages_with_their_mapping(guest: Guest) -> None:
     assert bits(client.bitmap(BASE, SIZE)[1]) == set()
 
 
-@pytest.mark.parametrize("first", ["pin", "start"])
-def test_reports_pinned_pages_every_time(guest: Guest, first: str) -> None:
+def pin_then_start(guest: Guest) -> list[int]:
+    """Errnos of pinning three pages, and START."""
+    return [guest.try_pin(2 * PAGE, 3 * PAGE), guest.client.dirty(1)]
+
+
+def start_then_pin(guest: Guest) -> list[int]:
+    """The same in the other order."""
+    return [guest.client.dirty(1), guest.try_pin(2 * PAGE, 3 * PAGE)]
+
+
+@pytest.mark.parametrize("begin", [pin_then_start, start_then_pin])
+def test_reports_pinned_pages_every_time(guest: Guest, begin: Callable[[Guest], list[int]]) -> None:
     """Whether they were pinned before START or after it; once more after they were unpinned."""
     client = guest.client
-    if first == "pin":
-        assert guest.try_pin(2 * PAGE, 3 * PAGE) == 0
-        assert client.dirty(1) == 0
-    else:
-        assert client.dirty(1) == 0
-        assert guest.try_pin(2 * PAGE, 3 * PAGE) == 0
+    assert begin(guest) == [0, 0]
     guest.ring(3 * PAGE, 1, 1)
     guest.ring(9 * PAGE, 1, 1)
     assert client.dirty_pages(BASE, 32) == {2, 3, 4, 9}
@@ -163,19 +169,18 @@ def test_reports_pinned_pages_every_time(guest: Guest, first: str) -> None:
     assert client.dirty_pages(BASE, 32) == set()
 
 
-def test_reports_pages_pinned_in_between(guest: Guest) -> None:
-    """Pinned and unpinned since the last bitmap: once. While nothing was tracked: not at all."""
+def test_reports_pages_pinned_between_two_bitmaps(guest: Guest) -> None:
+    """Pages pinned and unpinned since the last bitmap are reported once; before START, not at all."""
     client = guest.client
-    for tracked in (False, True):
-        if tracked:
-            assert client.dirty(1) == 0
-        assert [guest.try_pin(0, PAGE), guest.try_pin(0, PAGE, 2)] == [0, 0]
-    assert client.dirty_pages(BASE, 32) == {0}
+    assert [guest.try_pin(0, PAGE), guest.try_pin(0, PAGE, 2)] == [0, 0]
+    assert client.dirty(1) == 0
+    assert [guest.try_pin(PAGE, PAGE), guest.try_pin(PAGE, PAGE, 2)] == [0, 0]
+    assert client.dirty_pages(BASE, 32) == {1}
     assert client.dirty_pages(BASE, 32) == set()
 
 
-def test_reports_what_is_pinned_after_a_new_start(guest: Guest) -> None:
-    """STOP forgets what was written, not what is pinned."""
+def test_reports_pinned_pages_after_a_new_start(guest: Guest) -> None:
+    """STOP forgets written pages, not pinned ones."""
     client = guest.client
     assert client.dirty(1) == 0
     guest.try_pin(PAGE, PAGE)
@@ -201,8 +206,8 @@ def test_reports_what_is_pinned_after_a_new_start(guest: Guest) -> None:
         ((1 << 64) - BASE - PAGE, 2 * PAGE, 1, EINVAL),
     ],
 )
-def test_refuses_pins_that_make_no_sense(guest: Guest, at: int, length: int, what: int, errno: int) -> None:
-    """Whole pages, mapped; unpinned is what was pinned."""
+def test_refuses_invalid_pins(guest: Guest, at: int, length: int, what: int, errno: int) -> None:
+    """Only whole, mapped pages can be pinned, and only a range that was pinned can be unpinned."""
     guest.client.dirty(1)
     assert guest.try_pin(4 * PAGE, 2 * PAGE) == 0
     assert guest.try_pin(at, length, what) == errno
@@ -212,16 +217,16 @@ def test_refuses_pins_that_make_no_sense(guest: Guest, at: int, length: int, wha
     assert guest.client.get(0, PIN_ADDRESS, 8) == BASE + at
 
 
-def test_pins_no_read_only_memory(client: Client) -> None:
-    """EFAULT, also where only a part is."""
+def test_does_not_pin_read_only_memory(client: Client) -> None:
+    """EFAULT, also if only a part is read-only."""
     assert [client.try_map(BASE, PAGE), client.try_map(BASE + PAGE, PAGE, flags=1)] == [0, 0]
     client.put(0, PIN_ADDRESS, 8, BASE)
     client.put(0, PIN_LENGTH, 4, 2 * PAGE)
     assert client.try_write(0, PIN, b"\1\0\0\0")[0] == EFAULT
 
 
-def test_pins_so_many_ranges_and_pages(client: Client) -> None:
-    """1024 ranges, 4096 pages; what was unpinned makes room."""
+def test_limits_pinned_ranges_and_pages(client: Client) -> None:
+    """1024 ranges, 4096 pages; unpinning makes room."""
     guest = Guest(client, False, size=4097 * PAGE)
     assert {guest.try_pin(index * PAGE, PAGE) for index in range(1024)} == {0}
     assert guest.try_pin(0, PAGE) == ENOSPC
@@ -233,8 +238,8 @@ def test_pins_so_many_ranges_and_pages(client: Client) -> None:
     assert guest.try_pin(0, PAGE) == 0
 
 
-def test_counts_pins_that_overlap(guest: Guest) -> None:
-    """Each is unpinned by itself."""
+def test_counts_overlapping_pins(guest: Guest) -> None:
+    """Each is unpinned on its own."""
     client = guest.client
     client.dirty(1)
     assert [guest.try_pin(0, 2 * PAGE), guest.try_pin(PAGE, 2 * PAGE), guest.try_pin(PAGE, 2 * PAGE)] == [0] * 3
@@ -247,8 +252,8 @@ def test_counts_pins_that_overlap(guest: Guest) -> None:
     assert guest.try_pin(PAGE, 2 * PAGE, 2) == EINVAL
 
 
-def test_unpins_with_the_mapping(client: Client) -> None:
-    """A range in two mappings goes as a whole; what was pinned of the other mapping is reported once more."""
+def test_unmapping_unpins(client: Client) -> None:
+    """A range in two mappings is unpinned as a whole; its pages in the other mapping are reported once more."""
     guest = Guest(client, False)
     other = Guest(client, False, BASE + SIZE)
     client.dirty(1)
@@ -279,8 +284,8 @@ def test_unpins_on_reset_and_on_close(server: Server, client: Client) -> None:
         assert guest.try_pin(0, PAGE, 2) == EINVAL
 
 
-def test_hands_out_pinned_pages_with_the_unmapping(guest: Guest) -> None:
-    """They are dirty, and then neither mapped nor pinned."""
+def test_unmap_reports_pinned_pages(guest: Guest) -> None:
+    """They are dirty, and afterwards neither mapped nor pinned."""
     client = guest.client
     client.dirty(1)
     guest.try_pin(5 * PAGE, PAGE)
@@ -289,7 +294,7 @@ def test_hands_out_pinned_pages_with_the_unmapping(guest: Guest) -> None:
     assert guest.try_pin(5 * PAGE, PAGE, 2) == EINVAL
 
 
-def test_tracks_what_the_stream_writes(guest: Guest) -> None:
+def test_tracks_writes_of_the_stream(guest: Guest) -> None:
     """Each beat makes its page dirty again."""
     client = guest.client
     client.dirty(1)
@@ -299,7 +304,7 @@ def test_tracks_what_the_stream_writes(guest: Guest) -> None:
         assert eventually(lambda: client.dirty_pages(BASE, 32)) == {7}
 
 
-def test_clears_the_pages_of_the_range_alone(guest: Guest) -> None:
+def test_clears_only_pages_of_the_range(guest: Guest) -> None:
     """A range may begin and end inside a mapping."""
     client = guest.client
     client.dirty(1)
@@ -309,8 +314,8 @@ def test_clears_the_pages_of_the_range_alone(guest: Guest) -> None:
     assert client.dirty_pages(BASE, 32) == {0, 1, *range(8, 16)}
 
 
-def test_keeps_what_a_failed_write_may_have_written(client: Client) -> None:
-    """The pages before the one that is not mapped, and those which the client refused."""
+def test_reports_pages_that_a_failed_write_may_have_written(client: Client) -> None:
+    """The pages before one that is not mapped, and those that the client refused."""
     guest = Guest(client, False)
     client.dirty(1)
     assert guest.ring(SIZE - 2 * PAGE, 3 * PAGE, 1) == 2
@@ -320,8 +325,8 @@ def test_keeps_what_a_failed_write_may_have_written(client: Client) -> None:
     assert client.dirty_pages(BASE, 64) == {0}
 
 
-def test_takes_the_largest_bitmap(client: Client) -> None:
-    """2^24 bytes for one page: one bit and zeros. For 2^27 pages: a bit at either end."""
+def test_returns_the_largest_bitmap(client: Client) -> None:
+    """2^24 bytes: for one page, a bit and zeros; for 2^27 pages, a bit at each end."""
     size, room = 1 << 39, 1 << 24
     assert client.try_map(0, size) == 0
     client.memory[0], client.memory[size - PAGE] = bytearray(PAGE), bytearray(PAGE)
@@ -339,8 +344,8 @@ def test_takes_the_largest_bitmap(client: Client) -> None:
         assert bitmap.count(0) == room - len(expected)
 
 
-def test_is_right_about_any_history(client: Client) -> None:
-    """Writes, pins, mappings that come and go, and ranges of all kinds, against a model."""
+def test_random_history_follows_a_model(client: Client) -> None:
+    """Writes, pins, maps, unmaps, and bitmaps of all kinds of ranges."""
     chance = random.Random(4)
     pages = 500
     client.memory[BASE] = bytearray(pages * PAGE)
@@ -403,8 +408,8 @@ def test_is_right_about_any_history(client: Client) -> None:
             dirty -= set(range(first, first + count))
 
 
-def test_reports_everything_when_told_so(tmp_path: Path) -> None:
-    """--dirty-scope=everything: each mapped page, every time, while tracking is on."""
+def test_scope_everything_reports_every_page(tmp_path: Path) -> None:
+    """Each mapped page is in every bitmap while tracking is on."""
     with Server(tmp_path, "--dirty-scope=everything") as server, server.client() as client:
         assert [client.try_map(BASE, 3 * PAGE), client.try_map(BASE + 70 * PAGE, PAGE)] == [0, 0]
         client.dirty(1)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Dirty page tracking in the states of the device, and across its reset: the good driver, and each defect."""
+"""Dirty page tracking in each state of the device and across a reset: the good driver, and each defect."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from refdriver.migration_v1.states import PRE_COPY, RESUMING, RUNNING, STOP, STO
 
 BEGIN, END = 1, 2
 
-Look = Callable[[Bench], Any]
+Observation = Callable[[Bench], Any]
 
 
 def go(bench: Bench, *states: int) -> None:
@@ -26,38 +26,38 @@ def go(bench: Bench, *states: int) -> None:
         migration.write(0, state.to_bytes(4, "little"))
 
 
-def after(*states: int, written: tuple[int, ...] = (5,), pinned: tuple[int, ...] = ()) -> Look:
-    """The bitmap in the last of the states, where tracking began in running; pages are written and pinned before."""
+def after(*states: int, written: tuple[int, ...] = (5,), pinned: tuple[int, ...] = ()) -> Observation:
+    """The bitmap in the last state; tracking began, and pages were pinned and written, while the device ran."""
 
-    def look(bench: Bench) -> Any:
-        bench.tell(BEGIN)
+    def observe(bench: Bench) -> Any:
+        bench.send(BEGIN)
         for page in pinned:
             bench.pin(page)
         bench.write(*written)
         go(bench, *states)
         return bench.get()
 
-    return look
+    return observe
 
 
-def then(*steps: Look) -> Look:
-    """What the last of several looks gives."""
+def then(*steps: Observation) -> Observation:
+    """The result of the last of several observations."""
     return lambda bench: [step(bench) for step in steps][-1]
 
 
-def to(*states: int) -> Look:
+def to(*states: int) -> Observation:
     """Carry the device from state to state."""
     return lambda bench: go(bench, *states)
 
 
 def begin(bench: Bench) -> Any:
     """START."""
-    return bench.tell(BEGIN)
+    return bench.send(BEGIN)
 
 
 def end(bench: Bench) -> Any:
     """STOP."""
-    return bench.tell(END)
+    return bench.send(END)
 
 
 def get(bench: Bench) -> Any:
@@ -71,8 +71,8 @@ def beat(bench: Bench) -> None:
 
 
 def stopped(bench: Bench) -> Any:
-    """Whether a stop has the stream write once more, and the bitmap after it."""
-    bench.tell(BEGIN)
+    """Whether the stream writes once more when the device stops, and the bitmap after it."""
+    bench.send(BEGIN)
     bench.beat()
     bench.get()
     before = os.pread(bench.memory, 8, 3 * PAGE)
@@ -85,8 +85,8 @@ def reset(bench: Bench) -> None:
     bench.device.reset()
 
 
-def write(*those: int) -> Look:
-    """Have the device write some pages."""
+def write(*those: int) -> Observation:
+    """Have the device write to pages."""
     return lambda bench: bench.write(*those)
 
 
@@ -96,12 +96,12 @@ def new(bench: Bench) -> None:
 
 
 def get_new(bench: Bench) -> Any:
-    """The bitmap of that."""
+    """The bitmap of the new mapping."""
     return bench.get(200, 9, room=8)
 
 
-#: Defect, what to look at, what the good driver shows, what the broken one.
-STATES: list[tuple[str, Look, Any, Any]] = [
+#: Defect, observation, its result with the good driver, its result with the broken one.
+STATES: list[tuple[str, Observation, Any, Any]] = [
     ("states-start-refused", then(to(PRE_COPY), begin), 0, -EBUSY),
     ("states-start-ends", then(to(PRE_COPY), begin, to(STOP_AND_COPY), get), [], -EINVAL),
     ("states-start-without-pins", then(lambda b: b.pin(7), to(STOP_AND_COPY), begin, get), [7], []),
@@ -143,7 +143,7 @@ STATES: list[tuple[str, Look, Any, Any]] = [
 
 
 def refusal(bench: Bench) -> int:
-    """How a new mapping is answered."""
+    """0, or the refusal of a new mapping."""
     try:
         bench.map(200, 9)
     except AssertionError:
@@ -151,8 +151,10 @@ def refusal(bench: Bench) -> int:
     return 0
 
 
-@pytest.mark.parametrize(("name", "look", "good", "broken"), STATES, ids=[row[0] for row in STATES])
-def test_breaks_what_it_names(bench: Callable[..., Bench], name: str, look: Look, good: Any, broken: Any) -> None:
-    """The good driver does not care for the state; the broken one does."""
-    assert look(bench()) == good
-    assert look(bench(name)) == broken
+@pytest.mark.parametrize(("name", "observe", "good", "broken"), STATES, ids=[row[0] for row in STATES])
+def test_defect_breaks_its_observation(
+    bench: Callable[..., Bench], name: str, observe: Observation, good: Any, broken: Any
+) -> None:
+    """The good driver tracks regardless of the state; the broken one does not."""
+    assert observe(bench()) == good
+    assert observe(bench(name)) == broken

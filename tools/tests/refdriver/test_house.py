@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The house rules of the reference driver: its rooms, who imports whom, and where the word defect may stand."""
+"""House rules of the reference driver: its rooms, their imports, and where the word defect may be."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ FILES = sorted(ROOT.rglob("*.py"))
 
 #: Each imports only from itself and from those before it; a file on the top level counts as a room.
 ROOMS = ["refusal", "options", "parts", "socket", "container", "device", "migration_v1", "driver"]
-#: What breaks the driver. These alone know of defects, with the folders of that name and what chooses among them.
+#: Only these, the folders called defects, and the modules that choose among them know about defects.
 OVERLAYS = ["overlays", "defects"]
 CHOSEN_BY = ["__main__", "__init__"]
 
@@ -38,7 +38,7 @@ MODULES = {name_of(file): file for file in FILES}
 
 
 def is_good(module: str) -> bool:
-    """Whether a module is of the driver that keeps every rule."""
+    """Whether a module is a part of the good driver."""
     return "defects" not in module.split(".") and module not in OVERLAYS + CHOSEN_BY
 
 
@@ -46,7 +46,7 @@ GOOD = [module for module in MODULES if is_good(module)]
 
 
 def imports(module: str) -> Iterator[str]:
-    """The modules of the driver that one imports as it is loaded, or later."""
+    """The driver's modules that a module imports, when it is loaded or later."""
     file = MODULES[module]
     package = list(file.relative_to(ROOT).parts[:-1])
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
@@ -58,8 +58,8 @@ def imports(module: str) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("module", GOOD)
-def test_the_good_driver_knows_no_defect(module: str) -> None:
-    """It has neither the word nor the name of one, and imports nothing that has."""
+def test_good_driver_knows_no_defect(module: str) -> None:
+    """It contains neither the word nor the name of a defect, and imports no module that does."""
     text = MODULES[module].read_text(encoding="utf-8")
     assert "defect" not in text.lower()
     assert [name for name in DEFECTS if re.search(rf"(?<![\w-]){name}(?![\w-])", text)] == []
@@ -68,20 +68,20 @@ def test_the_good_driver_knows_no_defect(module: str) -> None:
 
 @pytest.mark.parametrize("module", [module for module in MODULES if module not in OVERLAYS + CHOSEN_BY])
 def test_rooms_import_in_one_direction(module: str) -> None:
-    """A room knows those before it, and what breaks it does, too."""
+    """A room and its defects import only rooms before it."""
     rank = ROOMS.index(module.split(".")[0])
     others = {name.split(".")[0] for name in imports(module)} - {"overlays"}
     assert {other for other in others if ROOMS.index(other) > rank} == set()
 
 
-def test_modules_import_in_no_circle() -> None:
-    """There is an order in which each comes after all that it imports."""
+def test_imports_have_no_cycle() -> None:
+    """There is an order in which each module comes after all that it imports."""
     order = TopologicalSorter({module: set(imports(module)) - {module} for module in MODULES})
     assert len(list(order.static_order())) == len(MODULES)
 
 
-def test_versions_of_migration_stand_beside_each_other() -> None:
-    """A room for one is named where the driver is put together, and in the list of defects; nowhere else."""
+def test_only_the_driver_names_a_version_of_migration() -> None:
+    """The room of a version is named where the driver is built and in the list of defects, and nowhere else."""
     named = {
         module
         for module, file in MODULES.items()
@@ -91,7 +91,7 @@ def test_versions_of_migration_stand_beside_each_other() -> None:
 
 
 def test_each_defect_is_declared_once() -> None:
-    """With its name and its sentence in one place, by one class, or by one for each object that it takes."""
+    """Its name and sentence are in one place."""
     declared: Counter[str] = Counter()
     for module, file in MODULES.items():
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
@@ -102,24 +102,24 @@ def test_each_defect_is_declared_once() -> None:
 
 
 @pytest.mark.parametrize("name", DEFECTS)
-def test_each_defect_is_in_the_driver_that_has_it(name: str) -> None:
-    """All of its overlays are in the classes that a driver with it is made of, and none of another one."""
+def test_driver_with_a_defect_has_all_its_overlays(name: str) -> None:
+    """Its classes contain all overlays of the defect, and none of another one."""
     made = broken([name])
     used: set[type] = set()
 
-    def noting(good: type[object], /) -> type[object]:
+    def noted(good: type[object], /) -> type[object]:
         chosen = made(good)
         used.update(set(chosen.__mro__) - set(good.__mro__) - {chosen})
         return chosen
 
-    build(Options(), noting)  # type: ignore[arg-type]
+    build(Options(), noted)  # type: ignore[arg-type]
     overlays = set(REGISTRY[name].overlays)
     assert overlays <= used
     assert used <= {base for overlay in overlays for base in overlay.__mro__}
 
 
-def test_the_good_driver_is_made_of_its_own_classes() -> None:
-    """Without a defect nothing is laid over them."""
+def test_good_driver_has_no_overlays() -> None:
+    """Without a defect, it consists of its own classes."""
     driver = build(Options())
     assert all(is_good(type(part).__module__.removeprefix("refdriver.")) for part in vars(driver).values())
     assert broken([])(Options) is Options

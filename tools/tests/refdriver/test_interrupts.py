@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The device's interrupts: how they are set up, when they come, and what is refused."""
+"""The device's interrupts: how they are set up, when they are raised, and what is refused."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ MSI, DONE, STREAMED = 1, 0, 1
 
 
 class Eventfd:
-    """Counts what it is told."""
+    """Counts the signals."""
 
     def __init__(self, start: int = 0, flags: int = os.EFD_NONBLOCK) -> None:
         self.fd = os.eventfd(0, flags)
@@ -40,7 +40,7 @@ class Eventfd:
             os.eventfd_write(self.fd, start)
 
     def take(self) -> int:
-        """How often it was told since the last time."""
+        """The number of signals since the last time."""
         try:
             return os.eventfd_read(self.fd)
         except BlockingIOError:
@@ -72,20 +72,20 @@ def irqs(
 
 
 def attach(client: Client, vector: int, eventfd: Eventfd) -> None:
-    """Have a vector told."""
+    """Connect a vector to an eventfd."""
     assert irqs(client, EVENTFD | TRIGGER, vector, fds=(eventfd.fd,)) == 0
 
 
 @pytest.fixture
 def attached(client: Client, eventfds: list[Eventfd]) -> Iterator[Client]:
-    """A client with both vectors told; nothing stays set up for the next."""
+    """A client with both vectors connected; for the next client, neither is."""
     attach(client, DONE, eventfds[DONE])
     attach(client, STREAMED, eventfds[STREAMED])
     yield client
     assert irqs(client, NONE | TRIGGER, count=0) == 0
 
 
-# What there is.
+# Vectors.
 
 
 def test_has_two_vectors(client: Client) -> None:
@@ -96,18 +96,18 @@ def test_has_two_vectors(client: Client) -> None:
     assert client.call(GET_IRQ_INFO, bytes(12))[0] == EINVAL
 
 
-def test_has_them_at_the_only_index_without_pci(tmp_path: Path) -> None:
-    """A platform device's first."""
+def test_platform_device_has_them_at_its_only_index(tmp_path: Path) -> None:
+    """Index 0."""
     with Server(tmp_path, "--regions=bare") as server, server.client() as client:
         assert struct.unpack("<4I", client.good(GET_INFO, struct.pack("<4I", 16, 0, 0, 0)))[3] == 1
         assert struct.unpack("<4I", client.good(GET_IRQ_INFO, struct.pack("<4I", 16, 0, 0, 0))) == (16, 3, 0, 2)
 
 
-# When they come.
+# When they are raised.
 
 
-def test_a_doorbell_tells_that_it_is_done(attached: Client, eventfds: list[Eventfd]) -> None:
-    """Once each, before the write returns, and with what became of it; a stopped device ignores it."""
+def test_doorbell_signals_completion(attached: Client, eventfds: list[Eventfd]) -> None:
+    """Once each, before the write returns, also if the DMA failed; a stopped device ignores it."""
     guest = Guest(attached, True)
     for number in range(3):
         guest.ring(0, 64, number)
@@ -121,8 +121,8 @@ def test_a_doorbell_tells_that_it_is_done(attached: Client, eventfds: list[Event
 
 
 @pytest.mark.parametrize("state", [STOP, STOP_AND_COPY, RESUMING])
-def test_the_stream_tells_each_write(attached: Client, eventfds: list[Eventfd], state: int) -> None:
-    """Over and over while the device runs, not once after it was stopped."""
+def test_stream_signals_each_write(attached: Client, eventfds: list[Eventfd], state: int) -> None:
+    """Repeatedly while the device runs, never after it was stopped."""
     attached.put(0, CONTROL, 4, 1)
     eventually(eventfds[STREAMED].take)
     eventually(eventfds[STREAMED].take)
@@ -136,8 +136,8 @@ def test_the_stream_tells_each_write(attached: Client, eventfds: list[Eventfd], 
     assert eventfds[DONE].take() == 0
 
 
-def test_is_raised_when_asked_to(attached: Client, eventfds: list[Eventfd]) -> None:
-    """All of a range, or those with a byte; also while the device is stopped."""
+def test_request_raises_vectors(attached: Client, eventfds: list[Eventfd]) -> None:
+    """All of a range, or those whose byte is set; also while the device is stopped."""
     attached.go(STOP)
     assert irqs(attached, NONE | TRIGGER, DONE, 2) == 0
     assert [each.take() for each in eventfds] == [1, 1]
@@ -146,8 +146,8 @@ def test_is_raised_when_asked_to(attached: Client, eventfds: list[Eventfd]) -> N
     attached.reset()
 
 
-def test_a_masked_vector_tells_later(attached: Client, eventfds: list[Eventfd]) -> None:
-    """Once, however often it was raised; the other one is told as ever. A reset forgets it."""
+def test_masked_vector_signals_when_unmasked(attached: Client, eventfds: list[Eventfd]) -> None:
+    """Once, however often it was raised; the other vector signals as usual. A reset forgets it."""
     assert irqs(attached, NONE | MASK, DONE) == 0
     assert [irqs(attached, NONE | TRIGGER, DONE, 2) for _ in range(3)] == [0, 0, 0]
     assert [each.take() for each in eventfds] == [0, 3]
@@ -162,8 +162,8 @@ def test_a_masked_vector_tells_later(attached: Client, eventfds: list[Eventfd]) 
     assert eventfds[DONE].take() == 0
 
 
-def test_is_told_after_a_reset(attached: Client, eventfds: list[Eventfd]) -> None:
-    """What is set up stays so."""
+def test_vectors_stay_connected_after_a_reset(attached: Client, eventfds: list[Eventfd]) -> None:
+    """Both signal."""
     attached.reset()
     assert irqs(attached, NONE | TRIGGER, DONE, 2) == 0
     assert [each.take() for each in eventfds] == [1, 1]
@@ -172,8 +172,8 @@ def test_is_told_after_a_reset(attached: Client, eventfds: list[Eventfd]) -> Non
 # How they are set up.
 
 
-def test_another_eventfd_takes_the_place(attached: Client, eventfds: list[Eventfd]) -> None:
-    """Of that vector only."""
+def test_new_eventfd_replaces_the_old_one(attached: Client, eventfds: list[Eventfd]) -> None:
+    """For that vector only."""
     other = Eventfd()
     attach(attached, DONE, other)
     assert irqs(attached, NONE | TRIGGER, DONE, 2) == 0
@@ -190,17 +190,17 @@ def test_another_eventfd_takes_the_place(attached: Client, eventfds: list[Eventf
     ],
     ids=["one", "both", "all"],
 )
-def test_vectors_are_given_up(
+def test_vectors_are_disconnected(
     attached: Client, eventfds: list[Eventfd], flags: int, start: int, count: int, left: list[int]
 ) -> None:
-    """By a message without descriptors, or all at once. To raise them is no mistake, and is told to nobody."""
+    """By a message without descriptors, or all at once. Raising them then succeeds, and signals nothing."""
     assert irqs(attached, flags, start, count) == 0
     assert irqs(attached, NONE | TRIGGER, DONE, 2) == 0
     assert [each.take() for each in eventfds] == left
 
 
-def test_giving_up_ends_a_mask(attached: Client, eventfds: list[Eventfd]) -> None:
-    """The next eventfd is told at once, and nothing of what came before."""
+def test_disconnecting_ends_a_mask(attached: Client, eventfds: list[Eventfd]) -> None:
+    """The next eventfd is signalled at once, but not for earlier interrupts."""
     assert irqs(attached, NONE | MASK, DONE, 2) == 0
     assert irqs(attached, NONE | TRIGGER, DONE, 2) == 0
     assert irqs(attached, NONE | TRIGGER, count=0) == 0
@@ -211,7 +211,7 @@ def test_giving_up_ends_a_mask(attached: Client, eventfds: list[Eventfd]) -> Non
 
 
 @pytest.mark.parametrize(
-    "request_of",
+    "invalid",
     [
         {"flags": 0},
         {"flags": NONE},
@@ -238,9 +238,9 @@ def test_giving_up_ends_a_mask(attached: Client, eventfds: list[Eventfd]) -> Non
     ],
     ids=str,
 )
-def test_refuses_what_makes_no_sense(attached: Client, eventfds: list[Eventfd], request_of: dict[str, int]) -> None:
-    """EINVAL, and both vectors are as they were."""
-    assert irqs(attached, **request_of) == EINVAL  # type: ignore[arg-type]
+def test_refuses_invalid_requests(attached: Client, eventfds: list[Eventfd], invalid: dict[str, int]) -> None:
+    """EINVAL, and both vectors stay connected."""
+    assert irqs(attached, **invalid) == EINVAL  # type: ignore[arg-type]
     assert [each.take() for each in eventfds] == [0, 0]
     assert irqs(attached, NONE | TRIGGER, DONE, 2) == 0
     assert [each.take() for each in eventfds] == [1, 1]
@@ -251,8 +251,8 @@ def test_refuses_a_short_request(client: Client) -> None:
     assert client.call(SET_IRQS, bytes(19))[0] == EINVAL
 
 
-def test_refuses_other_descriptors(attached: Client, eventfds: list[Eventfd]) -> None:
-    """EINVAL for a file that is no eventfd, for another number of them, and where none belongs."""
+def test_refuses_invalid_descriptors(attached: Client, eventfds: list[Eventfd]) -> None:
+    """EINVAL for a file that is not an eventfd, for the wrong number of them, and where none is expected."""
     with open("/dev/null", "rb") as file:
         assert irqs(attached, EVENTFD | TRIGGER, DONE, fds=(file.fileno(),)) == EINVAL
     fd = eventfds[DONE].fd
@@ -262,8 +262,8 @@ def test_refuses_other_descriptors(attached: Client, eventfds: list[Eventfd]) ->
     assert [each.take() for each in eventfds] == [1, 1]
 
 
-def test_a_full_counter_holds_nothing_up(client: Client) -> None:
-    """Of an eventfd that would wait for room: the device goes on, and what does not fit is lost."""
+def test_full_eventfd_does_not_block_the_device(client: Client) -> None:
+    """Signals that do not fit in its counter are lost."""
     full = Eventfd(2**64 - 2, 0)
     attach(client, DONE, full)
     assert [irqs(client, NONE | TRIGGER, DONE) for _ in range(2)] == [0, 0]
@@ -275,13 +275,13 @@ def test_a_full_counter_holds_nothing_up(client: Client) -> None:
 
 
 def descriptors(server: Server, client: Client) -> int:
-    """How many the server has open. It closes those of a request when that is answered, so another one comes first."""
+    """Open descriptors of the server. It closes those of a request after the reply; reading the state waits for that."""
     client.state()
     return len(os.listdir(f"/proc/{server.process.pid}/fd"))
 
 
-def test_keeps_no_descriptor(tmp_path: Path, eventfds: list[Eventfd]) -> None:
-    """Of clients that left, of vectors given up or set up anew, of requests that were refused."""
+def test_leaks_no_descriptor(tmp_path: Path, eventfds: list[Eventfd]) -> None:
+    """Of clients that left, of vectors disconnected or connected again, of refused requests."""
     with Server(tmp_path) as server:
         with server.client() as client:
             client.reset()
@@ -305,11 +305,11 @@ def test_keeps_no_descriptor(tmp_path: Path, eventfds: list[Eventfd]) -> None:
         assert [each.take() for each in eventfds] == [1, 0]
 
 
-# A device that needs them.
+# A device that needs interrupts.
 
 
-def test_works_only_while_somebody_attends(tmp_path: Path, eventfds: list[Eventfd]) -> None:
-    """--needs-interrupt=yes: nothing is done until vector 0 is told to somebody, nor after; stopped stays stopped."""
+def test_needs_interrupt_runs_only_with_vector_0_connected(tmp_path: Path, eventfds: list[Eventfd]) -> None:
+    """Not before it is connected, nor after it is disconnected; a stopped device stays stopped."""
     with Server(tmp_path, "--needs-interrupt=yes") as server, server.client() as client:
 
         def counts() -> bool:
@@ -338,8 +338,8 @@ def test_works_only_while_somebody_attends(tmp_path: Path, eventfds: list[Eventf
         assert not counts()
 
 
-def test_nobody_attends_for_the_next_client(tmp_path: Path, eventfds: list[Eventfd]) -> None:
-    """--needs-interrupt=yes."""
+def test_needs_interrupt_does_not_run_for_the_next_client(tmp_path: Path, eventfds: list[Eventfd]) -> None:
+    """Vector 0 is disconnected when a client leaves."""
     with Server(tmp_path, "--needs-interrupt=yes") as server:
         with server.client() as client:
             attach(client, DONE, eventfds[DONE])

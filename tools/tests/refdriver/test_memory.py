@@ -25,27 +25,27 @@ from raw_client import (
 
 
 def test_fills_memory_before_the_doorbell_returns(guest: Guest) -> None:
-    """Exactly the range asked for."""
+    """Exactly the requested range."""
     assert guest.ring(PAGE - 1, PAGE + 2, 0x155) == 1
     assert guest.content[PAGE - 2 : 2 * PAGE + 2] == b"\0" + b"\x55" * (PAGE + 2) + b"\0"
 
 
 def test_ignores_the_doorbell_while_stopped(guest: Guest) -> None:
-    """No write, no status."""
+    """Neither memory nor STATUS changes."""
     guest.client.go(STOP)
     assert guest.ring(0, 8, 1) == 0
     assert guest.content[:8] == bytes(8)
 
 
 @pytest.mark.parametrize("at", [-1, SIZE, SIZE - 1, -BASE])
-def test_reports_dma_that_hits_nothing(guest: Guest, at: int) -> None:
-    """STATUS says that it failed, and the device goes on."""
+def test_reports_dma_outside_the_mapping(guest: Guest, at: int) -> None:
+    """STATUS says that it failed, and the device continues."""
     assert guest.ring(at, 8, 1) == 2
     assert guest.ring(0, 8, 1) == 1
 
 
 def test_streams_a_growing_count_while_it_runs(guest: Guest) -> None:
-    """In memory about once a millisecond; not once after the write that stops it."""
+    """To memory, about once a millisecond; never after a write that stops it."""
     client = guest.client
 
     def count() -> int:
@@ -71,8 +71,8 @@ def test_streams_a_growing_count_while_it_runs(guest: Guest) -> None:
     assert bytes(guest.content[:8]) == last
 
 
-def test_streams_to_a_client_that_is_busy_elsewhere(client: Client) -> None:
-    """With a descriptor no client is needed for the stream to go on."""
+def test_streams_by_descriptor_without_the_client(client: Client) -> None:
+    """With a descriptor, the stream continues while the client is busy."""
     guest = Guest(client, True)
     client.put(0, DMA_ADDRESS, 8, BASE)
     client.put(0, CONTROL, 4, 1)
@@ -80,8 +80,8 @@ def test_streams_to_a_client_that_is_busy_elsewhere(client: Client) -> None:
     guest.close()
 
 
-def test_carries_out_what_was_sent_before_the_dma_was_seen(client: Client) -> None:
-    """Commands sent ahead of the answer to a DMA write keep their order."""
+def test_commands_sent_during_dma_keep_their_order(client: Client) -> None:
+    """Commands sent before the reply to a DMA write are carried out in turn."""
     guest = Guest(client, False)
     client.put(0, DMA_ADDRESS, 8, BASE)
     client.put(0, DMA_LENGTH, 4, 8)
@@ -91,8 +91,8 @@ def test_carries_out_what_was_sent_before_the_dma_was_seen(client: Client) -> No
     assert guest.content[:8] == b"\3" * 8
 
 
-def test_writes_no_more_at_once_than_the_client_takes(server: Server) -> None:
-    """Pieces of max_data_xfer_size."""
+def test_splits_dma_into_pieces_that_the_client_accepts(server: Server) -> None:
+    """At most max_data_xfer_size bytes each."""
     with server.client(text='{"capabilities": {"max_data_xfer_size": 1000}}') as client:
         guest = Guest(client, False)
         assert guest.ring(0, 4096, 7) == 1
@@ -107,8 +107,8 @@ def test_reports_dma_that_the_client_refused(client: Client) -> None:
 
 
 @pytest.mark.parametrize("errno", [4096, 1 << 31, (1 << 32) - 1])
-def test_drops_a_client_that_refuses_dma_without_sense(server: Server, errno: int) -> None:
-    """An errno that there is none of says nothing of the memory; the next client is served."""
+def test_drops_a_client_that_refuses_dma_with_an_invalid_errno(server: Server, errno: int) -> None:
+    """There is no such errno; the next client is served."""
     with server.client() as client:
         guest = Guest(client, by_descriptor=False)
         client.dma_errno = errno
@@ -118,7 +118,7 @@ def test_drops_a_client_that_refuses_dma_without_sense(server: Server, errno: in
 
 
 def test_drops_a_client_that_floods_it_during_dma(server: Server, client: Client) -> None:
-    """There is a bound to what is kept; the next client is served."""
+    """The number of commands kept is bounded; the next client is served."""
     guest = Guest(client, False)
     client.put(0, DMA_ADDRESS, 8, BASE)
     client.put(0, DMA_LENGTH, 4, 8)
@@ -134,7 +134,7 @@ def test_drops_a_client_that_floods_it_during_dma(server: Server, client: Client
 
 
 def test_survives_memory_that_shrinks(client: Client) -> None:
-    """A file cut short under its mapping: the DMA fails, the server lives."""
+    """If a mapped file is truncated, the DMA fails, and the server survives."""
     guest = Guest(client, True)
     assert guest.fd is not None
     os.ftruncate(guest.fd, PAGE)
@@ -154,7 +154,7 @@ def test_does_not_write_read_only_memory(client: Client) -> None:
     assert client.get(0, STATUS, 4) == 2
 
 
-def test_crosses_from_one_mapping_to_the_next(client: Client) -> None:
+def test_dma_crosses_from_one_mapping_to_the_next(client: Client) -> None:
     """Adjacent mappings are one range to the device."""
     for at in (0, PAGE):
         client.memory[BASE + at] = bytearray(PAGE)
@@ -180,7 +180,7 @@ def test_crosses_from_one_mapping_to_the_next(client: Client) -> None:
         ((1 << 64) - PAGE, 2 * PAGE, 3, 0),
     ],
 )
-def test_refuses_mappings_that_make_no_sense(client: Client, address: int, size: int, flags: int, offset: int) -> None:
+def test_refuses_invalid_mappings(client: Client, address: int, size: int, flags: int, offset: int) -> None:
     """EINVAL for sizes, alignments, flags and files that do not fit."""
     memory = os.memfd_create("guest")
     os.ftruncate(memory, PAGE)
@@ -198,8 +198,8 @@ def test_refuses_descriptors_that_cannot_be_mapped(client: Client) -> None:
         os.close(end)
 
 
-def test_maps_each_address_once_and_unmaps_it_exactly(client: Client) -> None:
-    """EEXIST for what overlaps; only the very range can be unmapped."""
+def test_refuses_overlaps_and_partial_unmaps(client: Client) -> None:
+    """EEXIST for a mapping that overlaps; only exactly the mapped range can be unmapped."""
     assert client.try_map(BASE, 2 * PAGE) == 0
     for address in (BASE - PAGE, BASE, BASE + PAGE):
         assert client.try_map(address, 2 * PAGE) == EEXIST

@@ -52,16 +52,16 @@ def strict(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 def fill(client: Client) -> dict[str, bytes]:
-    """Give every migrated part its own content; gives what to expect of it."""
+    """Fill every migrated part with its own content; returns that content."""
     for place, value in ((SCRATCH0, 1), (SCRATCH0 + 8, 1 << 63), (SCRATCH0 + 16, 3), (DMA_ADDRESS, 4)):
         client.put(0, place, 8, value)
     client.put(0, DMA_LENGTH, 4, 5)
     memory = struct.pack("<16384I", *range(16384))
     assert client.try_write(2, 0, memory) == (0, len(memory))
-    return look(client)
+    return content(client)
 
 
-def look(client: Client) -> dict[str, bytes]:
+def content(client: Client) -> dict[str, bytes]:
     """Everything that migrates, except the counter."""
     return {
         "registers": client.try_read(0, DMA_ADDRESS, 8)[1] + client.try_read(0, DMA_LENGTH, 4)[1],
@@ -70,7 +70,7 @@ def look(client: Client) -> dict[str, bytes]:
     }
 
 
-def works(client: Client) -> bool:
+def runs(client: Client) -> bool:
     """Whether COUNTER moves between two reads that are well over a microsecond apart."""
     first = client.get(0, COUNTER, 8)
     for _ in range(5):
@@ -79,15 +79,15 @@ def works(client: Client) -> bool:
 
 
 @pytest.mark.parametrize(("old", "new"), [*product(STATES, STATES)])
-def test_goes_from_any_state_to_any_other(client: Client, old: int, new: int) -> None:
-    """Drawn or not; bit 0 alone says whether the device works."""
+def test_makes_every_transition(client: Client, old: int, new: int) -> None:
+    """In the diagram or not; bit 0 alone decides whether the device runs."""
     client.go(old, new)
-    assert works(client) == bool(new & 1)
+    assert runs(client) == bool(new & 1)
 
 
 @pytest.mark.parametrize(("old", "new"), [*product(STATES, STATES)])
-def test_keeps_to_the_diagram_when_told_to(strict: Server, old: int, new: int) -> None:
-    """--undrawn=refuse: what is not drawn is refused, and the state kept."""
+def test_undrawn_refuse_keeps_to_the_diagram(strict: Server, old: int, new: int) -> None:
+    """A transition outside the diagram is refused, and the state is kept."""
     with strict.client() as client:
         client.reset()
         client.go(old)
@@ -98,23 +98,23 @@ def test_keeps_to_the_diagram_when_told_to(strict: Server, old: int, new: int) -
 
 @pytest.mark.parametrize("state", STATES)
 @pytest.mark.parametrize("value", [5, 6, 7])
-def test_refuses_what_is_no_state(client: Client, state: int, value: int) -> None:
-    """101b, 110b and 111b cannot be written; the device goes on as it was."""
+def test_refuses_invalid_states(client: Client, state: int, value: int) -> None:
+    """101b, 110b and 111b cannot be written; the device continues as it was."""
     client.go(state)
     assert client.try_go(value) == EINVAL
     assert client.state() == state
-    assert works(client) == bool(state & 1)
+    assert runs(client) == bool(state & 1)
 
 
 def test_ignores_reserved_bits(client: Client) -> None:
-    """Bits 3-31 are read as zero, and the others mean what they mean."""
+    """Bits 3-31 read as zero; the others take effect."""
     client.put(MIGRATION, STATE, 4, 0xFFFFFFF8 | PRE_COPY)
     assert client.state() == PRE_COPY
 
 
 @pytest.mark.parametrize("state", STATES)
-def test_enters_the_error_state_only_by_itself_and_leaves_it_by_reset(client: Client, state: int) -> None:
-    """FAULT 1: EIO, 110b, no way out but reset."""
+def test_only_a_reset_leaves_the_error_state(client: Client, state: int) -> None:
+    """After FAULT 1, a write fails with EIO, as do all after it, and device_state reads 110b."""
     client.go(state)
     client.put(0, FAULT, 4, 1)
     assert client.try_go(STOP) == EIO
@@ -122,15 +122,15 @@ def test_enters_the_error_state_only_by_itself_and_leaves_it_by_reset(client: Cl
     for wanted in range(8):
         assert client.try_go(wanted) == EIO
         assert client.state() == ERROR
-    assert not works(client)
+    assert not runs(client)
     client.reset()
     assert client.state() == RUNNING
-    assert works(client)
+    assert runs(client)
 
 
 @pytest.mark.parametrize("state", STATES)
 def test_keeps_the_state_when_a_transition_fails(client: Client, state: int) -> None:
-    """FAULT 2: EIO, the old state, and the next write works."""
+    """FAULT 2: EIO, the old state, and the next write succeeds."""
     client.go(state)
     client.put(0, FAULT, 4, 2)
     assert client.try_go(RUNNING) == EIO
@@ -140,7 +140,7 @@ def test_keeps_the_state_when_a_transition_fails(client: Client, state: int) -> 
 
 @pytest.mark.parametrize("state", STATES)
 def test_resets_from_any_state(client: Client, state: int) -> None:
-    """Back to RUNNING, and saving works again."""
+    """It is RUNNING again, and can be saved."""
     client.go(state)
     client.reset()
     assert client.state() == RUNNING
@@ -149,33 +149,33 @@ def test_resets_from_any_state(client: Client, state: int) -> None:
 
 
 @pytest.mark.parametrize("option", ["mapped", "trapped", "partitioned"])
-def test_carries_all_of_its_state_over(tmp_path: Path, option: str) -> None:
-    """Live migration: pre-copy, stop-and-copy, STOP; reset; resuming, running."""
+def test_live_migration_carries_the_whole_state(tmp_path: Path, option: str) -> None:
+    """Pre-copy, stop-and-copy, STOP; reset; resuming, running."""
     with Server(tmp_path, f"--data-section={option}") as server, server.client() as client:
         fill(client)
         client.go(PRE_COPY)
         buffers = client.save()
         client.put(0, SCRATCH0, 8, 99)
         client.put(2, 0, 4, 99)
-        expected = look(client)
+        expected = content(client)
         client.go(STOP_AND_COPY)
         counter = client.get(0, COUNTER, 8)
         buffers += client.save()
         client.go(STOP)
         assert sum(map(len, buffers)) < 1 << 18
         client.reset()
-        assert look(client) != expected
+        assert content(client) != expected
         client.go(RESUMING)
         for buffer in buffers:
             assert client.try_restore_one(buffer) == 0
         client.go(RUNNING)
         assert client.get(0, COUNTER, 8) > counter
-        assert look(client) == expected
+        assert content(client) == expected
 
 
 @pytest.mark.parametrize("taken", range(6))
 def test_may_leave_pre_copy_at_any_point(client: Client, taken: int) -> None:
-    """The whole state follows all the same."""
+    """The whole state is still saved."""
     expected = fill(client)
     client.go(PRE_COPY)
     buffers: list[bytes] = []
@@ -185,11 +185,11 @@ def test_may_leave_pre_copy_at_any_point(client: Client, taken: int) -> None:
     buffers += client.save()
     client.reset()
     client.restore(buffers)
-    assert look(client) == expected
+    assert content(client) == expected
 
 
-def test_offers_memory_once_in_pre_copy(client: Client) -> None:
-    """Then pending_bytes is 0 until stop-and-copy."""
+def test_pre_copy_offers_memory_once(client: Client) -> None:
+    """After it, pending_bytes is 0 until stop-and-copy."""
     client.go(PRE_COPY)
     assert client.save()
     assert client.get(MIGRATION, PENDING, 8) == 0
@@ -197,8 +197,8 @@ def test_offers_memory_once_in_pre_copy(client: Client) -> None:
     assert client.get(MIGRATION, PENDING, 8) > 65536
 
 
-def test_repeats_reads_without_effect(client: Client) -> None:
-    """pending_bytes before a buffer; data_offset, data_size and the data within it."""
+def test_repeated_reads_have_no_effect(client: Client) -> None:
+    """pending_bytes before a buffer; data_offset, data_size and the data during it."""
     fill(client)
     client.go(STOP_AND_COPY)
     pending = client.get(MIGRATION, PENDING, 8)
@@ -211,7 +211,7 @@ def test_repeats_reads_without_effect(client: Client) -> None:
     assert client.save_one() != once
 
 
-def test_goes_on_saving_after_the_state_is_written_again(client: Client) -> None:
+def test_saving_continues_after_the_state_is_written_again(client: Client) -> None:
     """A second write of stop-and-copy neither loses nor repeats a buffer."""
     expected = fill(client)
     client.go(STOP_AND_COPY)
@@ -221,29 +221,34 @@ def test_goes_on_saving_after_the_state_is_written_again(client: Client) -> None
     buffers += client.save()
     client.reset()
     client.restore(buffers)
-    assert look(client) == expected
+    assert content(client) == expected
 
 
 @pytest.mark.parametrize("state", STATES)
-def test_points_at_the_data_section_in_every_state(client: Client, state: int) -> None:
-    """data_offset is a page start past the header; nothing is pending where nothing is saved."""
+def test_data_offset_points_at_the_section_in_every_state(client: Client, state: int) -> None:
+    """The page after the header."""
     client.go(state)
     assert client.get(MIGRATION, OFFSET, 8) == 4096
-    if state not in (PRE_COPY, STOP_AND_COPY):
-        assert client.get(MIGRATION, PENDING, 8) == 0
-        assert client.get(MIGRATION, SIZE, 8) == 0
+
+
+@pytest.mark.parametrize("state", [STOP, RUNNING, RESUMING])
+def test_nothing_is_pending_in_states_that_save_nothing(client: Client, state: int) -> None:
+    """pending_bytes and data_size read 0."""
+    client.go(state)
+    assert client.get(MIGRATION, PENDING, 8) == 0
+    assert client.get(MIGRATION, SIZE, 8) == 0
 
 
 @pytest.mark.parametrize("state", [STOP, RUNNING, STOP_AND_COPY, PRE_COPY])
-def test_takes_data_only_while_resuming(client: Client, state: int) -> None:
-    """A write of data_size elsewhere is refused."""
+def test_accepts_data_only_while_resuming(client: Client, state: int) -> None:
+    """A write of data_size is refused in every other state."""
     client.go(state)
     assert client.try_write(MIGRATION, SIZE, struct.pack("<Q", 8))[0] == EINVAL
     assert client.state() == state
 
 
 def saved(client: Client) -> list[bytes]:
-    """A stream of a filled device, which then is reset."""
+    """The saved state of a filled device, which is then reset."""
     fill(client)
     client.go(STOP_AND_COPY)
     buffers = client.save()
@@ -255,27 +260,27 @@ def test_resumes_without_any_data(client: Client) -> None:
     """The device is as it was."""
     expected = fill(client)
     client.go(RESUMING, RUNNING)
-    assert look(client) == expected
+    assert content(client) == expected
 
 
-def test_does_not_leave_resuming_with_half_a_state(client: Client) -> None:
-    """The transition is refused, the registers are as before, and the rest may still come."""
+def test_does_not_leave_resuming_with_a_partial_state(client: Client) -> None:
+    """The transition is refused, registers are unchanged, and the rest may still be written."""
     buffers = saved(client)
-    before = look(client)["scratch"]
+    before = content(client)["scratch"]
     client.go(RESUMING)
     for buffer in buffers[:-1]:
         assert client.try_restore_one(buffer) == 0
         assert client.try_go(RUNNING) == EINVAL
         assert client.state() == RESUMING
-        assert look(client)["scratch"] == before
+        assert content(client)["scratch"] == before
     assert client.try_restore_one(buffers[-1]) == 0
     client.go(RUNNING)
-    assert look(client)["scratch"] != before
+    assert content(client)["scratch"] != before
 
 
-@pytest.mark.parametrize("what", ["short", "flipped", "swapped", "joined", "nonsense"])
-def test_refuses_data_that_it_did_not_save(client: Client, what: str) -> None:
-    """Damaged or misplaced buffers are refused one by one; reset brings the device back."""
+@pytest.mark.parametrize("damage", ["short", "flipped", "swapped", "joined", "nonsense"])
+def test_refuses_data_that_it_did_not_save(client: Client, damage: str) -> None:
+    """Damaged or misplaced buffers are refused; a reset makes the device usable again."""
     buffers = saved(client)
     bad = {
         "short": buffers[0][:-1],
@@ -283,7 +288,7 @@ def test_refuses_data_that_it_did_not_save(client: Client, what: str) -> None:
         "swapped": buffers[1],
         "joined": buffers[4] + buffers[4],
         "nonsense": b"\xff" * 16,
-    }[what]
+    }[damage]
     client.go(RESUMING)
     assert client.try_restore_one(bad) == EINVAL
     assert client.try_go(RUNNING) == EINVAL
@@ -301,11 +306,11 @@ def test_refuses_a_data_size_beyond_the_section(client: Client, size: int) -> No
 
 
 def test_resumes_on_another_device(client: Client, strict: Server) -> None:
-    """The stream is all that travels."""
+    """The saved buffers are all that it needs."""
     expected = fill(client)
     client.go(STOP_AND_COPY)
     with strict.client() as target:
         target.reset()
         target.restore(client.save())
-        assert look(target) == expected
-        eventually(lambda: works(target))
+        assert content(target) == expected
+        eventually(lambda: runs(target))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Builds of the device other than the default one, and the faults that can be put into a transfer."""
+"""Devices built with other options than the default, and faults injected into a transfer."""
 
 from __future__ import annotations
 
@@ -32,27 +32,27 @@ PAGE = 4096
 
 
 def sizes(client: Client) -> tuple[int, int]:
-    """Of the device memory and of the migration region."""
+    """Sizes of the device memory and of the migration region."""
     infos = [struct.unpack_from("<IIIIQQ", client.good(5, struct.pack("<4I2Q", 4096, 0, i, 0, 0, 0))) for i in (2, 9)]
     return infos[0][4], infos[1][4]
 
 
 def fill(client: Client, memory: int) -> None:
-    """Content for the whole state."""
+    """Fill the whole state with content."""
     client.put(0, SCRATCH0, 8, 11)
-    content = bytes(i * 7 & 0xFF for i in range(memory))
+    data = bytes(i * 7 & 0xFF for i in range(memory))
     for start in range(0, memory, 1 << 20):
-        assert client.try_write(2, start, content[start : start + (1 << 20)])[0] == 0
+        assert client.try_write(2, start, data[start : start + (1 << 20)])[0] == 0
 
 
-def look(client: Client, memory: int) -> tuple[bytes, int]:
+def content(client: Client, memory: int) -> tuple[bytes, int]:
     """The device memory and a register."""
     pieces = [client.try_read(2, i, min(1 << 20, memory - i))[1] for i in range(0, memory, 1 << 20)]
     return b"".join(pieces), client.get(0, SCRATCH0, 8)
 
 
 def save(client: Client) -> tuple[list[bytes], list[int]]:
-    """The buffers of the present state, and where each lay."""
+    """The buffers of the current state, and the offset of each."""
     buffers, places = [], []
     while client.get(MIGRATION, PENDING, 8):
         places.append(client.get(MIGRATION, OFFSET, 8))
@@ -78,12 +78,12 @@ def took(since: float) -> float:
     ],
 )
 def test_saves_states_of_any_size(tmp_path: Path, memory: int, section: int, buffer: int, count: int) -> None:
-    """From the registers alone to many times the region; pre-copy is left half read."""
+    """From only the registers to many times the region; pre-copy is left half read."""
     options = (f"--memory={memory}", f"--section={section}", f"--buffer={buffer}")
     with Server(tmp_path, *options) as server, server.client() as client:
         assert sizes(client) == (memory, PAGE + section)
         fill(client, memory)
-        expected = look(client, memory)
+        expected = content(client, memory)
         client.go(PRE_COPY)
         assert (client.get(MIGRATION, PENDING, 8) > 0) == (memory > 0)
         early = [client.save_one() for _ in range(min(memory, 1))]
@@ -94,25 +94,24 @@ def test_saves_states_of_any_size(tmp_path: Path, memory: int, section: int, buf
         assert max(map(len, buffers)) <= buffer
         client.reset()
         client.restore(early + buffers)
-        assert look(client, memory) == expected
+        assert content(client, memory) == expected
 
 
-def test_without_memory_there_is_no_such_region(tmp_path: Path) -> None:
-    """It has no size, and no access is taken."""
+def test_device_without_memory_has_no_such_region(tmp_path: Path) -> None:
+    """Every access is refused."""
     with Server(tmp_path, "--memory=0") as server, server.client() as client:
         assert client.try_read(2, 0, 1)[0] == EINVAL
         assert client.try_write(2, 0, b"1")[0] == EINVAL
 
 
-@pytest.mark.parametrize("kind", ["mapped", "trapped", "partitioned"])
-@pytest.mark.parametrize("buffer", [4096, 5000, 8192, 12288, 16384])
-def test_moves_its_buffers(tmp_path: Path, kind: str, buffer: int) -> None:
-    """data_offset differs from buffer to buffer where there is room, and only then; saving and resuming."""
-    unit = 8 if kind == "trapped" else PAGE
+@pytest.mark.parametrize(("kind", "unit"), [("mapped", PAGE), ("trapped", 8), ("partitioned", PAGE)])
+@pytest.mark.parametrize(("buffer", "moves"), [(4096, True), (5000, True), (8192, True), (12288, True), (16384, False)])
+def test_moving_offset_changes_with_each_buffer(tmp_path: Path, kind: str, unit: int, buffer: int, moves: bool) -> None:
+    """data_offset differs from buffer to buffer if there is room, when saving and when resuming."""
     options = ("--offset=moving", f"--buffer={buffer}", f"--data-section={kind}")
     with Server(tmp_path, *options) as server, server.client() as client:
         fill(client, 65536)
-        expected = look(client, 65536)
+        expected = content(client, 65536)
         client.go(STOP_AND_COPY)
         buffers, places = save(client)
         client.reset()
@@ -123,29 +122,28 @@ def test_moves_its_buffers(tmp_path: Path, kind: str, buffer: int) -> None:
             assert client.get(MIGRATION, OFFSET, 8) == taken[-1]
             assert client.try_restore_one(data) == 0
         client.go(RUNNING)
-        assert look(client, 65536) == expected
+        assert content(client, 65536) == expected
         assert taken == places
         assert all(place % unit == 0 and place + buffer <= PAGE + 16384 for place in places)
-        moves = [one != other for one, other in pairwise(places)]
-        assert all(moves) if buffer < 16384 else not any(moves)
+        assert {one != other for one, other in pairwise(places)} == {moves}
 
 
-def test_may_offer_nothing_in_pre_copy(tmp_path: Path) -> None:
-    """And everything after it."""
+def test_pre_copy_none_offers_nothing(tmp_path: Path) -> None:
+    """Everything is saved after it."""
     with Server(tmp_path, "--pre-copy=none") as server, server.client() as client:
         fill(client, 65536)
-        expected = look(client, 65536)
+        expected = content(client, 65536)
         client.go(PRE_COPY)
         assert client.get(MIGRATION, PENDING, 8) == 0
         client.go(STOP_AND_COPY)
         buffers = client.save()
         client.reset()
         client.restore(buffers)
-        assert look(client, 65536) == expected
+        assert content(client, 65536) == expected
 
 
-def test_takes_its_time(tmp_path: Path) -> None:
-    """For making a buffer available, and for consuming one; for nothing else."""
+def test_slow_delays_each_buffer(tmp_path: Path) -> None:
+    """Making a buffer available, and consuming one; nothing else."""
     with Server(tmp_path, "--slow=500000", "--memory=0") as server, server.client() as client:
         client.go(STOP_AND_COPY)
         start = monotonic()
@@ -161,8 +159,8 @@ def test_takes_its_time(tmp_path: Path) -> None:
         assert took(start) >= 500000
 
 
-def test_takes_its_time_for_a_reset(tmp_path: Path) -> None:
-    """--slow-reset: for a reset, and for no transition."""
+def test_slow_reset_delays_resets(tmp_path: Path) -> None:
+    """And no transition."""
     with Server(tmp_path, "--slow-reset=300000") as server, server.client() as client:
         start = monotonic()
         client.go(STOP, RUNNING, STOP_AND_COPY)
@@ -173,9 +171,8 @@ def test_takes_its_time_for_a_reset(tmp_path: Path) -> None:
         assert client.state() == RUNNING
 
 
-def test_takes_its_time_for_a_transition(tmp_path: Path) -> None:
-    """--slow-transition: for each change to another state that is accepted; the present state, a refusal and a reset
-    take none."""
+def test_slow_transition_delays_transitions(tmp_path: Path) -> None:
+    """Each accepted change to another state; not the current state, a refusal or a reset."""
     with Server(tmp_path, "--slow-transition=300000", "--undrawn=refuse") as server, server.client() as client:
         start = monotonic()
         client.go(RUNNING)
@@ -189,8 +186,8 @@ def test_takes_its_time_for_a_transition(tmp_path: Path) -> None:
             assert client.state() == state
 
 
-def test_keeps_its_counter_to_itself(tmp_path: Path) -> None:
-    """--quiet=yes: a save gives the same bytes after the device ran on, and resuming leaves COUNTER alone."""
+def test_quiet_does_not_migrate_the_counter(tmp_path: Path) -> None:
+    """A save returns the same bytes after the device ran again, and resuming does not change COUNTER."""
     with Server(tmp_path, "--quiet=yes") as server, server.client() as client:
         fill(client, 65536)
         client.go(STOP_AND_COPY)
@@ -207,8 +204,8 @@ def test_keeps_its_counter_to_itself(tmp_path: Path) -> None:
         assert client.get(0, COUNTER, 8) == counter
 
 
-def test_fails_at_the_buffer_it_was_told_to(client: Client) -> None:
-    """SAVE_FAULT counts down; EIO once, pending_bytes as before, the same state, and then the buffer."""
+def test_save_fault_fails_at_its_buffer(client: Client) -> None:
+    """SAVE_FAULT counts down; EIO once, pending_bytes and state unchanged, and then the buffer."""
     client.go(STOP_AND_COPY)
     client.put(0, SAVE_FAULT, 4, 2)
     pending = client.get(MIGRATION, PENDING, 8)
@@ -223,10 +220,10 @@ def test_fails_at_the_buffer_it_was_told_to(client: Client) -> None:
     client.restore([first, *rest])
 
 
-def test_fails_at_the_size_it_was_told_to(client: Client) -> None:
-    """LOAD_FAULT counts down; EIO once, and the same buffer may be given again."""
+def test_load_fault_fails_at_its_buffer(client: Client) -> None:
+    """LOAD_FAULT counts down; EIO once, and the same buffer may be written again."""
     fill(client, 65536)
-    expected = look(client, 65536)
+    expected = content(client, 65536)
     client.go(STOP_AND_COPY)
     buffers = client.save()
     client.reset()
@@ -237,10 +234,10 @@ def test_fails_at_the_size_it_was_told_to(client: Client) -> None:
     assert (client.state(), client.get(0, LOAD_FAULT, 4)) == (RESUMING, 0)
     assert [client.try_restore_one(buffer) for buffer in buffers[2:]] == [0] * 3
     client.go(RUNNING)
-    assert look(client, 65536) == expected
+    assert content(client, 65536) == expected
 
 
-def test_forgets_faults_on_reset(client: Client) -> None:
+def test_reset_clears_faults(client: Client) -> None:
     """Both registers read zero."""
     for register in (SAVE_FAULT, LOAD_FAULT):
         client.put(0, register, 4, 0xFFFFFFFF)
@@ -249,8 +246,8 @@ def test_forgets_faults_on_reset(client: Client) -> None:
     assert [client.get(0, register, 4) for register in (SAVE_FAULT, LOAD_FAULT)] == [0, 0]
 
 
-def test_needs_little_memory_for_a_large_state(tmp_path: Path) -> None:
-    """Saving 256 MiB, nothing of which was ever written, takes the data section and no more."""
+def test_large_state_needs_little_memory(tmp_path: Path) -> None:
+    """Saving 256 MiB that were never written needs only the data section."""
     options = ("--memory=268435456", "--section=1048576", "--buffer=1048576")
     with Server(tmp_path, *options) as server, server.client() as client:
 

@@ -16,7 +16,7 @@ from refdriver.defects import DEFECTS
 
 
 def run(*arguments: str, fd: int | None = None) -> subprocess.CompletedProcess[str]:
-    """The server, run to its end."""
+    """Run the server until it exits."""
     return subprocess.run(
         [sys.executable, "-m", "refdriver", *arguments],
         cwd=TOOLS,
@@ -29,7 +29,7 @@ def run(*arguments: str, fd: int | None = None) -> subprocess.CompletedProcess[s
 
 
 def test_starts_soon_and_ends_cleanly_on_sigterm(tmp_path: Path) -> None:
-    """The socket is there soon after the start; SIGTERM gives exit 0, silence, and no file left."""
+    """The socket is there soon after the start; after SIGTERM it exits with 0, silently, and removes the file."""
     with Server(tmp_path) as server:
         print(f"listening after {server.start_time * 1000:.0f} ms")
         with server.client() as client:
@@ -38,8 +38,8 @@ def test_starts_soon_and_ends_cleanly_on_sigterm(tmp_path: Path) -> None:
     assert not os.path.exists(server.path)
 
 
-def test_leaves_alone_a_socket_that_is_not_its_own_any_more(tmp_path: Path) -> None:
-    """The file is removed only when it is the one that the server made."""
+def test_does_not_remove_a_file_that_replaced_its_socket(tmp_path: Path) -> None:
+    """The file is removed only if it is the one that the server made."""
     with Server(tmp_path) as server:
         os.unlink(server.path)
         Path(server.path).touch()
@@ -47,8 +47,8 @@ def test_leaves_alone_a_socket_that_is_not_its_own_any_more(tmp_path: Path) -> N
     assert os.path.exists(server.path)
 
 
-def test_takes_the_place_of_a_server_that_died(tmp_path: Path) -> None:
-    """A socket file at which nobody listens is replaced."""
+def test_replaces_the_socket_of_a_dead_server(tmp_path: Path) -> None:
+    """A socket file without a listener is replaced."""
     with socket.socket(socket.AF_UNIX) as dead:
         dead.bind(str(tmp_path / "s"))
     with Server(tmp_path) as server:
@@ -60,8 +60,8 @@ def test_takes_the_place_of_a_server_that_died(tmp_path: Path) -> None:
     [("busy", "in use"), ("none/here", "No such file"), ("x" * 200, "too long")],
     ids=["busy", "no folder", "too long"],
 )
-def test_says_in_one_line_why_it_cannot_listen(tmp_path: Path, path: str, reason: str) -> None:
-    """Exit 2 and one line that names the path and the reason."""
+def test_one_line_says_why_it_cannot_listen(tmp_path: Path, path: str, reason: str) -> None:
+    """Exit status 2, and a line with the path and the reason."""
     with socket.socket(socket.AF_UNIX) as other:
         other.bind(str(tmp_path / "busy"))
         other.listen()
@@ -72,8 +72,8 @@ def test_says_in_one_line_why_it_cannot_listen(tmp_path: Path, path: str, reason
     assert reason in ended.stderr
 
 
-def test_serves_a_connected_descriptor_until_the_client_leaves() -> None:
-    """--fd: one client, then exit 0."""
+def test_fd_serves_one_client() -> None:
+    """When the client leaves, the server exits with 0."""
     ours, theirs = socket.socketpair()
     with theirs, Client(ours) as client:
         process = subprocess.Popen(
@@ -87,15 +87,15 @@ def test_serves_a_connected_descriptor_until_the_client_leaves() -> None:
     assert process.wait(timeout=DEADLINE) == 0
 
 
-def test_refuses_a_descriptor_that_is_no_socket() -> None:
-    """--fd with something else: exit 2 and one line."""
+def test_fd_must_be_a_socket() -> None:
+    """For anything else, exit status 2 and one line."""
     ended = run("--fd=2")
     assert ended.returncode == 2
     assert "descriptor 2" in ended.stderr
 
 
 def test_keeps_the_state_for_the_next_client(server: Server) -> None:
-    """Registers stay, device_state and the DMA stream do not."""
+    """Registers are kept; device_state and the DMA stream are not."""
     with server.client() as first:
         first.reset()
         first.put(0, 0x28, 8, 7)
@@ -107,8 +107,8 @@ def test_keeps_the_state_for_the_next_client(server: Server) -> None:
         assert second.get(0, 0x04, 4) == 0
 
 
-def test_leaves_no_descriptor_behind(server: Server) -> None:
-    """As many descriptors after ten clients with mappings as after one."""
+def test_leaks_no_descriptor(server: Server) -> None:
+    """It has the same number open after ten clients with mappings as after one."""
     counts = set()
     for _ in range(10):
         with server.client() as client:
@@ -124,22 +124,22 @@ def test_leaves_no_descriptor_behind(server: Server) -> None:
 
 
 def test_lists_its_defects() -> None:
-    """--list-defects shows each name with a line."""
+    """--list-defects prints each name with a sentence."""
     lines = run("--list-defects").stdout.splitlines()
     assert [line.split()[0] for line in lines] == list(DEFECTS)
     assert all(len(line.split()) > 3 for line in lines)
 
 
-def test_suggests_the_defect_that_was_meant(tmp_path: Path) -> None:
-    """An unknown defect: exit 2, and the nearest name."""
+def test_suggests_the_nearest_defect(tmp_path: Path) -> None:
+    """For an unknown name, exit status 2."""
     ended = run(f"--socket-path={tmp_path / 's'}", "--defect=stop-lat")
     assert ended.returncode == 2
     assert ended.stderr == "refdriver: no defect is called 'stop-lat'; did you mean 'stop-late'?\n"
 
 
 @pytest.mark.parametrize("arguments", [(), ("--socket-path=/x", "--fd=3")], ids=["none", "both"])
-def test_wants_one_way_to_be_reached(arguments: tuple[str, ...]) -> None:
-    """--socket-path or --fd, not neither and not both."""
+def test_requires_exactly_one_of_socket_path_and_fd(arguments: tuple[str, ...]) -> None:
+    """Exit status 2 for neither and for both."""
     ended = run(*arguments)
     assert ended.returncode == 2
     assert "--socket-path" in ended.stderr
@@ -162,13 +162,13 @@ def test_wants_one_way_to_be_reached(arguments: tuple[str, ...]) -> None:
     ids=lambda value: "".join(value),
 )
 def test_refuses_numbers_out_of_bounds(tmp_path: Path, arguments: tuple[str, ...], culprit: str) -> None:
-    """Exit 2, and a line that names the option and its bounds."""
+    """Exit status 2, and a line with the option and its bounds."""
     ended = run(f"--socket-path={tmp_path / 's'}", *arguments)
     assert ended.returncode == 2
     assert ended.stderr.startswith(f"refdriver: --{culprit}={arguments[0].partition('=')[2]}: must be ")
 
 
 def test_starts_with_every_defect(tmp_path: Path) -> None:
-    """Broken in every way, the server still serves."""
+    """With all of them at once, the server serves."""
     with Server(tmp_path, *(f"--defect={name}" for name in DEFECTS)) as server, server.client() as client:
         assert client.get(0, 0, 4) == 0x314D4656

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What is left of a migration that ended early, or was disturbed: by the good driver nothing, by each defect something.
+"""What outlives a migration that ended early or was disturbed: nothing, but for each defect.
 
-Each look ends with the memory and the register that a whole migration brings, or with what goes wrong in it.
+Each observation ends with the memory and the register after a whole migration, or with the failure.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from refdriver.refusal import Refusal
 
 STATE, RESERVED, PENDING, OFFSET, SIZE = (0, 4), (4, 4), (8, 8), (16, 8), (24, 8)
 
-#: Places in the memory that are looked at: in its first buffer, and in the second.
+#: Places in memory that are read: in its first buffer, and in its second.
 PLACES = (0, 20000)
 
-#: One in the third.
+#: A place in its third buffer.
 UNSEEN = 40000
 
 Step = Callable[["Client"], object]
 
 
 class Client:
-    """One that has the device to itself, and keeps what it has read."""
+    """A client that has the device to itself, and keeps the buffers it has read."""
 
     def __init__(self, bench: Bench) -> None:
         self.device = bench.device
@@ -39,13 +39,13 @@ class Client:
         self.buffers: list[bytes] = []
 
     def put(self, value: int) -> None:
-        """Change the device, in its memory and its registers."""
+        """Write a value to the memory and the registers."""
         for place in (*PLACES, UNSEEN):
             self.device.regions[2].write(place, value.to_bytes(8, "little"))
         self.device.regions[0].write(SCRATCH0, value.to_bytes(8, "little"))
 
     def seen(self) -> list[int]:
-        """The same places."""
+        """The values there, except in the third buffer."""
         places = [*((2, place) for place in PLACES), (0, SCRATCH0)]
         return [int.from_bytes(self.device.regions[region].read(at, 8), "little") for region, at in places]
 
@@ -63,25 +63,25 @@ class Client:
             self.set(STATE, state)
 
     def read(self, *, keep: bool = True) -> None:
-        """Read a buffer, and keep it for the state that is put together."""
+        """Read a buffer, and keep it as a part of the state."""
         assert self.get(PENDING)
         data = bytes(self.region.read(self.get(OFFSET), self.get(SIZE)))
         self.buffers += [data] * keep
 
     def read_all(self) -> None:
-        """Read what is left, if that ends."""
+        """Read the rest, which must end."""
         while self.get(PENDING):
             assert len(self.buffers) < 20
             self.read()
 
     def give(self, data: bytes, *, take: bool = True) -> None:
-        """Write a buffer, and tell of it."""
+        """Write a buffer and, with ``take``, its size."""
         self.region.write(self.get(OFFSET), data)
         if take:
             self.set(SIZE, len(data))
 
     def restored(self) -> Any:
-        """What is seen once the device was given what was read."""
+        """The values after the buffers read were restored."""
         self.device.reset()
         self.resume(self.buffers)
         self.go(RUNNING)
@@ -95,21 +95,21 @@ class Client:
         return self.buffers
 
     def resume(self, buffers: list[bytes]) -> None:
-        """Go to resuming, and give these."""
+        """Enter RESUMING, and write these buffers."""
         self.go(RESUMING)
         for data in buffers:
             self.give(data)
 
     def migrated(self) -> Any:
-        """What a whole migration brings."""
+        """The values after a whole migration."""
         self.save()
         return self.restored()
 
 
 def left_for(*states: int, then: Step) -> Step:
-    """Go to these states, do something, and see what a migration that goes on from there brings."""
+    """The values after a migration that enters these states, then takes a step, and continues from there."""
 
-    def look(client: Client) -> Any:
+    def observe(client: Client) -> Any:
         client.put(5)
         client.go(*states)
         then(client)
@@ -117,20 +117,20 @@ def left_for(*states: int, then: Step) -> Step:
         client.read_all()
         return client.restored()
 
-    return look
+    return observe
 
 
 def before(*steps: Step) -> Step:
-    """What a whole migration of another value brings after these steps."""
+    """The values after a whole migration of another value that follows these steps."""
 
-    def look(client: Client) -> Any:
+    def observe(client: Client) -> Any:
         client.put(5)
         for step in steps:
             step(client)
         client.put(7)
         return client.migrated()
 
-    return look
+    return observe
 
 
 def go(*states: int) -> Step:
@@ -139,7 +139,7 @@ def go(*states: int) -> Step:
 
 
 def read(times: int, *, offset: bool = False) -> Step:
-    """Read some buffers, and in the next one data_offset."""
+    """Read this number of buffers, then pending_bytes and, with ``offset``, data_offset of the next one."""
 
     def step(client: Client) -> None:
         for _ in range(times):
@@ -157,9 +157,9 @@ def reset(client: Client) -> None:
 
 
 def cancelled(*steps: Step) -> Step:
-    """What a migration brings after a pre-copy that was left for running in its second buffer, and these steps."""
+    """The values after a migration that follows a pre-copy cancelled at its second buffer, and these steps."""
 
-    def look(client: Client) -> Any:
+    def observe(client: Client) -> Any:
         client.put(5)
         client.go(PRE_COPY)
         client.read(keep=False)
@@ -168,26 +168,26 @@ def cancelled(*steps: Step) -> Step:
             step(client)
         return client.migrated()
 
-    return look
+    return observe
 
 
-def given_to_the_next_user(some: int) -> Step:
-    """What a state brings of which the user before had given so many buffers."""
+def given_to_the_next_user(count: int) -> Step:
+    """The values after a whole state, of which the previous user had written ``count`` buffers."""
 
-    def look(client: Client) -> Any:
+    def observe(client: Client) -> Any:
         client.put(5)
         buffers = client.save()
         client.device.reset()
-        client.resume(buffers[:some])
+        client.resume(buffers[:count])
         client.region.close()
         client.region.open()
         return client.restored()
 
-    return look
+    return observe
 
 
 def resumed_again(client: Client) -> Any:
-    """What a second state brings that is given without a reset before it."""
+    """The values after a second state that is restored without a reset before it."""
     states = []
     for value in (5, 7):
         client.put(value)
@@ -201,9 +201,9 @@ def resumed_again(client: Client) -> Any:
 
 
 def sizes(times: int) -> Step:
-    """What data_size reads for the first buffer, and for the second, where it is read so often for the first."""
+    """data_size of the first buffer after this number of reads, and of the second after one."""
 
-    def look(client: Client) -> list[int]:
+    def observe(client: Client) -> list[int]:
         client.go(STOP_AND_COPY)
         found = []
         for each in (times, 1):
@@ -212,11 +212,11 @@ def sizes(times: int) -> Step:
             found += [client.get(SIZE) for _ in range(each)][-1:]
         return found
 
-    return look
+    return observe
 
 
 def given_anew(client: Client) -> Any:
-    """What a state brings that is given after a reset behind its first buffer."""
+    """The values after a state that is restored after a reset at its second buffer."""
     client.put(5)
     whole = client.save()
     for buffers in (whole[:1], whole):
@@ -227,7 +227,7 @@ def given_anew(client: Client) -> Any:
 
 
 def resumed(client: Client) -> Any:
-    """What is seen once a device was resumed, saved, and resumed from that."""
+    """The values after a device was resumed, saved, and resumed from that."""
     client.put(5)
     buffers = client.save()
     client.device.reset()
@@ -238,9 +238,9 @@ def resumed(client: Client) -> Any:
 
 
 def disturbed(after: int, step: Step) -> Step:
-    """What a migration brings in which something is done in the buffer that so many come before."""
+    """The values after a migration that takes a step at one buffer, after ``after`` others."""
 
-    def look(client: Client) -> Any:
+    def observe(client: Client) -> Any:
         client.put(5)
         client.go(STOP_AND_COPY)
         for _ in range(after):
@@ -250,13 +250,13 @@ def disturbed(after: int, step: Step) -> Step:
         client.read_all()
         return client.restored()
 
-    return look
+    return observe
 
 
 def given(after: int, step: Callable[[Client, bytes], object]) -> Step:
-    """The same where a state is given, once the data of that buffer was written."""
+    """The same while resuming, once the data of that buffer was written."""
 
-    def look(client: Client) -> Any:
+    def observe(client: Client) -> Any:
         client.put(5)
         buffers = client.save()
         client.device.reset()
@@ -269,11 +269,11 @@ def given(after: int, step: Callable[[Client, bytes], object]) -> Step:
         client.go(RUNNING)
         return client.seen()
 
-    return look
+    return observe
 
 
 def read_again(client: Client) -> None:
-    """Read the data of the present buffer again."""
+    """Read the data of the current buffer again."""
     client.region.read(client.get(OFFSET), client.get(SIZE))
 
 
@@ -289,28 +289,28 @@ def refused(write: bool, place: tuple[int, int] = STATE) -> Step:
 
 
 def at_a_reset(client: Client) -> int:
-    """device_state after a reset in the second buffer."""
+    """device_state after a reset at the second buffer."""
     client.go(STOP_AND_COPY)
     read(1, offset=True)(client)
     client.device.reset()
     return client.get(STATE)
 
 
-def works_after_a_reset(client: Client) -> bool:
-    """Whether the device works after the same."""
+def runs_after_a_reset(client: Client) -> bool:
+    """Whether the device runs after the same."""
     at_a_reset(client)
     return client.device.machine.working
 
 
-def works_in_stop(client: Client) -> bool:
-    """Whether a device that was resumed works in stop."""
+def runs_in_stop(client: Client) -> bool:
+    """Whether a device that was resumed runs in STOP."""
     client.migrated()
     client.go(STOP)
     return client.device.machine.working
 
 
 def status(client: Client) -> int:
-    """STATUS, once the device was told to write memory that is mapped and has been stopped and run."""
+    """STATUS after a doorbell for memory that is mapped, a stop and a restart."""
     registers = client.device.regions[0]
     for offset, width, value in ((DMA_ADDRESS, 8, BASE), (DMA_LENGTH, 4, 8), (DOORBELL, 4, 1)):
         registers.write(offset, value.to_bytes(width, "little"))
@@ -319,7 +319,7 @@ def status(client: Client) -> int:
 
 
 def status_saved(client: Client) -> int:
-    """The same in a device that was given the state."""
+    """The same after a migration."""
     status(client)
     client.migrated()
     return int.from_bytes(client.device.regions[0].read(STATUS, 4), "little")
@@ -327,7 +327,7 @@ def status_saved(client: Client) -> int:
 
 ALL, NONE = [5, 5, 5], [0, 0, 0]
 
-#: Defect, what to look at, what the good driver shows, what the broken one; an errno where it refuses what is read.
+#: Defect, observation, its result with the good driver, its result with the broken one: an errno if it refuses.
 SESSIONS: list[tuple[str, Step, Any, Any]] = [
     ("left-unread-lost", left_for(PRE_COPY, then=read(0)), ALL, [0, 0, 5]),
     ("left-offered-lost", left_for(PRE_COPY, then=read(1, offset=True)), ALL, [5, 0, 5]),
@@ -345,8 +345,8 @@ SESSIONS: list[tuple[str, Step, Any, Any]] = [
     ("left-buffer-skipped", before(go(STOP_AND_COPY), read(0, offset=True), go(STOP, RUNNING)), [7, 7, 7], EINVAL),
     ("left-by-reset-skipped", before(go(STOP_AND_COPY), read(1, offset=True), reset), [7, 7, 7], EINVAL),
     ("reset-in-second-buffer-stops", at_a_reset, RUNNING, STOP),
-    ("reset-in-buffer-freezes", works_after_a_reset, True, False),
-    ("resumed-never-stops", works_in_stop, False, True),
+    ("reset-in-buffer-freezes", runs_after_a_reset, True, False),
+    ("resumed-never-stops", runs_in_stop, False, True),
     ("work-forgotten-at-stop", status, 1, 0),
     ("work-status-not-saved", status_saved, 1, 0),
     ("resumed-in-part-remembered", given_anew, ALL, EIO),
@@ -381,11 +381,11 @@ SESSIONS: list[tuple[str, Step, Any, Any]] = [
 ]
 
 
-def outcome(look: Step, *defects: str) -> Any:
-    """What is seen, or how it fails."""
+def outcome(observe: Step, *defects: str) -> Any:
+    """The result of an observation, or how it fails."""
     bench = Bench(*defects)
     try:
-        return look(Client(bench))
+        return observe(Client(bench))
     except Refusal as refusal:
         return refusal.errno
     except AssertionError:
@@ -394,7 +394,7 @@ def outcome(look: Step, *defects: str) -> Any:
         bench.close()
 
 
-@pytest.mark.parametrize(("name", "look", "good", "broken"), SESSIONS, ids=[row[0] for row in SESSIONS])
-def test_breaks_what_it_names(name: str, look: Step, good: Any, broken: Any) -> None:
-    """The good driver keeps nothing and goes on, the broken one does not."""
-    assert (outcome(look), outcome(look, name)) == (good, broken)
+@pytest.mark.parametrize(("name", "observe", "good", "broken"), SESSIONS, ids=[row[0] for row in SESSIONS])
+def test_defect_breaks_its_observation(name: str, observe: Step, good: Any, broken: Any) -> None:
+    """The good driver keeps nothing and continues; the broken one does not."""
+    assert (outcome(observe), outcome(observe, name)) == (good, broken)

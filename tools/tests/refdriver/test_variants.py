@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What the text leaves open, done in another way: each option does what the datasheet says of it."""
+"""Options for what the specification leaves open: each has the effect that the datasheet gives it."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ Start = Callable[..., Client]
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Start]:
-    """Starts a server with options, and gives a client of it."""
+    """Starts a server with options, and returns a client of it."""
     with ExitStack() as stack:
         yield lambda *options: stack.enter_context(stack.enter_context(Server(tmp_path, *options)).client())
 
 
-def test_does_as_the_module_does_by_default() -> None:
-    """A command line without options gives the default device, which is the first value of each choice."""
+def test_default_device_has_the_first_value_of_each_choice() -> None:
+    """A command line without options gives it, as does the module."""
     parser = ArgumentParser()
     add_options(parser)
     assert from_arguments(parser.parse_args([])) == Options()
@@ -56,8 +56,8 @@ def test_does_as_the_module_does_by_default() -> None:
 
 
 @pytest.mark.parametrize("option", ["--section-at=100", "--errno=-1", "--largest-bitmap=4", "--section-at=16"])
-def test_refuses_what_makes_no_device(tmp_path: Path, option: str) -> None:
-    """With a line that names the option."""
+def test_refuses_impossible_devices(tmp_path: Path, option: str) -> None:
+    """The server ends at once."""
     with pytest.raises(AssertionError), Server(tmp_path, option):
         pass
 
@@ -65,8 +65,8 @@ def test_refuses_what_makes_no_device(tmp_path: Path, option: str) -> None:
 # The data and its section.
 
 
-def test_puts_buffers_anywhere() -> None:
-    """Between the first and the last place, in whole units."""
+def test_offset_option_places_the_buffers() -> None:
+    """At the first, the middle or the last place, or at each in turn."""
     assert list(places("fixed", 4096, 20480, 4096)) == [4096]
     assert list(places("middle", 4096, 20480, 4096)) == [12288]
     assert list(places("last", 4096, 20480, 4096)) == [20480]
@@ -74,8 +74,8 @@ def test_puts_buffers_anywhere() -> None:
 
 
 @pytest.mark.parametrize("size", [8192, 16384, 24576, 1 << 20, 3 << 20])
-def test_scatters_areas(size: int) -> None:
-    """Of whole pages, at most eight, apart from each other, none outside."""
+def test_scattered_areas_are_apart(size: int) -> None:
+    """Whole pages, at most eight areas, with gaps between, all inside the section."""
     areas = scattered(PAGE, PAGE + size)
     assert 0 < len(areas) <= 8
     assert all(offset % PAGE == 0 and length % PAGE == 0 and length for offset, length in areas)
@@ -85,8 +85,8 @@ def test_scatters_areas(size: int) -> None:
     assert ends[-1][1] <= PAGE + size
 
 
-def test_begins_its_section_anywhere(start: Start) -> None:
-    """Right behind the registers, with a state in small pieces."""
+def test_section_may_follow_the_registers(start: Start) -> None:
+    """Right after them, with a state in small pieces."""
     client = start("--data-section=trapped", "--section-at=32", "--section=40", "--memory=64")
     client.go(STOP_AND_COPY)
     assert client.get(MIGRATION, PENDING, 8)
@@ -98,7 +98,7 @@ def test_begins_its_section_anywhere(start: Start) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "seen"),
+    ("kind", "is_expected"),
     [
         ("exact", lambda pending, size: pending[0] == size),
         ("over", lambda pending, size: pending[0] == size + (4 << 30)),
@@ -107,19 +107,19 @@ def test_begins_its_section_anywhere(start: Start) -> None:
         ("drifting", lambda pending, size: size <= pending[0] < size + 4096),
     ],
 )
-def test_counts_in_its_own_way(start: Start, kind: str, seen: Callable[[list[int], int], bool]) -> None:
-    """What is pending is more than 0 until all was read."""
+def test_pending_bytes_of_each_kind(start: Start, kind: str, is_expected: Callable[[list[int], int], bool]) -> None:
+    """More than 0 until the whole state was read."""
     client = start(f"--pending={kind}")
     client.go(STOP_AND_COPY)
     pending, size = [], 0
     while left := client.get(MIGRATION, PENDING, 8):
         pending.append(left)
         size += len(client.save_one())
-    assert seen(pending, size)
+    assert is_expected(pending, size)
 
 
-def test_mixes_sizes(start: Start) -> None:
-    """And takes them back."""
+def test_mixed_buffers_differ_in_size(start: Start) -> None:
+    """The device accepts them when it resumes."""
     client = start("--buffers=mixed")
     client.go(STOP_AND_COPY)
     buffers = client.save()
@@ -128,8 +128,8 @@ def test_mixes_sizes(start: Start) -> None:
     client.restore(buffers)
 
 
-def test_offers_without_end(start: Start) -> None:
-    """In pre-copy, and only there: after the last part of the memory comes the first."""
+def test_endless_pre_copy_starts_again(start: Start) -> None:
+    """After the last part of the memory, the first is offered again; not in stop-and-copy."""
     client = start("--pre-copy=endless")
     client.go(PRE_COPY)
     early = []
@@ -143,8 +143,8 @@ def test_offers_without_end(start: Start) -> None:
     client.restore(buffers)
 
 
-def test_offers_in_bursts(start: Start) -> None:
-    """After a buffer there is nothing for a while, then more."""
+def test_pre_copy_in_bursts(start: Start) -> None:
+    """After a buffer, nothing is pending for a while, then more."""
     client = start("--pre-copy=bursts")
     client.go(PRE_COPY)
     for _ in range(3):
@@ -154,8 +154,8 @@ def test_offers_in_bursts(start: Start) -> None:
     assert len(client.save()) == 5
 
 
-def spoilt(client: Client) -> int:
-    """Give the device a state without its second buffer, which has a bit turned in its first; errno of all that."""
+def spoil(client: Client) -> int:
+    """Errno of writing a state with a bit flipped in its first buffer and without its second."""
     client.go(STOP_AND_COPY)
     first, _, *rest = client.save()
     client.reset()
@@ -167,19 +167,19 @@ def spoilt(client: Client) -> int:
     ("kind", "answers"),
     [("refuse", (EINVAL, EINVAL, RESUMING)), ("drop", (0, 0, RUNNING)), ("fail", (0, EIO, ERROR))],
 )
-def test_deals_with_bad_data(start: Start, kind: str, answers: tuple[int, int, int]) -> None:
-    """At once or at the end; a reset helps."""
+def test_bad_data_has_the_chosen_result(start: Start, kind: str, answers: tuple[int, int, int]) -> None:
+    """At once or at the end; a reset makes the device usable again."""
     client = start(f"--bad-data={kind}")
-    assert (spoilt(client), client.try_go(RUNNING), client.state()) == answers
+    assert (spoil(client), client.try_go(RUNNING), client.state()) == answers
     client.reset()
     assert client.state() == RUNNING
 
 
-# Answers.
+# Replies.
 
 
-def test_refuses_present_states(start: Start) -> None:
-    """Each of the five."""
+def test_refuses_the_current_state(start: Start) -> None:
+    """In each of the five states."""
     client = start("--self-writes=refuse")
     assert client.try_go(RUNNING) == EINVAL
     for state in (STOP, PRE_COPY, STOP_AND_COPY, RESUMING):
@@ -190,8 +190,8 @@ def test_refuses_present_states(start: Start) -> None:
 
 
 @pytest.mark.parametrize(("kind", "errno", "reads"), [("ignore", 0, STOP), ("refuse", EINVAL, 1), ("keep", 0, 0x80)])
-def test_deals_with_reserved_bits(start: Start, kind: str, errno: int, reads: int) -> None:
-    """Kept bits go with a reset."""
+def test_reserved_bits_have_the_chosen_result(start: Start, kind: str, errno: int, reads: int) -> None:
+    """A reset clears bits that were kept."""
     client = start(f"--reserved-bits={kind}")
     assert client.try_write(MIGRATION, STATE, struct.pack("<I", 0x80 | STOP))[0] == errno
     assert client.state() == reads
@@ -199,8 +199,8 @@ def test_deals_with_reserved_bits(start: Start, kind: str, errno: int, reads: in
     assert client.state() == RUNNING
 
 
-def test_fails_into_the_error_state(start: Start) -> None:
-    """After a value that is none."""
+def test_failure_enters_the_error_state(start: Start) -> None:
+    """After an invalid value was written."""
     client = start("--after-failure=error")
     assert client.try_go(0b101) == EINVAL
     assert client.state() == ERROR
@@ -209,8 +209,8 @@ def test_fails_into_the_error_state(start: Start) -> None:
     assert client.state() == RUNNING
 
 
-def test_refuses_what_means_nothing(start: Start) -> None:
-    """Registers out of order and data where there is none; the order of the text works."""
+def test_refuses_undefined_accesses(start: Start) -> None:
+    """Registers out of order, and data where no data is; the documented order succeeds."""
     client = start("--undefined=refuse")
     assert client.try_read(MIGRATION, PENDING, 8)[0] == EINVAL
     client.go(STOP_AND_COPY)
@@ -232,15 +232,15 @@ def test_refuses_what_means_nothing(start: Start) -> None:
     client.restore(buffers)
 
 
-def test_has_one_errno(start: Start) -> None:
-    """For accesses and tracking, not for what must be answered in one way."""
+def test_errno_option_sets_the_errno(start: Start) -> None:
+    """Of accesses and tracking, not where the specification requires another."""
     client = start(f"--errno={ENODATA}")
     assert client.try_go(0b111) == ENODATA
     assert client.dirty(3) == ENODATA
     assert client.call(5, struct.pack("<4I2Q", 32, 0, 10, 0, 0, 0))[0] == EINVAL
 
 
-# What it says of itself.
+# Regions and capabilities.
 
 
 def region(client: Client, index: int) -> tuple[int, list[int]]:
@@ -255,8 +255,8 @@ def region(client: Client, index: int) -> tuple[int, list[int]]:
 
 
 @pytest.mark.parametrize("name", LAYOUTS)
-def test_has_its_regions_anywhere(start: Start, name: str) -> None:
-    """As many as it says, and one of them for migration."""
+def test_layout_has_its_regions(start: Start, name: str) -> None:
+    """The number of regions it names; one of them is for migration."""
     layout = LAYOUTS[name]
     client = start(f"--regions={name}")
     _, _, count, interrupts = struct.unpack("<4I", client.good(4, struct.pack("<4I", 16, 0, 0, 0)))
@@ -268,8 +268,8 @@ def test_has_its_regions_anywhere(start: Start, name: str) -> None:
     assert all(client.call(5, struct.pack("<4I2Q", 32, 0, index, 0, 0, 0))[0] == EINVAL for index in refused)
 
 
-def test_mixes_its_capabilities(start: Start) -> None:
-    """Backwards, with others at both ends; the container's too."""
+def test_mixed_capabilities(start: Start) -> None:
+    """In reverse order, with others at both ends; the container's, too."""
     client = start("--capabilities=mixed")
     assert region(client, MIGRATION)[1] == [3, 1, 2, 0x7A5A]
     errno, answer = client.container_info(4096)
@@ -284,15 +284,15 @@ def test_mixes_its_capabilities(start: Start) -> None:
 # The container.
 
 
-def test_refuses_repeats(start: Start) -> None:
-    """START while on, STOP while off."""
+def test_refuses_repeated_start_and_stop(start: Start) -> None:
+    """START while tracking is on, STOP while it is off."""
     client = start("--restart=refuse")
     assert [client.dirty(flag) for flag in (2, 1, 1, 2, 2)] == [EBUSY, 0, EBUSY, 0, EBUSY]
 
 
 @pytest.mark.parametrize(("kind", "cut", "hole"), [("any", 0, 0), ("whole", EINVAL, 0), ("mapped", EINVAL, EINVAL)])
-def test_refuses_ranges(start: Start, kind: str, cut: int, hole: int) -> None:
-    """Those that cut a mapping, those with holes."""
+def test_refuses_ranges_other_than_mappings(start: Start, kind: str, cut: int, hole: int) -> None:
+    """A range that cuts a mapping, or one with a hole, depending on the option."""
     client = start(f"--ranges={kind}")
     guest = Guest(client, True)
     assert client.dirty(1) == 0
@@ -302,8 +302,8 @@ def test_refuses_ranges(start: Start, kind: str, cut: int, hole: int) -> None:
     guest.close()
 
 
-def test_unmaps_across(start: Start) -> None:
-    """Several mappings, or none; never a part of one."""
+def test_unmapping_across_mappings(start: Start) -> None:
+    """Several mappings, or none, but never a part of one."""
     client = start("--unmapping=across")
     guests = [Guest(client, True, address) for address in (BASE, BASE + 2 * SIZE)]
     assert client.unmap(BASE, SIZE - PAGE)[0] == EINVAL
@@ -313,7 +313,7 @@ def test_unmaps_across(start: Start) -> None:
         guest.close()
 
 
-def test_keeps_what_is_dirty(start: Start) -> None:
+def test_sticky_pages_stay_dirty(start: Start) -> None:
     """Until tracking ends."""
     client = start("--dirty-scope=sticky")
     guest = Guest(client, True)
@@ -325,16 +325,16 @@ def test_keeps_what_is_dirty(start: Start) -> None:
     guest.close()
 
 
-def test_leaves_a_hole_for_interrupts(start: Start) -> None:
-    """In which nothing can be mapped."""
+def test_iova_space_has_a_hole_for_interrupts(start: Start) -> None:
+    """Nothing can be mapped in it."""
     client = start("--iova=pc")
     assert client.try_map(0xFEE0_0000, PAGE) == EINVAL
     assert client.try_map(1 << 48, PAGE) == EINVAL
     assert client.try_map(0xFEF0_0000, PAGE) == 0
 
 
-def test_limits_bitmaps(start: Start) -> None:
-    """To what it announces."""
+def test_refuses_larger_bitmaps_than_announced(start: Start) -> None:
+    """--largest-bitmap is the limit."""
     client = start("--largest-bitmap=16")
     guest = Guest(client, True)
     assert client.dirty(1) == 0
