@@ -275,7 +275,7 @@ def test_full_eventfd_does_not_block_the_device(client: Client) -> None:
 
 
 def descriptors(server: Server, client: Client) -> int:
-    """Open descriptors of the server. It closes those of a request after the reply; reading the state waits for that."""
+    """Open descriptors of the server. It closes those of a request after the reply; so a request comes first."""
     client.state()
     return len(os.listdir(f"/proc/{server.process.pid}/fd"))
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Servers that break the protocol in every way we could think of, and what the client says of each."""
+"""Servers that break the protocol in every way we could think of, and the client's error for each."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pathlib import Path
 from time import monotonic
 
 import pytest
-from scripted_server import AMPLE, ERROR, GOOD_VERSION, NO_REPLY, REPLY, Connect, Peer, Request
+from scripted_server import ACCESS, AMPLE, ERROR, GOOD_VERSION, NO_REPLY, REPLY, Connect, Peer, Request
 
 from vfio_compliance.transport import (
     CallTimeout,
@@ -30,9 +30,6 @@ from vfio_compliance.transport.vfio_user.wire import Peer as Proposal
 from vfio_compliance.transport.vfio_user.wire import pack_version
 from vfio_compliance.uapi.type1 import VFIO_IOMMU_DIRTY_PAGES, VFIO_IOMMU_UNMAP_DMA
 from vfio_compliance.uapi.vfio import VFIO_DEVICE_GET_INFO, VFIO_DEVICE_GET_IRQ_INFO, VFIO_DEVICE_GET_REGION_INFO
-
-#: The read that most of these answer: 4 bytes at 0x10 of region 9.
-ACCESS = struct.pack("<QII", 0x10, 9, 4)
 
 Answer = Callable[[Peer, Request], None]
 
@@ -105,7 +102,7 @@ VIOLATIONS: dict[str, tuple[Answer, str, str]] = {
     "size 0": (_short_header(0), "a size of 16 to 36 bytes", "0"),
     "size 15": (_short_header(15), "a size of 16 to 36 bytes", "15"),
     "size 2^32 - 1": (_short_header(2**32 - 1), "a size of 16 to 36 bytes", "4294967295"),
-    "a byte too many": (
+    "one byte too many": (
         lambda peer, request: peer.reply(request, ACCESS + b"abcde"),
         "a size of 16 to 36 bytes",
         "37",
@@ -115,7 +112,7 @@ VIOLATIONS: dict[str, tuple[Answer, str, str]] = {
         "at least 16 bytes",
         "15",
     ),
-    "count above what was asked": (
+    "count above the requested one": (
         lambda peer, request: peer.reply(request, struct.pack("<QII", 0x10, 9, 5) + b"abcd"),
         "a count up to 4",
         "5",
@@ -130,12 +127,12 @@ VIOLATIONS: dict[str, tuple[Answer, str, str]] = {
         "2 bytes of data as its count says",
         "4",
     ),
-    "another offset": (
+    "other offset": (
         lambda peer, request: peer.reply(request, struct.pack("<QII", 0x14, 9, 4) + b"abcd"),
         "offset 0x10 of region 9",
         "offset 0x14 of region 9",
     ),
-    "another region": (
+    "other region": (
         lambda peer, request: peer.reply(request, struct.pack("<QII", 0x10, 8, 4) + b"abcd"),
         "offset 0x10 of region 9",
         "offset 0x10 of region 8",
@@ -146,12 +143,12 @@ VIOLATIONS: dict[str, tuple[Answer, str, str]] = {
         "2147483648",
     ),
     "two hundred descriptors": (_descriptors(200), "at most 8 descriptors", "more"),
-    "a command that no server has": (
+    "command that servers do not send": (
         lambda peer, request: peer.send(1, 9, ACCESS, flags=0),
         "DMA_READ or DMA_WRITE",
         "REGION_READ",
     ),
-    "a command of no number": (
+    "unknown command": (
         lambda peer, request: peer.send(1, 999, flags=0),
         "DMA_READ or DMA_WRITE",
         "command 999",
@@ -175,8 +172,8 @@ VIOLATIONS: dict[str, tuple[Answer, str, str]] = {
 
 
 @pytest.mark.parametrize("fault", VIOLATIONS)
-def test_a_violation_is_told_with_both_sides(connect: Connect, fault: str) -> None:
-    """The message says what was expected and what came; the connection is of no use afterwards."""
+def test_violation_names_expected_and_seen(connect: Connect, fault: str) -> None:
+    """The error says what was expected and what came; the connection is unusable afterwards."""
     answer, expected, seen = VIOLATIONS[fault]
     client = connect(_answering(answer))
     with pytest.raises(ProtocolViolation) as caught:
@@ -189,19 +186,19 @@ def test_a_violation_is_told_with_both_sides(connect: Connect, fault: str) -> No
 
 
 @pytest.mark.parametrize(
-    ("answer", "told"),
+    ("answer", "reason"),
     [
         pytest.param(_hang_up, "closed the connection instead of an answer", id="at once"),
         pytest.param(_hang_up_inside, "inside a message, 17 of its 36 bytes missing", id="inside a payload"),
         pytest.param(_hang_up_inside_header, "inside a message, 14 of its 16 bytes missing", id="inside a header"),
     ],
 )
-def test_a_server_that_hangs_up_is_gone(connect: Connect, answer: Answer, told: str) -> None:
-    """PeerGone says which call was under way and how far the answer had come."""
+def test_hang_up_is_peer_gone(connect: Connect, answer: Answer, reason: str) -> None:
+    """PeerGone says which call was under way, and how much of the reply had arrived."""
     client = connect(_answering(answer))
     with pytest.raises(PeerGone) as caught:
         client.read(9, 0x10, 4)
-    assert told in caught.value.message
+    assert reason in caught.value.message
     assert "REGION_READ of 4 bytes at offset 0x10 of region 9" in caught.value.message
 
 
@@ -213,8 +210,8 @@ def test_a_server_that_hangs_up_is_gone(connect: Connect, answer: Answer, told: 
         pytest.param(_flood, id="floods with its own requests"),
     ],
 )
-def test_a_call_ends_by_its_deadline(connect: Connect, answer: Answer) -> None:
-    """CallTimeout names the call, and comes when it should whatever else the server sends."""
+def test_call_ends_at_its_deadline(connect: Connect, answer: Answer) -> None:
+    """CallTimeout names the call, and is raised in time whatever the server sends."""
     client = connect(_answering(answer), deadline=1)
     began = monotonic()
     with pytest.raises(CallTimeout) as caught:
@@ -224,36 +221,36 @@ def test_a_call_ends_by_its_deadline(connect: Connect, answer: Answer) -> None:
     assert client.tracer.calls[-1].errno == errno.ETIMEDOUT
 
 
-#: Takes and gives a MiB at once.
-_MUCH = struct.pack("<HH", 0, 0) + b'{"capabilities":{"max_data_xfer_size":1048576}}\0'
+#: Transfers up to 1 MiB in one message.
+_LARGE = struct.pack("<HH", 0, 0) + b'{"capabilities":{"max_data_xfer_size":1048576}}\0'
 
 
-def _half_of_much(peer: Peer, request: Request) -> None:
+def _half_of_a_large_reply(peer: Peer, request: Request) -> None:
     peer.send(request.id, request.command, request.payload + bytes(1 << 19), size=32 + (1 << 20))
 
 
-def test_half_of_much_data_meets_the_deadline(connect: Connect) -> None:
-    """A large answer that stops halfway."""
-    client = connect(_answering(_half_of_much), _MUCH, deadline=1)
+def test_half_of_a_large_reply_meets_the_deadline(connect: Connect) -> None:
+    """The reply stops halfway."""
+    client = connect(_answering(_half_of_a_large_reply), _LARGE, deadline=1)
     began = monotonic()
     with pytest.raises(CallTimeout, match="REGION_READ of 1048576 bytes"):
         client.read(9, 0x1000, 1 << 20)
     assert 1 <= monotonic() - began < AMPLE
 
 
-def test_half_of_much_data_and_an_end(connect: Connect) -> None:
-    """A server that hangs up inside a large answer."""
+def test_hang_up_inside_a_large_reply(connect: Connect) -> None:
+    """PeerGone says how much is missing."""
 
     def script(peer: Peer) -> None:
-        _half_of_much(peer, peer.receive())
+        _half_of_a_large_reply(peer, peer.receive())
 
-    client = connect(script, _MUCH)
+    client = connect(script, _LARGE)
     with pytest.raises(PeerGone, match="inside a message, 524288 of its 1048608 bytes missing"):
         client.read(9, 0x1000, 1 << 20)
 
 
-def test_much_data_comes_in_any_parts(connect: Connect) -> None:
-    """What was sent, however it was cut on its way."""
+def test_large_reply_may_arrive_in_pieces(connect: Connect) -> None:
+    """The data is complete, wherever it was cut."""
     data = bytes(range(256)) * 4096
 
     def answer(peer: Peer, request: Request) -> None:
@@ -261,15 +258,15 @@ def test_much_data_comes_in_any_parts(connect: Connect) -> None:
         for start, end in ((0, 20), (20, 33), (33, 400_000), (400_000, len(whole))):
             peer.stream.sendall(whole[start:end])
 
-    client = connect(_answering(answer), _MUCH)
+    client = connect(_answering(answer), _LARGE)
     assert client.read(9, 0x1000, 1 << 20)[1] == data
 
 
-def test_a_server_that_reads_nothing_meets_the_deadline(connect: Connect) -> None:
-    """A command larger than the socket's buffer does not hang when nobody takes it."""
+def test_server_that_reads_nothing_meets_the_deadline(connect: Connect) -> None:
+    """A command larger than the socket's buffer does not hang if the server does not read it."""
 
     def script(peer: Peer) -> None:
-        peer.stream.recv(1, 2)  # MSG_PEEK: leaves it there
+        peer.stream.recv(1, 2)  # MSG_PEEK
         done.wait(AMPLE)
 
     done = threading.Event()
@@ -280,8 +277,8 @@ def test_a_server_that_reads_nothing_meets_the_deadline(connect: Connect) -> Non
     done.set()
 
 
-def test_a_late_reply_reaches_no_other_call(connect: Connect) -> None:
-    """What comes after the deadline is not taken for the answer to the next call; a reopened device works."""
+def test_late_reply_reaches_no_other_call(connect: Connect) -> None:
+    """A reply after the deadline is not used for the next call; a reopened device can be used."""
 
     def script(peer: Peer) -> None:
         request = peer.receive()
@@ -304,8 +301,8 @@ def test_a_late_reply_reaches_no_other_call(connect: Connect) -> None:
     assert client.read(9, 0x10, 4)[1] == b"good"
 
 
-def test_a_reply_that_nobody_asked_for_is_noticed(connect: Connect) -> None:
-    """While the client only listens, nothing but requests may come."""
+def test_unexpected_reply_is_a_violation(connect: Connect) -> None:
+    """While the client only listens, only requests may come."""
     client = connect(lambda peer: peer.send(1, 9, ACCESS))
     with pytest.raises(ProtocolViolation, match="nothing, or a command"):
         client.pause(1)
@@ -315,39 +312,39 @@ def test_a_reply_that_nobody_asked_for_is_noticed(connect: Connect) -> None:
     ("payload", "expected"),
     [
         pytest.param(b"", "at least 4 bytes", id="empty"),
-        pytest.param(struct.pack("<HH", 1, 0) + GOOD_VERSION, "version 0, at most .0", id="another major"),
-        pytest.param(struct.pack("<HH", 0, 1) + GOOD_VERSION, "version 0, at most .0", id="a later minor"),
+        pytest.param(struct.pack("<HH", 1, 0) + GOOD_VERSION, "version 0, at most .0", id="other major"),
+        pytest.param(struct.pack("<HH", 0, 1) + GOOD_VERSION, "version 0, at most .0", id="later minor"),
         pytest.param(bytes(4) + b"{}", "JSON that ends with its only NUL", id="no NUL"),
         pytest.param(bytes(4) + b"{}\0{}\0", "JSON that ends with its only NUL", id="two NULs"),
-        pytest.param(bytes(4) + b"garbage\0", "JSON", id="no JSON"),
-        pytest.param(bytes(4) + b"\xff\xfe{}\0", "JSON", id="no text"),
+        pytest.param(bytes(4) + b"garbage\0", "JSON", id="not JSON"),
+        pytest.param(bytes(4) + b"\xff\xfe{}\0", "JSON", id="not text"),
         pytest.param(bytes(4) + b"[" * 30000 + b"\0", "JSON", id="deeply nested"),
-        pytest.param(bytes(4) + b"[]\0", "a JSON object that may hold 'capabilities'", id="a list"),
-        pytest.param(bytes(4) + b'{"capabilities":3}\0', "an object as capabilities", id="capabilities a number"),
+        pytest.param(bytes(4) + b"[]\0", "a JSON object that may hold 'capabilities'", id="list"),
+        pytest.param(bytes(4) + b'{"capabilities":3}\0', "an object as capabilities", id="number as capabilities"),
         pytest.param(
             bytes(4) + b'{"capabilities":{"max_data_xfer_size":0}}\0',
             "a number from 1 to 18446744073709551616 as max_data_xfer_size",
-            id="no data at all",
+            id="no data size",
         ),
         pytest.param(
             bytes(4) + b'{"capabilities":{"max_msg_fds":"many"}}\0',
             "a number from 0 to 4294967296 as max_msg_fds",
-            id="a word for a number",
+            id="word as number",
         ),
         pytest.param(
             bytes(4) + b'{"capabilities":{"max_data_xfer_size":' + b"9" * 5000 + b"}}\0",
             "",
-            id="a number of 5000 digits",
+            id="number of 5000 digits",
         ),
         pytest.param(
             bytes(4) + b'{"capabilities":{"migration":{"pgsize":4097}}}\0',
             "a power of two as migration.pgsize",
-            id="a crooked page size",
+            id="page size not a power of two",
         ),
     ],
 )
-def test_a_bad_version_is_refused(connect: Connect, payload: bytes, expected: str) -> None:
-    """Nothing of a VERSION reply is believed unchecked, and the device is not open after a bad one."""
+def test_bad_version_is_refused(connect: Connect, payload: bytes, expected: str) -> None:
+    """Every part of a VERSION reply is checked, and the device is not open after a bad one."""
     with pytest.raises(ProtocolViolation) as caught:
         connect(lambda peer: peer.wait_for_end(), payload)
     assert expected in caught.value.expected
@@ -355,15 +352,15 @@ def test_a_bad_version_is_refused(connect: Connect, payload: bytes, expected: st
 
 
 @pytest.mark.parametrize("text", [b"", b"{}\0", b'{"capabilities":{}}\0'])
-def test_a_version_may_leave_everything_out(connect: Connect, text: bytes) -> None:
-    """What is not said has its default: one descriptor, 1 MiB, no migration."""
+def test_everything_in_a_version_is_optional(connect: Connect, text: bytes) -> None:
+    """The defaults are one descriptor, 1 MiB and no migration."""
     client = connect(lambda peer: peer.wait_for_end(), bytes(4) + text)
     assert (client.server.max_msg_fds, client.server.max_data_xfer_size) == (1, 1 << 20)
     assert client.dirty_page_size is None
 
 
-def test_the_client_tells_its_own_capabilities() -> None:
-    """The proposal is version 0.0 with the three capabilities, NUL-terminated."""
+def test_proposal_has_the_clients_capabilities() -> None:
+    """Version 0.0 with three capabilities, NUL-terminated."""
     packed = pack_version(Proposal(0, 0, 8, 1 << 20, 4096))
     assert packed[:4] == bytes(4)
     assert packed[-1] == 0
@@ -380,19 +377,19 @@ INFO_FAULTS = {
     "empty": (VFIO_DEVICE_GET_REGION_INFO, b"", "at least 32 bytes"),
     "fixed part cut": (VFIO_DEVICE_GET_REGION_INFO, _info(32, 31), "at least 32 bytes"),
     "argsz 0": (VFIO_DEVICE_GET_REGION_INFO, _info(0, 32), "an argsz from 32"),
-    "argsz below what came": (VFIO_DEVICE_GET_REGION_INFO, _info(32, 64), "an argsz from 64"),
+    "argsz below the size": (VFIO_DEVICE_GET_REGION_INFO, _info(32, 64), "an argsz from 64"),
     "argsz 2^32 - 1": (VFIO_DEVICE_GET_REGION_INFO, _info(2**32 - 1, 32), "an argsz from 32"),
-    "another index": (VFIO_DEVICE_GET_REGION_INFO, _info(32, 32, 5), "index 0"),
+    "other index": (VFIO_DEVICE_GET_REGION_INFO, _info(32, 32, 5), "index 0"),
     "larger than a page": (VFIO_DEVICE_GET_REGION_INFO, _info(4097, 4097), "a size of 16 to 4112 bytes"),
     "device information cut": (VFIO_DEVICE_GET_INFO, _info(16, 12), "at least 16 bytes"),
     "interrupt information cut": (VFIO_DEVICE_GET_IRQ_INFO, _info(16, 8), "at least 16 bytes"),
-    "another interrupt": (VFIO_DEVICE_GET_IRQ_INFO, _info(16, 16, 1), "index 0"),
+    "other interrupt": (VFIO_DEVICE_GET_IRQ_INFO, _info(16, 16, 1), "index 0"),
 }
 
 
 @pytest.mark.parametrize("fault", INFO_FAULTS)
 def test_bad_information_is_refused(connect: Connect, fault: str) -> None:
-    """Sizes and indexes of an information reply are checked before anything of it is used."""
+    """Sizes and indexes of a reply are checked before it is used."""
     request, payload, expected = INFO_FAULTS[fault]
     client = connect(_answering(lambda peer, message: peer.reply(message, payload)))
     with pytest.raises(ProtocolViolation) as caught:
@@ -401,8 +398,8 @@ def test_bad_information_is_refused(connect: Connect, fault: str) -> None:
 
 
 @pytest.mark.parametrize("count", [2, 8])
-def test_a_region_has_one_descriptor_at_most(connect: Connect, count: int) -> None:
-    """More than one cannot be meant for anything."""
+def test_region_has_at_most_one_descriptor(connect: Connect, count: int) -> None:
+    """More than one are a violation."""
 
     def answer(peer: Peer, request: Request) -> None:
         null = os.open("/dev/null", os.O_RDONLY)
@@ -443,18 +440,17 @@ def test_a_region_has_one_descriptor_at_most(connect: Connect, count: int) -> No
     ],
 )
 def test_bad_replies_to_requests_are_refused(
-    connect: Connect, request_number: int, argument: bytes | None, answer: bytes, expected: str
+    connect: Connect, request_number: int, argument: bytes, answer: bytes, expected: str
 ) -> None:
-    """Each request knows how long its reply may be."""
+    """Each request has bounds for the size of its reply."""
     client = connect(_answering(lambda peer, message: peer.reply(message, answer)))
-    target = Target.DEVICE if argument is None else Target.CONTAINER
     with pytest.raises(ProtocolViolation) as caught:
-        client.ioctl(target, request_number, None if argument is None else bytearray(argument))
+        client.ioctl(Target.CONTAINER, request_number, bytearray(argument))
     assert expected in caught.value.expected
 
 
-def test_a_refused_version_is_a_setup_error(tmp_path: Path) -> None:
-    """The server is there and works, but is not one that can be judged."""
+def test_refused_version_is_a_setup_error(tmp_path: Path) -> None:
+    """The server runs, but cannot be judged."""
 
     path = tmp_path / "refusing.sock"
     listener = socket.socket(socket.AF_UNIX)
@@ -476,7 +472,7 @@ def test_a_refused_version_is_a_setup_error(tmp_path: Path) -> None:
 
 
 def test_every_error_has_a_message_and_a_remedy() -> None:
-    """Whoever reports one can say what is wrong and what to do."""
+    """A report says what is wrong and what to do."""
     for error in (
         SetupError("a", "b"),
         PeerGone("a", "b"),

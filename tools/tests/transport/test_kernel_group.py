@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The kernel's group interface, with a stand-in for the kernel and made-up /dev, /sys and /proc."""
+"""The kernel's group interface, with a fake kernel and made-up /dev, /sys and /proc."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ Handler = Callable[[Any], int]
 
 
 class FakeKernel:
-    """Answers as VFIO does; a request found in ``answers`` is answered so (negative: that errno).
+    """Answers as VFIO does; ``answers`` overrides the result of a request (negative: that errno).
 
-    The device is a file: region 9 lies at REGION_OFFSET, of two pages; other regions have no information.
+    The device is a file with region 9 at REGION_OFFSET, of two pages; other regions have no information.
     """
 
     def __init__(self) -> None:
@@ -85,7 +85,7 @@ class FakeKernel:
 
     @property
     def open_files(self) -> list[str]:
-        """What is open, by name."""
+        """Names of the open files."""
         return sorted(self._names.values())
 
     def _note(self, value: int) -> int:
@@ -115,13 +115,13 @@ class FakeKernel:
 
 @pytest.fixture
 def kernel() -> FakeKernel:
-    """A kernel in which everything works."""
+    """A kernel in which everything succeeds."""
     return FakeKernel()
 
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """A machine with the device in group 12, bound to vfio-pci beside a network card that is not."""
+    """A machine with the device in group 12, bound to vfio-pci, and a network card that is not."""
     (tmp_path / "dev/vfio").mkdir(parents=True)
     for name in ("vfio", "12"):
         (tmp_path / "dev/vfio" / name).touch()
@@ -147,7 +147,7 @@ def add_device(root: Path, group: int, name: str, driver: str | None) -> Path:
 
 @pytest.fixture
 def device(kernel: FakeKernel, root: Path) -> Iterator[KernelGroup]:
-    """The device, not open."""
+    """The device, closed."""
     transport = KernelGroup(KernelGroupSettings(NAME, 12, None), root, kernel)
     yield transport
     transport.shutdown()
@@ -155,7 +155,7 @@ def device(kernel: FakeKernel, root: Path) -> Iterator[KernelGroup]:
 
 
 def refused(device: KernelGroup) -> SetupError:
-    """Why the device cannot be opened."""
+    """The error of opening the device."""
     with pytest.raises(SetupError) as caught:
         device.open()
     assert not device.is_open
@@ -165,7 +165,7 @@ def refused(device: KernelGroup) -> SetupError:
 # Opening
 
 
-def test_opening_takes_the_documented_steps(device: KernelGroup, kernel: FakeKernel) -> None:
+def test_open_takes_the_documented_steps(device: KernelGroup, kernel: FakeKernel) -> None:
     """Version, extension, viability, container, IOMMU, device; all of it traced."""
     device.open()
     steps = [
@@ -192,8 +192,8 @@ def test_opening_takes_the_documented_steps(device: KernelGroup, kernel: FakeKer
     assert device.tracer.counts.opens == 2
 
 
-def test_a_second_device_joins_the_container(device: KernelGroup, kernel: FakeKernel, root: Path) -> None:
-    """Its group is put into the container that has its IOMMU already; closing it leaves the first one as it is."""
+def test_second_device_joins_the_container(device: KernelGroup, kernel: FakeKernel, root: Path) -> None:
+    """Its group is added to the container, which has its IOMMU already; closing it leaves the first one open."""
     other = "0000:02:00.0"
     add_device(root, 13, other, "vfio-pci")
     (root / "dev/vfio/13").touch()
@@ -218,7 +218,7 @@ def test_a_second_device_joins_the_container(device: KernelGroup, kernel: FakeKe
     assert device.read(9, 0, 8)[0].ok
     calls = device.tracer.calls
     assert [call.target for call in calls[-6:]] == [
-        "second device",  # asks where region 9 lies
+        "second device",  # asks for the offset of region 9
         "second region 9",
         "second device",
         "second device",
@@ -228,8 +228,8 @@ def test_a_second_device_joins_the_container(device: KernelGroup, kernel: FakeKe
     assert (device.tracer.counts.resets, device.tracer.counts.opens) == (1, 2)
 
 
-def test_a_second_device_is_closed_with_the_first(device: KernelGroup, kernel: FakeKernel, root: Path) -> None:
-    """Before it: else its container would live on."""
+def test_second_device_is_closed_with_the_first(device: KernelGroup, kernel: FakeKernel, root: Path) -> None:
+    """Before it, as it keeps the container open."""
     second = KernelGroup(KernelGroupSettings("0000:01:00.2", 12, None), root, kernel, beside=device)
     device.open()
     second.open()
@@ -238,8 +238,8 @@ def test_a_second_device_is_closed_with_the_first(device: KernelGroup, kernel: F
     assert kernel.open_files == []
 
 
-def test_a_second_device_of_the_same_group(device: KernelGroup, kernel: FakeKernel, root: Path) -> None:
-    """The group is open already, and cannot be opened twice."""
+def test_second_device_of_the_same_group(device: KernelGroup, kernel: FakeKernel, root: Path) -> None:
+    """The group is open already, and is not opened twice."""
     second = KernelGroup(KernelGroupSettings("0000:01:00.2", 12, None), root, kernel, beside=device)
     device.open()
     kernel.requests.clear()
@@ -251,7 +251,7 @@ def test_a_second_device_of_the_same_group(device: KernelGroup, kernel: FakeKern
     assert kernel.open_files == ["12", "device", "vfio"]
 
 
-def test_the_group_is_found_through_sysfs(root: Path, kernel: FakeKernel) -> None:
+def test_group_is_found_in_sysfs(root: Path, kernel: FakeKernel) -> None:
     """By the device's iommu_group link."""
     device = KernelGroup(KernelGroupSettings(NAME, None, f"/sys/bus/pci/devices/{NAME}"), root, kernel)
     device.open()
@@ -262,16 +262,16 @@ def test_the_group_is_found_through_sysfs(root: Path, kernel: FakeKernel) -> Non
     device.close()
 
 
-def test_settings_make_the_transport() -> None:
-    """create() goes by the kind of settings."""
+def test_settings_select_the_transport() -> None:
+    """create() uses the type of the settings."""
     assert isinstance(create(KernelGroupSettings(NAME, 12, None)), KernelGroup)
 
 
 # Set-up faults
 
 
-def test_no_container_without_the_module(device: KernelGroup, kernel: FakeKernel, root: Path) -> None:
-    """The module is to be loaded, or the kernel has none."""
+def test_missing_module_is_named(device: KernelGroup, kernel: FakeKernel, root: Path) -> None:
+    """It must be loaded, unless the kernel does not have it."""
     kernel.unopenable["vfio"] = errno.ENOENT
     (root / "sys/module/vfio").rmdir()
     error = refused(device)
@@ -279,15 +279,15 @@ def test_no_container_without_the_module(device: KernelGroup, kernel: FakeKernel
     assert "modprobe" in error.remedy
 
 
-def test_no_container_with_the_module(device: KernelGroup, kernel: FakeKernel) -> None:
-    """Loading it again would not help."""
+def test_missing_container_with_the_module_loaded(device: KernelGroup, kernel: FakeKernel) -> None:
+    """The remedy is not to load it again."""
     kernel.unopenable["vfio"] = errno.ENOENT
     assert "VFIO is loaded" in refused(device).remedy
 
 
 @pytest.mark.parametrize("name", ["vfio", "12"])
-def test_a_forbidden_file_names_its_owner(device: KernelGroup, kernel: FakeKernel, root: Path, name: str) -> None:
-    """And who tried."""
+def test_forbidden_file_names_its_owner(device: KernelGroup, kernel: FakeKernel, root: Path, name: str) -> None:
+    """And the user who tried."""
     kernel.unopenable[name] = errno.EACCES
     (root / "dev/vfio" / name).chmod(0o600)
     error = refused(device)
@@ -296,28 +296,28 @@ def test_a_forbidden_file_names_its_owner(device: KernelGroup, kernel: FakeKerne
     assert f"chown {me} /dev/vfio/{name}" in error.remedy
 
 
-@pytest.mark.parametrize(("answer", "seen"), [(7, "version 7"), (-errno.ENOTTY, "Inappropriate ioctl")])
-def test_a_file_that_is_not_vfio_is_told(device: KernelGroup, kernel: FakeKernel, answer: int, seen: str) -> None:
-    """Another version, or another file in its place."""
+@pytest.mark.parametrize(("answer", "reason"), [(7, "version 7"), (-errno.ENOTTY, "Inappropriate ioctl")])
+def test_file_other_than_vfio_is_reported(device: KernelGroup, kernel: FakeKernel, answer: int, reason: str) -> None:
+    """Another version, or another kind of file."""
     kernel.answers[VFIO_GET_API_VERSION] = answer
-    assert seen in refused(device).message
+    assert reason in refused(device).message
 
 
-def test_a_container_without_type1_is_told(device: KernelGroup, kernel: FakeKernel) -> None:
-    """Its module is missing."""
+def test_container_without_type1_is_reported(device: KernelGroup, kernel: FakeKernel) -> None:
+    """The remedy is to load its module."""
     kernel.answers[VFIO_CHECK_EXTENSION] = 0
     assert "modprobe vfio_iommu_type1" in refused(device).remedy
 
 
-def test_a_group_that_does_not_exist_is_told(kernel: FakeKernel, root: Path) -> None:
-    """With those that do."""
+def test_missing_group_is_reported(kernel: FakeKernel, root: Path) -> None:
+    """With the groups that exist."""
     kernel.unopenable["99"] = errno.ENOENT
     error = refused(KernelGroup(KernelGroupSettings(NAME, 99, None), root, kernel))
     assert error.message == "there is no IOMMU group 99; there are 0-2, 7, 12"
 
 
-def test_a_group_without_its_file_wants_a_driver_bound(kernel: FakeKernel, root: Path) -> None:
-    """The group is there, but no vfio driver has a device of it."""
+def test_group_without_a_file_needs_a_driver_bound(kernel: FakeKernel, root: Path) -> None:
+    """The group exists, but no vfio driver is bound to a device of it."""
     add_device(root, 7, "0000:02:00.0", "nvme")
     kernel.unopenable["7"] = errno.ENOENT
     error = refused(KernelGroup(KernelGroupSettings("0000:02:00.0", 7, None), root, kernel))
@@ -325,16 +325,16 @@ def test_a_group_without_its_file_wants_a_driver_bound(kernel: FakeKernel, root:
     assert "bind" in error.remedy
 
 
-def test_a_machine_without_groups_has_its_iommu_off(kernel: FakeKernel, tmp_path: Path) -> None:
-    """The firmware and the command line are to be looked at."""
+def test_machine_without_groups_has_its_iommu_off(kernel: FakeKernel, tmp_path: Path) -> None:
+    """The remedy names the firmware and the command line."""
     kernel.unopenable["3"] = errno.ENOENT
     error = refused(KernelGroup(KernelGroupSettings(NAME, 3, None), tmp_path, kernel))
     assert "the IOMMU is off" in error.message
     assert "intel_iommu=on" in error.remedy
 
 
-def test_a_device_without_a_group_has_its_iommu_off(kernel: FakeKernel, root: Path) -> None:
-    """The same, seen from the device."""
+def test_device_without_a_group_has_its_iommu_off(kernel: FakeKernel, root: Path) -> None:
+    """The error names the device."""
     (root / "sys/bus/pci/devices" / NAME / "iommu_group").unlink()
     sysfs = f"/sys/bus/pci/devices/{NAME}"
     error = refused(KernelGroup(KernelGroupSettings(NAME, None, sysfs), root, kernel))
@@ -342,7 +342,7 @@ def test_a_device_without_a_group_has_its_iommu_off(kernel: FakeKernel, root: Pa
     assert "intel_iommu=on" in error.remedy
 
 
-def test_a_device_that_is_not_there_is_told(kernel: FakeKernel, root: Path) -> None:
+def test_missing_device_is_reported(kernel: FakeKernel, root: Path) -> None:
     """Before anything is opened."""
     error = refused(KernelGroup(KernelGroupSettings(NAME, None, "/sys/bus/pci/devices/no"), root, kernel))
     assert "there is no device /sys/bus/pci/devices/no" in error.message
@@ -350,8 +350,8 @@ def test_a_device_that_is_not_there_is_told(kernel: FakeKernel, root: Path) -> N
     assert "device.sysfs" in error.remedy
 
 
-def test_a_group_in_use_names_its_holders(device: KernelGroup, kernel: FakeKernel, root: Path) -> None:
-    """By process number and name, this process told apart."""
+def test_group_in_use_names_its_users(device: KernelGroup, kernel: FakeKernel, root: Path) -> None:
+    """By process number and name; this process is marked."""
     kernel.unopenable["12"] = errno.EBUSY
     for process, name in (("4242", "qemu-system-x86"), (str(os.getpid()), "python")):
         (root / "proc" / process / "fd").mkdir(parents=True)
@@ -365,14 +365,14 @@ def test_a_group_in_use_names_its_holders(device: KernelGroup, kernel: FakeKerne
     assert "5000" not in message
 
 
-def test_a_group_in_use_by_nobody_to_be_seen(device: KernelGroup, kernel: FakeKernel) -> None:
-    """Other users' processes cannot be looked into."""
+def test_group_in_use_by_an_invisible_process(device: KernelGroup, kernel: FakeKernel) -> None:
+    """Processes of other users cannot be inspected."""
     kernel.unopenable["12"] = errno.EBUSY
     assert "cannot see" in refused(device).message
 
 
-def test_a_group_that_is_not_viable_names_the_others(device: KernelGroup, kernel: FakeKernel, root: Path) -> None:
-    """Those with a driver that is not VFIO's; unbound ones and bridges do no harm."""
+def test_group_that_is_not_viable_names_the_other_devices(device: KernelGroup, kernel: FakeKernel, root: Path) -> None:
+    """Those with a driver other than VFIO's; unbound devices and bridges are allowed."""
     add_device(root, 12, "0000:01:00.1", "snd_hda_intel")
     add_device(root, 12, "0000:01:00.2", None)
     add_device(root, 12, "0000:00:01.0", "pcieport")
@@ -382,7 +382,7 @@ def test_a_group_that_is_not_viable_names_the_others(device: KernelGroup, kernel
 
 
 @pytest.mark.parametrize(
-    ("request_number", "code", "told"),
+    ("request_number", "code", "reason"),
     [
         (VFIO_GROUP_GET_STATUS, errno.ENOTTY, "VFIO_GROUP_GET_STATUS of group 12: Inappropriate ioctl"),
         (VFIO_GROUP_SET_CONTAINER, errno.EBUSY, "the container is busy"),
@@ -395,18 +395,18 @@ def test_a_group_that_is_not_viable_names_the_others(device: KernelGroup, kernel
         (VFIO_GROUP_GET_DEVICE_FD, errno.EIO, "the driver refused to open 0000:01:00.0: Input/output error"),
     ],
 )
-def test_each_refused_step_has_its_words(
-    device: KernelGroup, kernel: FakeKernel, request_number: int, code: int, told: str
+def test_each_refused_step_has_its_message(
+    device: KernelGroup, kernel: FakeKernel, request_number: int, code: int, reason: str
 ) -> None:
-    """And everything opened until then is closed again."""
+    """Everything opened before is closed again."""
     kernel.answers[request_number] = -code
     error = refused(device)
-    assert told in error.message
+    assert reason in error.message
     assert error.remedy
     assert kernel.open_files == []
 
 
-def test_a_wrong_name_lists_the_right_ones(kernel: FakeKernel, root: Path) -> None:
+def test_wrong_device_name_lists_the_right_ones(kernel: FakeKernel, root: Path) -> None:
     """With their drivers."""
     kernel.answers[VFIO_GROUP_GET_DEVICE_FD] = -errno.ENODEV
     error = refused(KernelGroup(KernelGroupSettings("0000:01:00.9", 12, None), root, kernel))
@@ -414,8 +414,8 @@ def test_a_wrong_name_lists_the_right_ones(kernel: FakeKernel, root: Path) -> No
     assert "device.name" in error.remedy
 
 
-def test_a_mapping_beyond_the_limit_is_the_hosts_fault(device: KernelGroup) -> None:
-    """Limit and need in numbers; nothing else is excused."""
+def test_mapping_beyond_the_limit_is_a_host_fault(device: KernelGroup) -> None:
+    """With the limit and the size needed; other errnos and requests are not host faults."""
     soft, _ = resource.getrlimit(resource.RLIMIT_MEMLOCK)
     shown = "unlimited" if soft == resource.RLIM_INFINITY else f"{soft} bytes"
     error = device.host_fault(VFIO_IOMMU_MAP_DMA, Outcome(-1, errno.ENOMEM), 1 << 30)
@@ -428,7 +428,7 @@ def test_a_mapping_beyond_the_limit_is_the_hosts_fault(device: KernelGroup) -> N
 
 
 @pytest.mark.parametrize(
-    ("meminfo", "words"),
+    ("meminfo", "available"),
     [
         ("MemTotal: 999 kB\nMemAvailable:   65536 kB\n", "it has 67108864 to spare"),
         (None, "it has less to spare"),
@@ -436,22 +436,22 @@ def test_a_mapping_beyond_the_limit_is_the_hosts_fault(device: KernelGroup) -> N
     ],
     ids=["known", "unknown", "cut short"],
 )
-def test_memory_that_the_machine_does_not_have(
-    device: KernelGroup, root: Path, meminfo: str | None, words: str
+def test_more_memory_than_the_machine_has_is_refused(
+    device: KernelGroup, root: Path, meminfo: str | None, available: str
 ) -> None:
-    """Is refused before anything is locked; the numbers are told."""
+    """Before any of it is locked, with the size available."""
     if meminfo is not None:
         (root / "proc").mkdir()
         (root / "proc/meminfo").write_text(meminfo)
     with pytest.raises(SetupError) as caught:
         device.memory(1 << 62)
-    assert caught.value.message == f"this machine cannot give a device {1 << 62} bytes of memory: {words}"
+    assert caught.value.message == f"this machine cannot give a device {1 << 62} bytes of memory: {available}"
     assert "--memory" in caught.value.remedy
     device.memory(1 << 20).release()
 
 
-def test_a_mapping_refused_where_memory_is_short(device: KernelGroup, root: Path) -> None:
-    """Is not blamed on the limit."""
+def test_mapping_refused_for_lack_of_memory(device: KernelGroup, root: Path) -> None:
+    """The limit is not blamed."""
     (root / "proc").mkdir()
     (root / "proc/meminfo").write_text("MemAvailable:   1024 kB\n")
     fault = Outcome(-1, errno.ENOMEM)
@@ -462,8 +462,8 @@ def test_a_mapping_refused_where_memory_is_short(device: KernelGroup, root: Path
     assert "RLIMIT_MEMLOCK" in enough.message
 
 
-def test_this_machines_files_are_the_default() -> None:
-    """Whatever this machine has, opening a group that cannot exist ends in a set-up error."""
+def test_files_of_this_machine_are_the_default() -> None:
+    """On any machine, opening a group that cannot exist is a set-up error."""
     device = KernelGroup(KernelGroupSettings("nothing", 2**31, None))
     error = refused(device)
     assert "/dev/vfio" in error.message or "group" in error.message
@@ -472,8 +472,8 @@ def test_this_machines_files_are_the_default() -> None:
 # Calls
 
 
-def test_accesses_go_to_the_regions_offset(device: KernelGroup, kernel: FakeKernel) -> None:
-    """Which is asked for once, and only when nobody asked before."""
+def test_accesses_use_the_regions_offset(device: KernelGroup, kernel: FakeKernel) -> None:
+    """It is requested once, unless it was requested before."""
     device.open()
     device.tracer.forget()
     assert device.write(9, 0x10, b"abcdefgh") == (8, 0)
@@ -492,8 +492,8 @@ def test_accesses_go_to_the_regions_offset(device: KernelGroup, kernel: FakeKern
     assert mapping.closed
 
 
-def test_a_region_without_information_is_not_accessed(device: KernelGroup) -> None:
-    """The access fails as the request for information did."""
+def test_region_without_information_is_not_accessed(device: KernelGroup) -> None:
+    """The access fails with the errno of the request for information."""
     device.open()
     assert device.read(3, 0, 4) == ((-1, errno.EINVAL), b"")
     assert device.read(3, 0, 100_000) == ((-1, errno.EINVAL), b"")
@@ -502,8 +502,8 @@ def test_a_region_without_information_is_not_accessed(device: KernelGroup) -> No
         device.map(3, 0, 4096)
 
 
-def test_what_is_asked_is_what_the_kernel_gets(device: KernelGroup, kernel: FakeKernel) -> None:
-    """Odd lengths and offsets, huge reads: the kernel answers, nobody before it."""
+def test_accesses_reach_the_kernel_unchecked(device: KernelGroup, kernel: FakeKernel) -> None:
+    """Odd lengths and offsets and huge reads are answered by the kernel."""
     device.open()
     assert device.read(9, 8190, 8) == ((2, 0), b"\0\0")
     assert device.read(9, -REGION_OFFSET - 1, 4)[0] == (-1, errno.EINVAL)
@@ -514,8 +514,8 @@ def test_what_is_asked_is_what_the_kernel_gets(device: KernelGroup, kernel: Fake
     assert device.read(9, 0, 1 << 63)[0].errno in (errno.EFAULT, errno.EINVAL)
 
 
-def test_arguments_travel_in_every_form(device: KernelGroup, kernel: FakeKernel) -> None:
-    """Numbers and addresses as they are, memory by its address, and what the kernel writes comes back."""
+def test_arguments_of_every_kind_are_passed(device: KernelGroup, kernel: FakeKernel) -> None:
+    """Numbers and addresses as they are, memory by its address; the kernel's writes to it are returned."""
     device.open()
     kernel.requests.clear()
     assert device.ioctl(Target.DEVICE, VFIO_DEVICE_RESET) == (0, 0)
@@ -530,8 +530,8 @@ def test_arguments_travel_in_every_form(device: KernelGroup, kernel: FakeKernel)
     ]
 
 
-def test_an_argsz_beyond_the_argument_hits_nothing_else(device: KernelGroup, kernel: FakeKernel) -> None:
-    """What the kernel then writes too much goes nowhere."""
+def test_argsz_beyond_the_argument_damages_nothing(device: KernelGroup, kernel: FakeKernel) -> None:
+    """What the kernel writes past the argument is discarded."""
 
     def chain(argument: Any) -> int:
         ffi.memmove(argument, b"\xcc" * 4096, 4096)
@@ -546,30 +546,30 @@ def test_an_argsz_beyond_the_argument_hits_nothing_else(device: KernelGroup, ker
     assert all(each == bytes(32) for each in beside)
 
 
-def test_a_driver_that_claims_more_than_asked_shows_nothing(device: KernelGroup) -> None:
-    """The count is passed on, the bytes are cut."""
+def test_count_above_the_length_returns_no_more_bytes(device: KernelGroup) -> None:
+    """The count is returned as it is; the bytes are cut."""
     device.open()
     device._pread = lambda *_: 100
     assert device.read(9, 0, 4) == ((100, 0), bytes(4))
 
 
 def test_calls_on_a_closed_device_are_setup_errors(device: KernelGroup) -> None:
-    """No descriptor, no call."""
+    """There is no descriptor."""
     for call in (lambda: device.read(9, 0, 4), lambda: device.ioctl(Target.CONTAINER, 1)):
         with pytest.raises(SetupError, match="not open"):
             call()
 
 
 @pytest.mark.parametrize("length", [8, 70_000, (1 << 20) + 1])
-def test_what_a_driver_leaves_out_is_not_what_was_read_before(device: KernelGroup, length: int) -> None:
-    """A driver that claims bytes which it did not give: they read as zero."""
+def test_bytes_that_a_driver_leaves_out_read_as_zero(device: KernelGroup, length: int) -> None:
+    """Not as the bytes of an earlier read."""
     device.open()
 
-    def gives(descriptor: int, data: Any, count: int, offset: int) -> int:
+    def partial_read(descriptor: int, data: Any, count: int, offset: int) -> int:
         ffi.memmove(data, b"\xcc" * count, count)
         return count
 
-    device._pread = gives
+    device._pread = partial_read
     assert device.read(9, 0, length)[1] == b"\xcc" * length
     device._pread = lambda descriptor, data, count, offset: count
     assert device.read(9, 0, length)[1] == bytes(length)

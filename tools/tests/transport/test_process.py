@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Servers that the suite starts: how they come up, stay, fail, and always end."""
+"""Servers that the suite starts: how they start, stay, fail, and always end."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ Start = Callable[..., VfioUser]
 
 @pytest.fixture
 def client() -> Iterator[Start]:
-    """Gives a function that makes a client for a command (of the tiny server, by its way)."""
+    """A function that makes a client for a command, by default of the tiny server with a behaviour."""
     made: list[VfioUser] = []
 
     def make(
-        way: str = "serve",
+        behaviour: str = "serve",
         command: tuple[str, ...] | None = None,
         path: str | None = None,
         deadline: float = 10.0,
         start: float = 10.0,
     ) -> VfioUser:
-        command = command or ("{python}", "-S", "-E", TINY, way, "{socket}")
+        command = command or ("{python}", "-S", "-E", TINY, behaviour, "{socket}")
         made.append(VfioUser(VfioUserSettings(path, command, deadline, start)))
         return made[-1]
 
@@ -47,7 +47,7 @@ def client() -> Iterator[Start]:
 
 
 def _who(client: VfioUser) -> tuple[int, int]:
-    """The server's process, and how many clients it had before this one."""
+    """The server's process, and its number of earlier clients."""
     outcome, data = client.read(0, 0, 8)
     assert outcome.ok
     pid, served = struct.unpack("<II", data)
@@ -60,8 +60,8 @@ def _ended(pidfd: int, seconds: float = 5) -> bool:
     return bool(poll.poll(seconds * 1000))
 
 
-def test_closing_and_opening_keeps_the_server(client: Start) -> None:
-    """The next open is the next client of the same server; shutdown ends it and removes its folder."""
+def test_server_stays_when_the_device_is_closed_and_opened(client: Start) -> None:
+    """The next open is its next client; shutdown ends it and removes its folder."""
     device = client()
     device.open()
     pid, served = _who(device)
@@ -81,8 +81,8 @@ def test_closing_and_opening_keeps_the_server(client: Start) -> None:
     assert _who(device)[0] != pid
 
 
-def test_a_dead_server_is_started_again(client: Start) -> None:
-    """And how it died is kept for the report."""
+def test_dead_server_is_started_again(client: Start) -> None:
+    """How it died is kept for the report."""
     device = client()
     device.open()
     pid, _ = _who(device)
@@ -99,7 +99,7 @@ def test_a_dead_server_is_started_again(client: Start) -> None:
     ]
 
 
-def test_a_server_for_one_client_is_started_again(client: Start) -> None:
+def test_server_for_one_client_is_started_again(client: Start) -> None:
     """A server may exit when its client leaves."""
     device = client("once")
     for _ in range(3):
@@ -109,8 +109,8 @@ def test_a_server_for_one_client_is_started_again(client: Start) -> None:
     assert device.starts == 3
 
 
-def test_a_crash_is_told_with_signal_and_last_words(client: Start) -> None:
-    """PeerGone says how the server ended; the next open has a new one."""
+def test_crash_is_reported_with_signal_and_last_line(client: Start) -> None:
+    """By PeerGone; the next open starts another server."""
     device = client("crash")
     device.open()
     with pytest.raises(PeerGone, match="it was killed by SIGSEGV; its last line was: about to crash"):
@@ -120,8 +120,8 @@ def test_a_crash_is_told_with_signal_and_last_words(client: Start) -> None:
     assert device.starts == 2
 
 
-def test_a_server_out_of_step_is_started_again(client: Start) -> None:
-    """After a call timed out, the server's state is anybody's guess."""
+def test_server_is_started_again_after_a_timeout(client: Start) -> None:
+    """Its state is unknown."""
     device = client("silent", deadline=2)
     device.open()
     with pytest.raises(CallTimeout):
@@ -131,16 +131,16 @@ def test_a_server_out_of_step_is_started_again(client: Start) -> None:
     assert device.starts == 2
 
 
-def test_output_beyond_bounds_neither_blocks_nor_piles_up(client: Start) -> None:
-    """The server may write as much as it likes."""
+def test_excessive_output_neither_blocks_nor_accumulates(client: Start) -> None:
+    """The server may write any amount."""
     device = client("talkative")
     device.open()
     assert _who(device)[1] == 0
     assert len(device._process._tail) <= 16384  # type: ignore[union-attr]
 
 
-def test_a_server_that_ignores_sigterm_is_killed(client: Start, monkeypatch: pytest.MonkeyPatch) -> None:
-    """After a grace, without anybody's help."""
+def test_server_that_ignores_sigterm_is_killed(client: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a grace period."""
     monkeypatch.setattr("vfio_compliance.transport.vfio_user.process._STOP_DEADLINE", 0.2)
     device = client("stubborn")
     device.open()
@@ -157,7 +157,7 @@ SERVER = "the server"
 
 @pytest.fixture
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Servers have all the time they need to show what their client's leaving does to them."""
+    """Servers have ample time to die after their client leaves."""
     monkeypatch.setattr("vfio_compliance.transport.vfio_user.client._FAREWELL", 60.0)
     monkeypatch.setattr("vfio_compliance.transport.vfio_user.client._FAREWELLS", 60.0)
 
@@ -167,8 +167,8 @@ def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     ("end", "how"),
     [("SIGSEGV", "was killed by SIGSEGV"), ("SIGKILL", "was killed by SIGKILL"), ("3", "exited with status 3")],
 )
-def test_a_death_at_close_is_reported_once(client: Start, end: str, how: str) -> None:
-    """A server that dies while it cleans up after its client; the next open has another one."""
+def test_death_at_close_is_reported_once(client: Start, end: str, how: str) -> None:
+    """A server dies while it cleans up after its client; the next open starts another one."""
     device = client(f"cleanup ends in {end}")
     device.open()
     device.close()
@@ -185,8 +185,8 @@ def test_a_death_at_close_is_reported_once(client: Start, end: str, how: str) ->
 
 
 @pytest.mark.usefixtures("patient")
-def test_ending_with_its_client_is_a_remark(client: Start) -> None:
-    """With status 0, once for all the times that it happens."""
+def test_exit_with_the_client_is_a_remark(client: Start) -> None:
+    """With status 0, once, however often it happens."""
     device = client("cleanup ends in 0")
     incarnations = set()
     for _ in range(3):
@@ -201,8 +201,8 @@ def test_ending_with_its_client_is_a_remark(client: Start) -> None:
     ]
 
 
-def test_a_death_during_a_call_is_reported_once(client: Start) -> None:
-    """With the call; neither closing nor opening again counts it twice."""
+def test_death_during_a_call_is_reported_once(client: Start) -> None:
+    """With the call; neither closing nor reopening reports it again."""
     device = client("crash")
     device.open()
     with pytest.raises(PeerGone):
@@ -220,8 +220,8 @@ def test_a_death_during_a_call_is_reported_once(client: Start) -> None:
     assert device.deaths == [death]
 
 
-def test_an_end_with_status_0_under_a_client_is_a_death(client: Start) -> None:
-    """Whatever the status: the connection was open."""
+def test_exit_with_status_0_during_a_connection_is_a_death(client: Start) -> None:
+    """The connection was open, so the status does not matter."""
     device = client("leave")
     device.open()
     with pytest.raises(PeerGone):
@@ -232,8 +232,8 @@ def test_an_end_with_status_0_under_a_client_is_a_death(client: Start) -> None:
     assert not device.remarks
 
 
-def test_hanging_up_on_the_client_is_reported(client: Start) -> None:
-    """A server that runs on."""
+def test_hang_up_is_reported(client: Start) -> None:
+    """The server itself still runs."""
     device = client("hang up")
     device.open()
     with pytest.raises(PeerGone):
@@ -244,8 +244,8 @@ def test_hanging_up_on_the_client_is_reported(client: Start) -> None:
     assert device.take_deaths() == []
 
 
-def test_a_death_between_two_calls_is_noticed(client: Start) -> None:
-    """By looking, before any call."""
+def test_death_between_two_calls_is_noticed(client: Start) -> None:
+    """By a check, before any call."""
     device = client()
     device.open()
     pid, _ = _who(device)
@@ -262,8 +262,8 @@ def test_a_death_between_two_calls_is_noticed(client: Start) -> None:
     assert device.take_deaths() == []
 
 
-def test_a_crash_when_asked_to_end_is_reported(client: Start) -> None:
-    """SIGTERM is ours, what comes of it is not."""
+def test_crash_on_sigterm_is_reported(client: Start) -> None:
+    """The SIGTERM is ours, the crash is not."""
     device = client("upset by the end")
     device.open()
     device.shutdown()
@@ -272,21 +272,27 @@ def test_a_crash_when_asked_to_end_is_reported(client: Start) -> None:
     ]
 
 
-def test_our_own_signals_are_no_death(client: Start) -> None:
-    """SIGTERM, and SIGKILL for a server that did not answer."""
-    for way in ("serve", "silent"):
-        device = client(way, deadline=1)
-        device.open()
-        if way == "silent":
-            with pytest.raises(CallTimeout):
-                device.read(0, 0, 8)
-        device.shutdown()
-        assert device.deaths == []
+def test_our_sigterm_is_not_a_death(client: Start) -> None:
+    """The server ends when it is asked to."""
+    device = client(deadline=1)
+    device.open()
+    device.shutdown()
+    assert device.deaths == []
+
+
+def test_our_sigkill_is_not_a_death(client: Start) -> None:
+    """The server did not answer."""
+    device = client("silent", deadline=1)
+    device.open()
+    with pytest.raises(CallTimeout):
+        device.read(0, 0, 8)
+    device.shutdown()
+    assert device.deaths == []
 
 
 @pytest.mark.usefixtures("patient")
-def test_the_second_server_is_named(client: Start) -> None:
-    """Whose death it was."""
+def test_death_of_the_second_server_names_it(client: Start) -> None:
+    """The first one has no death."""
     first = client()
     second = VfioUser(client("cleanup ends in SIGSEGV").settings, first)
     second.open()
@@ -297,8 +303,8 @@ def test_the_second_server_is_named(client: Start) -> None:
     second.shutdown()
 
 
-def test_the_way_back_from_a_hung_server_is_short(client: Start) -> None:
-    """It ends for sure, even where it ignores SIGTERM, and another one serves."""
+def test_recovery_from_a_hung_server_is_quick(client: Start) -> None:
+    """It is ended even if it ignores SIGTERM, and another one serves."""
     device = client("silent and stubborn", deadline=1)
     device.open()
     hung = device.incarnation
@@ -314,16 +320,16 @@ def test_the_way_back_from_a_hung_server_is_short(client: Start) -> None:
     assert device.deaths == []
 
 
-def test_a_server_that_never_listened_is_not_reported_twice(client: Start) -> None:
-    """To open the device has failed, and said how the server ended."""
+def test_server_that_never_listened_is_not_reported_twice(client: Start) -> None:
+    """The failed open has reported how it ended."""
     device = client("exit")
     with pytest.raises(SetupError):
         device.open()
     assert device.take_deaths() == []
 
 
-def test_the_same_server_is_the_same_incarnation(client: Start) -> None:
-    """Process number of the server, as long as it serves."""
+def test_incarnation_is_the_servers_process(client: Start) -> None:
+    """The same as long as it serves."""
     device = client()
     assert device.incarnation == 0
     device.open()
@@ -337,8 +343,8 @@ def test_the_same_server_is_the_same_incarnation(client: Start) -> None:
     assert device.incarnation != first
 
 
-def test_a_server_that_is_only_a_socket_closes_the_connection(tmp_path: Path) -> None:
-    """No status is known of it."""
+def test_server_known_only_by_its_socket_closes_the_connection(tmp_path: Path) -> None:
+    """Its exit status is unknown."""
     path = tmp_path / "device.sock"
     server = subprocess.Popen([sys.executable, "-S", "-E", TINY, "hang up", str(path)])
     device = VfioUser(VfioUserSettings(str(path), None, 10.0, 10.0))
@@ -361,7 +367,7 @@ def test_a_server_that_is_only_a_socket_closes_the_connection(tmp_path: Path) ->
 # Failures to start
 
 
-def test_a_server_that_exits_is_told_with_status_and_last_words(client: Start) -> None:
+def test_server_that_exits_is_reported_with_status_and_last_line(client: Start) -> None:
     """Long before the deadline."""
     began = monotonic()
     with pytest.raises(SetupError, match="exited with status 3; its last line was: no such device: 12") as caught:
@@ -370,21 +376,21 @@ def test_a_server_that_exits_is_told_with_status_and_last_words(client: Start) -
     assert "run it by hand" in caught.value.remedy
 
 
-def test_a_server_that_never_listens_is_told(client: Start) -> None:
-    """With the socket that it was to listen on."""
+def test_server_that_never_listens_is_reported(client: Start) -> None:
+    """With the socket that it should listen on."""
     with pytest.raises(SetupError, match=r"runs, but does not listen on .*; its last line was: listening elsewhere"):
         client("deaf", start=3).open()
 
 
 @pytest.mark.parametrize("command", ["no-such-command-anywhere", "/no/such/file"])
-def test_a_command_that_is_not_there_is_told(client: Start, command: str) -> None:
-    """With the word that was looked for."""
+def test_missing_command_is_reported(client: Start, command: str) -> None:
+    """By the name that was not found."""
     with pytest.raises(SetupError, match=f"{command} was not found"):
         client(command=(command, "{socket}")).open()
 
 
-def test_a_command_that_is_no_program_is_told(client: Start, tmp_path: Path) -> None:
-    """Not executable, and executable without being a program."""
+def test_command_that_cannot_be_run_is_reported(client: Start, tmp_path: Path) -> None:
+    """A file that is not executable, and one that is executable but not a program."""
     script = tmp_path / "server"
     script.write_text("exit 0\n")
     with pytest.raises(SetupError, match="may not be executed") as caught:
@@ -395,8 +401,8 @@ def test_a_command_that_is_no_program_is_told(client: Start, tmp_path: Path) -> 
         client(command=(str(script),)).open()
 
 
-def test_a_command_may_name_the_project(client: Start) -> None:
-    """The three words in braces are replaced wherever they stand."""
+def test_command_may_contain_the_project(client: Start) -> None:
+    """The three words in braces are replaced anywhere."""
     server = "{project}/tools/tests/transport/tiny_server.py"
     device = client(command=("{python}", "-S", "-E", server, "serve", "{socket}"))
     device.open()
@@ -406,8 +412,8 @@ def test_a_command_may_name_the_project(client: Start) -> None:
 # The socket's path
 
 
-def test_a_stale_socket_is_cleared_away(client: Start, tmp_path: Path) -> None:
-    """One that nobody listens on any more."""
+def test_stale_socket_is_removed(client: Start, tmp_path: Path) -> None:
+    """It has no listener any longer."""
     path = tmp_path / "device.sock"
     with socket.socket(socket.AF_UNIX) as stale:
         stale.bind(str(path))
@@ -416,8 +422,8 @@ def test_a_stale_socket_is_cleared_away(client: Start, tmp_path: Path) -> None:
     assert _who(device)[1] == 0
 
 
-def test_a_socket_in_use_is_left_alone(client: Start, tmp_path: Path) -> None:
-    """The device behind it would be judged instead of the one that was to be started."""
+def test_socket_in_use_is_left_alone(client: Start, tmp_path: Path) -> None:
+    """Its device would be judged instead of the one that the command starts."""
     path = tmp_path / "device.sock"
     with socket.socket(socket.AF_UNIX) as other:
         other.bind(str(path))
@@ -427,8 +433,8 @@ def test_a_socket_in_use_is_left_alone(client: Start, tmp_path: Path) -> None:
     assert path.exists()
 
 
-def test_a_file_that_is_no_socket_is_left_alone(client: Start, tmp_path: Path) -> None:
-    """It is somebody's."""
+def test_file_other_than_a_socket_is_left_alone(client: Start, tmp_path: Path) -> None:
+    """It may be the user's."""
     path = tmp_path / "precious"
     path.write_text("data")
     with pytest.raises(SetupError, match="is not a socket"):
@@ -454,27 +460,43 @@ if sys.argv[1] == "fork":
 """
 
 
-@pytest.mark.parametrize("end", ["exit", "fork", "kill"])
-def test_no_server_outlives_the_suite(end: str) -> None:
-    """Not when it ends without a word, not when it is killed; the end of a mere fork does nothing."""
-    command = [sys.executable, "-c", PROGRAM, end, sys.executable, "-S", "-E", TINY, "serve", "{socket}"]
+@contextlib.contextmanager
+def _suite(what: str) -> Iterator[tuple[subprocess.Popen[str], Path]]:
+    """The program above, and the folder of its server's socket; at the end, both processes must have ended."""
+    command = [sys.executable, "-c", PROGRAM, what, sys.executable, "-S", "-E", TINY, "serve", "{socket}"]
     suite = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    assert suite.stdin is not None
     assert suite.stdout is not None
     pid, path = suite.stdout.readline().split()
     pidfd = os.pidfd_open(int(pid))
-    if end == "kill":
-        suite.kill()
-    elif end == "fork":
-        suite.stdin.write("\n")
-        suite.stdin.flush()
-        assert suite.stdout.readline() == "8\n"
+    yield suite, Path(path).parent
     suite.communicate(timeout=60)
     assert _ended(pidfd)
     os.close(pidfd)
-    folder = Path(path).parent
-    assert folder.exists() == (end == "kill")
+
+
+def test_server_ends_with_the_suite() -> None:
+    """Although the suite does not shut it down."""
+    with _suite("exit") as (_, folder):
+        pass
+    assert not folder.exists()
+
+
+def test_server_survives_the_end_of_a_fork() -> None:
+    """It ends with the suite."""
+    with _suite("fork") as (suite, folder):
+        assert suite.stdin is not None
+        assert suite.stdout is not None
+        suite.stdin.write("\n")
+        suite.stdin.flush()
+        assert suite.stdout.readline() == "8\n"
+    assert not folder.exists()
+
+
+def test_server_ends_when_the_suite_is_killed() -> None:
+    """Only its folder is left."""
+    with _suite("kill") as (suite, folder):
+        suite.kill()
+    assert folder.exists()
     for left in folder.glob("*"):
         left.unlink()
-    if folder.exists():
-        folder.rmdir()
+    folder.rmdir()

@@ -62,8 +62,8 @@ class Plain(Transport):
         raise OSError(errno.EPERM, "no")
 
 
-def test_a_call_is_recorded_as_it_was() -> None:
-    """Verb, place, what went in, what came out, and how long it took."""
+def test_call_is_recorded() -> None:
+    """Verb, place, data sent and received, result and duration."""
     device = Plain()
     device.open()
     device.read(9, 0x10, 4)
@@ -95,8 +95,8 @@ def test_a_call_is_recorded_as_it_was() -> None:
     assert all(call.duration_ns >= 0 for call in calls)
 
 
-def test_totals_survive_taking_the_calls() -> None:
-    """Calls of each verb, opens, resets, and bytes that moved; failures move none."""
+def test_totals_survive_the_calls() -> None:
+    """Calls of each verb, opens, resets, and bytes transferred; failures transfer none."""
     device = Plain()
     device.open()
     device.read(0, 0, 100)
@@ -113,8 +113,8 @@ def test_totals_survive_taking_the_calls() -> None:
     assert [call.verb for call in device.tracer.take()] == ["read", "write", "ioctl", "ioctl"]
 
 
-def test_somebody_can_watch_calls_begin() -> None:
-    """Told before the call is made, so that one that never returns has a name."""
+def test_watcher_sees_calls_begin() -> None:
+    """Before the call is made, so that one that never returns can be named."""
     begun: list[tuple[str, str, int, int]] = []
     device = Plain()
     device.tracer.on_begin = lambda *call: begun.append(call)
@@ -136,8 +136,8 @@ def test_somebody_can_watch_calls_begin() -> None:
 
 
 @pytest.mark.parametrize("length", [100, 1 << 20])
-def test_digests_are_those_of_what_was_moved(length: int) -> None:
-    """All of it, where the record has not all of it; more than wait to be made at once. Who keeps data gets each."""
+def test_digests_cover_all_data(length: int) -> None:
+    """If the record holds only a part of it; also of more calls than are digested at once. A keeper gets all data."""
     device = Plain()
     kept: dict[str, bytes] = {}
     device.tracer.keep = kept.__setitem__
@@ -154,19 +154,23 @@ def test_digests_are_those_of_what_was_moved(length: int) -> None:
     assert set(kept) == {*expected, sha256(bytes(length)).hexdigest()}
 
 
-@pytest.mark.parametrize("length", [4096, 4097])
-def test_arguments_are_whole_up_to_4_kib(length: int) -> None:
-    """Of a larger one the start is recorded, before and after, and both digests."""
+def test_argument_of_4_kib_is_recorded_whole() -> None:
+    """Before and after the call, without digests."""
     device = Plain()
-    device.ioctl(Target.DEVICE, 7, bytearray(length))
+    device.ioctl(Target.DEVICE, 7, bytearray(4096))
     (call,) = device.tracer.calls
-    before, after = bytes(length), b"\xaa" + bytes(length - 1)
-    if length == 4096:
-        assert call[4:6] == (before, after)
-        assert call.sent_digest == call.received_digest == ""
-    else:
-        assert call[4:6] == (before[:64], after[:64])
-        assert (call.sent_digest, call.received_digest) == tuple(sha256(each).hexdigest() for each in (before, after))
+    assert call[4:6] == (bytes(4096), b"\xaa" + bytes(4095))
+    assert call.sent_digest == call.received_digest == ""
+
+
+def test_start_of_a_larger_argument_is_recorded() -> None:
+    """Before and after the call, with both digests."""
+    device = Plain()
+    device.ioctl(Target.DEVICE, 7, bytearray(4097))
+    (call,) = device.tracer.calls
+    before, after = bytes(4097), b"\xaa" + bytes(4096)
+    assert call[4:6] == (before[:64], after[:64])
+    assert (call.sent_digest, call.received_digest) == (sha256(before).hexdigest(), sha256(after).hexdigest())
 
 
 @pytest.mark.parametrize(
@@ -181,16 +185,16 @@ def test_arguments_are_whole_up_to_4_kib(length: int) -> None:
     ],
     ids=["small", "large", "across", "full", "far apart", "too large"],
 )
-def test_what_an_argument_points_to(memory: bytes, expected: Behind) -> None:
-    """The bytes or their digest, how many bits are set, and the first of them; of very much memory its size."""
+def test_memory_behind_an_argument_is_recorded(memory: bytes, expected: Behind) -> None:
+    """The bytes or their digest, the number of bits set, and the first of them; of very large memory, its size."""
     device = Plain()
     device.ioctl(Target.CONTAINER, 7, Pointing(b"argument", memoryview(memory)))
     (call,) = device.tracer.calls
     assert call.behind == expected._replace(digest=expected.digest and sha256(memory).hexdigest())
 
 
-def test_what_lies_at_a_bad_address() -> None:
-    """An argument that is given by its address is recorded, where it is known."""
+def test_memory_at_a_bad_address() -> None:
+    """An argument passed by address is recorded if the memory is known."""
     device = Plain()
     device.ioctl(Target.CONTAINER, 7, Misplaced(0x7000, memoryview(b"argumen")))
     device.ioctl(Target.CONTAINER, 7, 0x7000)
@@ -200,8 +204,8 @@ def test_what_lies_at_a_bad_address() -> None:
     assert (known.behind and known.behind.data, unknown.behind) == (b"argumen", None)
 
 
-def test_calls_are_numbered_and_know_their_part() -> None:
-    """Over all cases; a part in which nothing was called is in no record. An error knows the call that it came from."""
+def test_calls_have_numbers_and_parts() -> None:
+    """Numbers continue over all cases; a part without calls is in no record. An error has the number of its call."""
     device = Plain()
     device.tracer.enter("opening")
     device.open()
@@ -219,8 +223,8 @@ def test_calls_are_numbered_and_know_their_part() -> None:
     assert [(call.serial, call.part) for call in calls] == [(2, "set-up"), (3, "clean-up"), (4, "clean-up")]
 
 
-def test_what_is_shared_names_its_calls() -> None:
-    """To whoever asks again in another case, and all that it was made from; not while it is made."""
+def test_shared_value_names_its_calls() -> None:
+    """To another case that asks for it, with those of values it was made from, but not while it is made."""
     device = Plain()
     tracer = device.tracer
     first = tracer.shared(lambda name: device.read(9, 0, 4)[0].value)
@@ -241,7 +245,7 @@ def test_what_is_shared_names_its_calls() -> None:
     assert tracer.last == 3
 
 
-def test_what_cannot_be_made_is_made_again() -> None:
+def test_shared_value_that_failed_is_made_again() -> None:
     """An error is not shared."""
     device = Plain()
     broken = device.tracer.shared(lambda: device.read(9, 14, 4))
@@ -251,8 +255,8 @@ def test_what_cannot_be_made_is_made_again() -> None:
     assert device.tracer.last == 2
 
 
-def test_a_long_trace_keeps_its_ends() -> None:
-    """The middle gives way to one record that says how much is missing; the totals miss nothing."""
+def test_long_trace_keeps_its_ends() -> None:
+    """One record in the middle says how many calls are missing; the totals are complete."""
     tracer = Tracer(limit=100)
     for number in range(1000):
         tracer.add(("read", "region 0", number, 4, b"", b"", 4, 0, number, 1))
@@ -270,8 +274,8 @@ def test_a_long_trace_keeps_its_ends() -> None:
     assert isinstance(gap, Call)
 
 
-def test_arguments_of_every_shape_are_seen() -> None:
-    """Structures, arrays and byte arrays are memory; numbers, NULL and nothing are not."""
+def test_arguments_that_are_memory() -> None:
+    """Structures, arrays and byte arrays are; numbers, NULL and None are not."""
     pointer: Any = ffi.new("struct vfio_device_info *")
     for argument in (pointer, pointer[0]):
         view = argument_view(argument)
@@ -286,8 +290,8 @@ def test_arguments_of_every_shape_are_seen() -> None:
         assert argument_view(number) is None
 
 
-def test_memory_has_an_address_that_leads_to_its_bytes() -> None:
-    """Zeroed, at a page, and given back once."""
+def test_memory_is_at_its_address() -> None:
+    """Zeroed, page-aligned, and released once."""
     with Memory(5000) as memory:
         assert memory.address % mmap.PAGESIZE == 0
         assert bytes(memory.view) == bytes(5000)
@@ -303,8 +307,8 @@ def test_memory_has_an_address_that_leads_to_its_bytes() -> None:
         Memory(-1)
 
 
-def test_a_pause_without_requests_just_passes() -> None:
-    """And runs beside other threads."""
+def test_pause_without_requests_ends() -> None:
+    """Other threads run in the meantime."""
     device = Plain()
     threads = [threading.Thread(target=device.pause, args=(0.01,)) for _ in range(2)]
     for thread in threads:

@@ -9,7 +9,7 @@ import os
 import signal
 import struct
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 from scripted_server import AMPLE, COMMAND, ERROR, NO_REPLY, REPLY, Connect, Peer, Request, Script
@@ -29,7 +29,7 @@ SMALL = struct.pack("<HH", 0, 0) + b'{"capabilities":{"max_data_xfer_size":8,"mi
 
 
 class Model:
-    """A server with one region of bytes; keeps what it was sent."""
+    """A server with one region of bytes; keeps the requests it received."""
 
     def __init__(self, refuse_from: int = 1 << 64, at_most: int = 1 << 30) -> None:
         self.region = bytearray(REGION_SIZE)
@@ -60,8 +60,8 @@ class Model:
         return [(each.command, *struct.unpack_from("<QII", each.payload)) for each in self.seen]
 
 
-def test_reads_and_writes_are_one_message_each(connect: Connect) -> None:
-    """The count of the message is the width of the access, 0 and odd ones too."""
+def test_access_is_one_message(connect: Connect) -> None:
+    """Its count is the width of the access, including 0 and odd widths."""
     model = Model()
     client = connect(model)
     assert client.write(9, 0x20, b"abcdefgh") == (8, 0)
@@ -71,8 +71,8 @@ def test_reads_and_writes_are_one_message_each(connect: Connect) -> None:
     assert model.accesses() == [(10, 0x20, 9, 8), (9, 0x21, 9, 3), (9, 0, 9, 0), (10, 0, 9, 0)]
 
 
-def test_any_offset_and_region_goes_over(connect: Connect) -> None:
-    """Nothing is judged on this side."""
+def test_any_offset_and_region_is_sent(connect: Connect) -> None:
+    """The client does not check them."""
     model = Model(refuse_from=1)
     client = connect(model)
     assert client.read(2**32 - 1, 2**64 - 1, 4) == ((-1, errno.EINVAL), b"")
@@ -80,15 +80,15 @@ def test_any_offset_and_region_goes_over(connect: Connect) -> None:
     assert model.accesses() == [(9, 2**64 - 1, 2**32 - 1, 4), (10, 1 << 63, 0, 1)]
 
 
-def test_a_short_write_is_passed_on(connect: Connect) -> None:
-    """A count below what was asked is what the system call would return."""
+def test_short_write_is_returned(connect: Connect) -> None:
+    """A count below the length, as a system call would return it."""
     client = connect(Model(at_most=0))
     assert client.write(9, 0, b"abcd") == (0, 0)
     assert client.read(9, 0, 4) == ((0, 0), b"")
 
 
-def test_accesses_above_the_servers_limit_are_cut(connect: Connect) -> None:
-    """Pieces of the largest size allowed, in order."""
+def test_accesses_above_the_servers_limit_are_split(connect: Connect) -> None:
+    """Into pieces of the largest size allowed, in order."""
     model = Model()
     client = connect(model, SMALL)
     assert client.write(2, 4, bytes(range(20))) == (20, 0)
@@ -105,8 +105,8 @@ def test_accesses_above_the_servers_limit_are_cut(connect: Connect) -> None:
     ]
 
 
-def test_a_cut_access_ends_at_the_first_refusal(connect: Connect) -> None:
-    """What was moved before counts; a refused first piece is a failure."""
+def test_split_access_ends_at_the_first_refusal(connect: Connect) -> None:
+    """Bytes transferred before it count; a refused first piece is a failure."""
     client = connect(Model(refuse_from=16), SMALL)
     assert client.write(2, 0, bytes(32)) == (16, 0)
     assert client.read(2, 8, 32) == ((8, 0), bytes(8))
@@ -114,21 +114,21 @@ def test_a_cut_access_ends_at_the_first_refusal(connect: Connect) -> None:
     assert client.write(2, 16, bytes(32)) == (-1, errno.EINVAL)
 
 
-def test_a_cut_access_ends_at_the_first_short_piece(connect: Connect) -> None:
+def test_split_access_ends_at_the_first_short_piece(connect: Connect) -> None:
     """As a system call would."""
     client = connect(Model(at_most=5), SMALL)
     assert client.write(2, 0, bytes(32)) == (5, 0)
     assert client.read(2, 0, 32) == ((5, 0), bytes(5))
 
 
-def test_the_smaller_page_size_is_the_bitmaps(connect: Connect) -> None:
-    """Of the client's and the server's."""
+def test_bitmap_has_the_smaller_page_size(connect: Connect) -> None:
+    """The smaller of the client's and the server's."""
     client = connect(Model(), SMALL)
     assert client.dirty_page_size == min(mmap.PAGESIZE, 65536)
 
 
-def test_information_comes_back_into_the_argument(connect: Connect) -> None:
-    """The message carries the argument's argsz, the argument takes what it has room for."""
+def test_information_is_copied_to_the_argument(connect: Connect) -> None:
+    """The message has the argument's argsz; the argument receives as much as it has room for."""
     answer = struct.pack("<IIIIQQ", 80, 15, 9, 32, 0x5000, 0x9000) + bytes(range(48))
 
     def script(peer: Peer) -> None:
@@ -149,8 +149,8 @@ def test_information_comes_back_into_the_argument(connect: Connect) -> None:
     assert asked == [(32, 0xDEAD), (100, 0)]
 
 
-def test_wrong_arguments_go_over_as_they_are(connect: Connect) -> None:
-    """A too small argsz and unknown flags are for the server to refuse; a short argument ends in zeros."""
+def test_wrong_arguments_are_sent_unchanged(connect: Connect) -> None:
+    """The server must refuse a small argsz and unknown flags; a short argument is padded with zeros."""
 
     def script(peer: Peer) -> None:
         for _ in range(2):
@@ -169,8 +169,8 @@ def test_wrong_arguments_go_over_as_they_are(connect: Connect) -> None:
     assert argument == struct.pack("<II", 3, 0xFFFFFFFF)
 
 
-def test_what_has_no_message_is_no_ioctl(connect: Connect) -> None:
-    """ENOTTY for unknown requests and wrong targets, EFAULT for pointers, without a word to the server."""
+def test_requests_without_a_message_are_refused(connect: Connect) -> None:
+    """ENOTTY for unknown requests and wrong targets, EFAULT for pointers; nothing is sent."""
     client = connect(lambda peer: peer.wait_for_end())
     assert client.ioctl(Target.DEVICE, 0x1234, bytearray(8)) == (-1, errno.ENOTTY)
     assert client.ioctl(Target.GROUP, VFIO_DEVICE_RESET) == (-1, errno.ENOTTY)
@@ -189,7 +189,7 @@ def test_reset_is_a_message_without_payload(connect: Connect) -> None:
 
 
 class Irqs:
-    """A server that refuses the vectors from some number on; keeps what it was sent."""
+    """A server that refuses vectors from a number on; keeps the requests it received."""
 
     def __init__(self, refuse_from: int = 1 << 32) -> None:
         self.seen: list[tuple[tuple[int, ...], bytes, int]] = []
@@ -206,7 +206,7 @@ class Irqs:
 
 
 def set_irqs(client: VfioUser, *eventfds: int, count: int | None = None, argsz: int | None = None) -> tuple[int, int]:
-    """VFIO_DEVICE_SET_IRQS with eventfds for the vectors from 3 on of index 1."""
+    """VFIO_DEVICE_SET_IRQS with eventfds for the vectors of index 1 from 3 on."""
     count = len(eventfds) if count is None else count
     header = struct.pack("<IIIII", 20 + 4 * count if argsz is None else argsz, 36, 1, 3, count)
     argument = bytearray(header + struct.pack(f"<{len(eventfds)}i", *eventfds))
@@ -221,8 +221,8 @@ def eventfd() -> Iterator[int]:
     os.close(descriptor)
 
 
-def test_eventfds_travel_beside_the_message(connect: Connect, eventfd: int) -> None:
-    """The message has the header alone. What is no descriptor is EBADF here; the connection lives on."""
+def test_eventfds_are_sent_as_descriptors(connect: Connect, eventfd: int) -> None:
+    """The message has only the header. A bad descriptor is EBADF, and the connection stays usable."""
     irqs = Irqs()
     client = connect(irqs)
     assert set_irqs(client, eventfd, 9999) == (-1, errno.EBADF)
@@ -230,8 +230,8 @@ def test_eventfds_travel_beside_the_message(connect: Connect, eventfd: int) -> N
     assert irqs.seen == [((20, 36, 1, 3, 1), b"", 1)]
 
 
-def test_other_data_of_interrupts_travel_inside_the_message(connect: Connect) -> None:
-    """As they stand in the argument."""
+def test_other_data_of_interrupts_is_in_the_message(connect: Connect) -> None:
+    """As it is in the argument."""
     irqs = Irqs()
     client = connect(irqs)
     triggers = bytearray(struct.pack("<IIIII", 22, 34, 0, 0, 2) + b"\1\0")
@@ -241,8 +241,8 @@ def test_other_data_of_interrupts_travel_inside_the_message(connect: Connect) ->
     assert irqs.seen == [((22, 34, 0, 0, 2), b"\1\0", 0), ((20, 33, 0, 0, 0), b"", 0)]
 
 
-def test_more_eventfds_than_a_message_may_carry_become_several(connect: Connect, eventfd: int) -> None:
-    """Four at once, as the server said; each message has the vectors that its descriptors are for."""
+def test_more_eventfds_than_a_message_carries_are_split(connect: Connect, eventfd: int) -> None:
+    """Four per message, the server's limit; each message names the vectors of its descriptors."""
     irqs = Irqs()
     client = connect(irqs)
     assert set_irqs(client, *[eventfd] * 9) == (0, 0)
@@ -250,7 +250,7 @@ def test_more_eventfds_than_a_message_may_carry_become_several(connect: Connect,
 
 
 def test_no_message_has_more_eventfds_than_linux_passes(connect: Connect, eventfd: int) -> None:
-    """Whatever the server says it takes."""
+    """Whatever limit the server names."""
     irqs = Irqs()
     client = connect(irqs, struct.pack("<HH", 0, 0) + b'{"capabilities":{"max_msg_fds":4000000000}}\0')
     assert set_irqs(client, *[eventfd] * 300) == (0, 0)
@@ -258,7 +258,7 @@ def test_no_message_has_more_eventfds_than_linux_passes(connect: Connect, eventf
 
 
 def test_no_eventfd_is_sent_for_minus_one(connect: Connect, eventfd: int) -> None:
-    """Vectors that are to have none go by themselves: a message without descriptors takes away what all of it had."""
+    """Vectors without one have their own message: one without descriptors disconnects all of its vectors."""
     irqs = Irqs()
     client = connect(irqs)
     assert set_irqs(client, -1, -1, eventfd, -1) == (0, 0)
@@ -266,15 +266,15 @@ def test_no_eventfd_is_sent_for_minus_one(connect: Connect, eventfd: int) -> Non
 
 
 def test_setting_interrupts_ends_at_the_first_refusal(connect: Connect, eventfd: int) -> None:
-    """Which is that of the whole request."""
+    """Its errno is that of the whole request."""
     irqs = Irqs(refuse_from=7)
     client = connect(irqs)
     assert set_irqs(client, *[eventfd] * 12) == (-1, errno.EINVAL)
     assert [fields[3:] for fields, _, _ in irqs.seen] == [(3, 4), (7, 4)]
 
 
-def test_too_few_eventfds_are_refused_here(connect: Connect, eventfd: int) -> None:
-    """To send fewer would mean another thing; so would none, where the argument has none for what it counts."""
+def test_too_few_eventfds_are_refused_by_the_client(connect: Connect, eventfd: int) -> None:
+    """Fewer, or none, would have another meaning."""
     irqs = Irqs()
     client = connect(irqs)
     assert set_irqs(client, eventfd, count=2) == (-1, errno.EINVAL)
@@ -283,8 +283,8 @@ def test_too_few_eventfds_are_refused_here(connect: Connect, eventfd: int) -> No
     assert irqs.seen == []
 
 
-def test_wrong_requests_about_eventfds_reach_the_server(connect: Connect) -> None:
-    """A count of 0, an argsz below the header's size."""
+def test_wrong_eventfd_requests_reach_the_server(connect: Connect) -> None:
+    """A count of 0, or an argsz below the size of the header."""
     irqs = Irqs()
     client = connect(irqs)
     assert set_irqs(client, count=0) == (0, 0)
@@ -292,8 +292,8 @@ def test_wrong_requests_about_eventfds_reach_the_server(connect: Connect) -> Non
     assert irqs.seen == [((20, 36, 1, 3, 0), b"", 0), ((8, 36, 1, 3, 0), b"", 0)]
 
 
-def test_a_server_may_take_no_descriptor(connect: Connect, eventfd: int) -> None:
-    """Then there are no eventfds; it can still be told to take them away."""
+def test_server_may_accept_no_descriptor(connect: Connect, eventfd: int) -> None:
+    """No eventfd can be connected; a message to disconnect them is still sent."""
     irqs = Irqs()
     client = connect(irqs, struct.pack("<HH", 0, 0) + b'{"capabilities":{"max_msg_fds":0}}\0')
     assert set_irqs(client, -1, eventfd) == (-1, errno.EINVAL)
@@ -310,7 +310,7 @@ def _map(client: VfioUser, address: int, iova: int, size: int, flags: int = 3) -
 
 
 class DmaServer:
-    """Accepts mappings, and issues the given messages before it answers the next read."""
+    """Accepts mappings, and sends the given messages before it answers the next read."""
 
     def __init__(self, *messages: tuple[int, int, int, bytes, int]) -> None:
         self._messages = messages
@@ -333,8 +333,8 @@ class DmaServer:
             peer.reply(request, request.payload + bytes(struct.unpack_from("<I", request.payload, 12)[0]))
 
 
-def test_the_servers_dma_is_served_while_a_call_waits(connect: Connect) -> None:
-    """Reads and writes reach the memory by its address, across adjacent mappings, and are traced."""
+def test_dma_is_served_during_a_call(connect: Connect) -> None:
+    """Reads and writes reach the memory at their address, across adjacent mappings, and are traced."""
     server = DmaServer(
         (12, 0x1FFE, 4, b"WXYZ", COMMAND),
         (11, 0x1FFC, 8, b"", COMMAND),
@@ -371,10 +371,10 @@ def test_the_servers_dma_is_served_while_a_call_waits(connect: Connect) -> None:
         pytest.param(11, 0x1000, 2**64 - 1, b"", errno.EINVAL, id="read of 2^64 - 1 bytes"),
     ],
 )
-def test_dma_outside_what_was_given_is_refused(
+def test_dma_outside_the_mappings_is_refused(
     connect: Connect, command: int, address: int, count: int, data: bytes, error: int
 ) -> None:
-    """The server gets an error reply, no byte moves, and the call goes on."""
+    """The server gets an error reply, no byte is transferred, and the call continues."""
     server = DmaServer((command, address, count, data, COMMAND))
     client = connect(server)
     with client.memory(4096) as memory:
@@ -385,8 +385,8 @@ def test_dma_outside_what_was_given_is_refused(
     assert server.answers == [(command, REPLY | ERROR, error, b"")]
 
 
-def test_released_memory_is_out_of_the_servers_reach(connect: Connect) -> None:
-    """Even while the mapping stands."""
+def test_server_cannot_reach_released_memory(connect: Connect) -> None:
+    """Even while the mapping exists."""
     server = DmaServer((12, 0x1000, 1, b"a", COMMAND))
     client = connect(server)
     memory = client.memory(4096)
@@ -398,7 +398,7 @@ def test_released_memory_is_out_of_the_servers_reach(connect: Connect) -> None:
 
 
 def test_dma_is_served_during_a_pause(connect: Connect) -> None:
-    """For as long as was asked, not only until the first request."""
+    """For the whole time, not only until the first request."""
 
     def script(peer: Peer) -> None:
         peer.reply(peer.receive())
@@ -416,8 +416,8 @@ def test_dma_is_served_during_a_pause(connect: Connect) -> None:
         assert bytes(memory.view[:4]) == b"xxx\0"
 
 
-def test_only_given_memory_can_be_mapped(connect: Connect) -> None:
-    """An address elsewhere has no file to hand over."""
+def test_only_memory_of_the_transport_can_be_mapped(connect: Connect) -> None:
+    """Any other address has no file to pass."""
     client = connect(Model())
     with client.memory(4096) as memory:
         assert _map(client, memory.address + 4096, 0, 4096) == (-1, errno.EFAULT)
@@ -427,8 +427,8 @@ def test_only_given_memory_can_be_mapped(connect: Connect) -> None:
         client.memory(0)
 
 
-def test_a_server_busy_writing_is_listened_to(connect: Connect) -> None:
-    """When both sides have more to say than the socket holds, the client takes in before it goes on."""
+def test_client_reads_while_the_server_is_busy_writing(connect: Connect) -> None:
+    """If both sides send more than the socket holds, the client reads before it continues."""
 
     def script(peer: Peer) -> None:
         peer.reply(peer.receive())
@@ -451,8 +451,8 @@ def _get_bitmap(address: int, size: int = 8) -> bytearray:
     return bytearray(struct.pack("<IIQQQQQ", 48, 4, 0x1000, 3 * 4096, 4096, size, address))
 
 
-def test_a_bitmap_lands_where_the_argument_points(connect: Connect) -> None:
-    """The address stays here; argsz grows by the bitmap, which is part of the reply."""
+def test_bitmap_is_written_where_the_argument_points(connect: Connect) -> None:
+    """The address is not sent; argsz grows by the bitmap, which is a part of the reply."""
     wire = struct.pack("<IIQQQQ", 48, 4, 0x1000, 3 * 4096, 4096, 8)
 
     def script(peer: Peer) -> None:
@@ -472,8 +472,8 @@ def test_a_bitmap_lands_where_the_argument_points(connect: Connect) -> None:
     assert seen == [wire, wire]
 
 
-def test_a_server_that_wants_more_room_refuses(connect: Connect) -> None:
-    """The fixed part alone with a larger argsz means what EINVAL means for the kernel."""
+def test_larger_argsz_in_a_reply_is_a_refusal(connect: Connect) -> None:
+    """Only the fixed part, with a larger argsz, means the same as EINVAL from the kernel."""
     wire = struct.pack("<IIQQQQ", 4096, 4, 0x1000, 3 * 4096, 4096, 8)
 
     def script(peer: Peer) -> None:
@@ -484,16 +484,14 @@ def test_a_server_that_wants_more_room_refuses(connect: Connect) -> None:
     assert client.ioctl(Target.CONTAINER, VFIO_IOMMU_DIRTY_PAGES, _get_bitmap(1)) == (-1, errno.EINVAL)
 
 
-@pytest.mark.parametrize("with_bitmap", [False, True])
-def test_unmapping_gives_the_size_back(connect: Connect, with_bitmap: bool) -> None:
-    """As the kernel writes it; the memory is then out of the server's reach."""
-    bitmap = ffi.new("uint64_t[1]")
+def _unmap(connect: Connect, argument: bytearray, bitmap: bytes = b"") -> bytes:
+    """Unmap, and check that the server cannot reach the memory any longer; returns the payload that it received."""
 
     def script(peer: Peer) -> None:
         peer.reply(peer.receive())
         request = peer.receive()
         seen.append(request.payload)
-        peer.reply(request, request.payload + (b"\1" + bytes(7) if with_bitmap else b""))
+        peer.reply(request, request.payload + bitmap)
         peer.send(1, 12, struct.pack("<QQ", 0x1000, 1) + b"x", COMMAND)
         sent.set()
         refused.append(peer.receive().error)
@@ -506,39 +504,56 @@ def test_unmapping_gives_the_size_back(connect: Connect, with_bitmap: bool) -> N
     client = connect(script)
     with client.memory(4096) as memory:
         _map(client, memory.address, 0x1000, 4096)
-        argument = bytearray(struct.pack("<IIQQ", 24, 0, 0x1000, 4096))
-        if with_bitmap:
-            address = int(ffi.cast("uintptr_t", bitmap))
-            argument = bytearray(struct.pack("<IIQQQQQ", 48, 1, 0x1000, 4096, 4096, 8, address))
         assert client.ioctl(Target.CONTAINER, VFIO_IOMMU_UNMAP_DMA, argument) == (0, 0)
         assert sent.wait(AMPLE)
         client.pause(0.02)
         assert done.wait(AMPLE)
-    assert struct.unpack_from("<Q", argument, 16) == (4096,)
-    assert bitmap[0] == (1 if with_bitmap else 0)
-    expected = struct.pack("<IIQQ", 24, 0, 0x1000, 4096)
-    if with_bitmap:
-        expected = struct.pack("<IIQQQQ", 48, 1, 0x1000, 4096, 4096, 8)
-    assert seen == [expected]
     assert refused == [errno.EFAULT]
+    (payload,) = seen
+    return payload
+
+
+def test_unmap_returns_the_size(connect: Connect) -> None:
+    """The kernel writes it to the argument, too."""
+    argument = bytearray(struct.pack("<IIQQ", 24, 0, 0x1000, 4096))
+    assert _unmap(connect, argument) == struct.pack("<IIQQ", 24, 0, 0x1000, 4096)
+    assert struct.unpack_from("<Q", argument, 16) == (4096,)
+
+
+def test_unmap_returns_the_size_and_the_bitmap(connect: Connect) -> None:
+    """The bitmap is written where the argument points."""
+    bitmap = ffi.new("uint64_t[1]")
+    address = int(ffi.cast("uintptr_t", bitmap))
+    argument = bytearray(struct.pack("<IIQQQQQ", 48, 1, 0x1000, 4096, 4096, 8, address))
+    payload = _unmap(connect, argument, b"\1" + bytes(7))
+    assert payload == struct.pack("<IIQQQQ", 48, 1, 0x1000, 4096, 4096, 8)
+    assert struct.unpack_from("<Q", argument, 16) == (4096,)
+    assert bitmap[0] == 1
 
 
 # Mappings of regions
 
 
-def _region_server(descriptor: int, flags: int = 7) -> Script:
+def _region_server(*descriptors: int) -> Script:
     def script(peer: Peer) -> None:
         while True:
             request = peer.receive()
-            answer = struct.pack("<IIIIQQ", 32, flags, 9, 0, 8192, 4096)
-            given = [descriptor] if descriptor >= 0 else []
-            peer.send(request.id, request.command, answer, descriptors=given)
+            answer = struct.pack("<IIIIQQ", 32, 7, 9, 0, 8192, 4096)
+            peer.send(request.id, request.command, answer, descriptors=descriptors)
 
     return script
 
 
-def test_a_region_is_mapped_through_the_servers_file(connect: Connect) -> None:
-    """At the region's offset plus the area's; information is asked for once, and close() ends the mapping."""
+def _errno_of_map(client: VfioUser, offset: int, length: int) -> int | None:
+    """The errno of a mapping that must fail; the trace has the same."""
+    with pytest.raises(OSError) as caught:  # noqa: PT011 - the number is checked
+        client.map(9, offset, length)
+    assert client.tracer.calls[-1].errno == caught.value.errno
+    return caught.value.errno
+
+
+def test_region_is_mapped_by_the_servers_file(connect: Connect) -> None:
+    """At the region's offset plus the area's; information is requested once, and close() unmaps."""
     descriptor = os.memfd_create("region")
     os.truncate(descriptor, 4096 + 8192)
     client = connect(_region_server(descriptor))
@@ -554,11 +569,8 @@ def test_a_region_is_mapped_through_the_servers_file(connect: Connect) -> None:
     os.close(descriptor)
 
 
-@pytest.mark.parametrize("asked_before", [False, True], ids=["never asked for", "asked for with little room"])
-def test_a_region_with_capabilities_is_asked_for_whole(connect: Connect, asked_before: bool) -> None:
-    """Its descriptor comes with the whole information, which nobody may have asked for before."""
-    descriptor = os.memfd_create("region")
-    os.truncate(descriptor, 4096)
+def _capable_region(descriptor: int) -> Script:
+    """A region with capabilities, whose descriptor comes with the whole information."""
 
     def script(peer: Peer) -> None:
         while True:
@@ -568,9 +580,27 @@ def test_a_region_with_capabilities_is_asked_for_whole(connect: Connect, asked_b
             chain = struct.pack("<HHIIIQQ", 1, 1, 0, 0, 0, 0, 0)[:24] if whole else b""
             peer.send(request.id, request.command, fixed + chain, descriptors=[descriptor] if whole else [])
 
-    client = connect(script)
-    if asked_before:
-        client.ioctl(Target.DEVICE, VFIO_DEVICE_GET_REGION_INFO, bytearray(struct.pack("<IIIIQQ", 32, 0, 9, 0, 0, 0)))
+    return script
+
+
+def _ask_for_the_fixed_part(client: VfioUser) -> None:
+    argument = bytearray(struct.pack("<IIIIQQ", 32, 0, 9, 0, 0, 0))
+    assert client.ioctl(Target.DEVICE, VFIO_DEVICE_GET_REGION_INFO, argument) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    "prepare",
+    [
+        pytest.param(lambda client: None, id="no request before"),
+        pytest.param(_ask_for_the_fixed_part, id="request without room before"),
+    ],
+)
+def test_map_requests_the_whole_information(connect: Connect, prepare: Callable[[VfioUser], None]) -> None:
+    """The region's descriptor comes only with the whole."""
+    descriptor = os.memfd_create("region")
+    os.truncate(descriptor, 4096)
+    client = connect(_capable_region(descriptor))
+    prepare(client)
     client.map(9, 0, 4096)[:4] = b"abcd"
     assert os.pread(descriptor, 4, 0) == b"abcd"
     client.close()
@@ -580,35 +610,30 @@ def test_a_region_with_capabilities_is_asked_for_whole(connect: Connect, asked_b
 @pytest.mark.parametrize(
     ("size", "offset", "length", "code"),
     [
-        pytest.param(-1, 0, 4096, errno.ENODEV, id="no descriptor"),
         pytest.param(8192, 4096, 4096, errno.ENXIO, id="file ends before the area"),
         pytest.param(8192, 0, 8192, errno.ENXIO, id="file ends inside the area"),
-        pytest.param(8192, 0, 0, errno.EINVAL, id="nothing"),
+        pytest.param(8192, 0, 0, errno.EINVAL, id="no bytes"),
         pytest.param(16384, 1, 4096, errno.EINVAL, id="not at a page"),
         pytest.param(8192, -4096, 4096, errno.EINVAL, id="before the region"),
         pytest.param(8192, 0, 1 << 63, errno.EINVAL, id="2^63 bytes"),
         pytest.param(8192, 1 << 63, 4096, errno.EINVAL, id="at 2^63"),
     ],
 )
-def test_a_mapping_that_cannot_be_is_an_oserror(
-    connect: Connect, size: int, offset: int, length: int, code: int
-) -> None:
-    """Never a mapping that would kill the process when touched."""
-    descriptor = -1
-    if size >= 0:
-        descriptor = os.memfd_create("region")
-        os.truncate(descriptor, size)
-    client = connect(_region_server(descriptor))
-    with pytest.raises(OSError) as caught:  # noqa: PT011 - the number is checked
-        client.map(9, offset, length)
-    assert caught.value.errno == code
-    assert client.tracer.calls[-1].errno == code
-    if descriptor >= 0:
-        os.close(descriptor)
+def test_impossible_mapping_is_an_oserror(connect: Connect, size: int, offset: int, length: int, code: int) -> None:
+    """Never a mapping whose access would kill the process."""
+    descriptor = os.memfd_create("region")
+    os.truncate(descriptor, size)
+    assert _errno_of_map(connect(_region_server(descriptor)), offset, length) == code
+    os.close(descriptor)
 
 
-def test_a_mapping_in_use_is_told_at_close(connect: Connect) -> None:
-    """Left alone, it would keep the device open behind everybody's back."""
+def test_region_without_a_descriptor_cannot_be_mapped(connect: Connect) -> None:
+    """ENODEV."""
+    assert _errno_of_map(connect(_region_server()), 0, 4096) == errno.ENODEV
+
+
+def test_mapping_in_use_is_reported_at_close(connect: Connect) -> None:
+    """It would keep the device open unnoticed."""
     descriptor = os.memfd_create("region")
     os.truncate(descriptor, 16384)
     client = connect(_region_server(descriptor))
@@ -625,8 +650,8 @@ def test_a_mapping_in_use_is_told_at_close(connect: Connect) -> None:
 # Reaching the server
 
 
-def test_a_socket_that_is_not_there_is_a_setup_error(tmp_path: object) -> None:
-    """With the path and what to do."""
+def test_missing_socket_is_a_setup_error(tmp_path: object) -> None:
+    """With the path and a remedy."""
     client = VfioUser(VfioUserSettings(f"{tmp_path}/none.sock", None, 1, 1))
     with pytest.raises(SetupError, match=r"none\.sock: No such file"):
         client.open()
@@ -635,20 +660,20 @@ def test_a_socket_that_is_not_there_is_a_setup_error(tmp_path: object) -> None:
 
 
 def test_neither_socket_nor_command_is_a_setup_error() -> None:
-    """Nothing to reach."""
+    """There is nothing to connect to."""
     with pytest.raises(SetupError, match="neither socket nor command"):
         VfioUser(VfioUserSettings(None, None, 1, 1))
 
 
-def test_a_path_too_long_for_a_socket_is_told(tmp_path: object) -> None:
-    """The limit is named."""
+def test_path_too_long_for_a_socket_is_reported(tmp_path: object) -> None:
+    """With the limit."""
     client = VfioUser(VfioUserSettings("/tmp/" + "x" * 120, None, 1, 1))
     with pytest.raises(SetupError, match="125 bytes, and a UNIX socket takes at most 107"):
         client.open()
 
 
 def test_calls_need_an_open_device(connect: Connect) -> None:
-    """And only one open at a time."""
+    """And it can be opened only once."""
     client = connect(Model())
     with pytest.raises(RuntimeError, match="open already"):
         client.open()
@@ -663,8 +688,8 @@ def test_calls_need_an_open_device(connect: Connect) -> None:
     assert client.tracer.counts.opens == 2
 
 
-def test_an_interrupted_call_spoils_the_connection(connect: Connect) -> None:
-    """An exception out of the blue, a test's timeout say, leaves a reply on its way that fits no other call."""
+def test_interrupted_call_ends_the_connection(connect: Connect) -> None:
+    """After an exception in a call, such as a test's timeout, a reply would arrive that fits no other call."""
 
     class Interruption(Exception):
         pass
@@ -690,7 +715,7 @@ def test_an_interrupted_call_spoils_the_connection(connect: Connect) -> None:
         client.read(9, 0, 4)
 
 
-def test_the_identity_names_the_server(connect: Connect) -> None:
+def test_identity_names_the_server(connect: Connect) -> None:
     """Version and capabilities as the server sent them."""
     identity = connect(Model(), SMALL).identity()
     assert identity["transport"] == "vfio-user"
@@ -700,7 +725,7 @@ def test_the_identity_names_the_server(connect: Connect) -> None:
 
 
 def test_threads_take_turns(connect: Connect) -> None:
-    """Every thread gets the answers to its own calls."""
+    """Every thread gets the replies to its own calls."""
     model = Model()
     model.region[:] = bytes(range(256)) * 16
     client = connect(model)
