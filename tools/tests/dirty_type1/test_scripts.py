@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The histories of guest memory make sense, and what they expect follows from what happened."""
+"""Scripts for guest memory are consistent, and the expectations of a history follow from its events."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from vfio_compliance.dirty_type1.scripts import FAILING, SCRIPTS, SOUND, holding
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
-def test_a_script_makes_sense(name: str) -> None:
-    """Nothing is mapped twice or unmapped unmapped, no query cuts a mapping, and only what is mapped is written."""
+def test_script_is_consistent(name: str) -> None:
+    """Nothing is mapped twice, only mapped pages are unmapped or written, and no query cuts a mapping."""
     mapped: dict[int, int] = {}
     tracking = False
     judged = 0
@@ -47,16 +47,16 @@ def test_a_script_makes_sense(name: str) -> None:
     assert judged
 
 
-def test_scripts_that_fail_are_apart() -> None:
-    """Every script is either sound, or has a query that fails in the middle."""
+def test_scripts_are_either_sound_or_failing() -> None:
+    """A failing one has a query that fails in the middle."""
     assert sorted([*SOUND, *holding(*FAILING)]) == sorted(SCRIPTS)
 
 
-def test_history_follows_what_happens() -> None:
-    """Written pages are expected until they were reported, pinned ones as long as they are pinned."""
+def test_history_follows_events() -> None:
+    """Written pages are expected until they were reported, and pinned ones while they are pinned."""
     history = History()
     history.map(Pages.run(0, 70))
-    history.wrote(Pages.of(1))  # while nothing was tracked
+    history.wrote(Pages.of(1))  # before tracking
     history.start()
     history.wrote(Pages.of(5))
     history.pin(Pages.of(9))
@@ -82,12 +82,12 @@ ALL = {**grammar.PROMISED, **grammar.OPEN, **grammar.FAILING, **grammar.DEEP}
 
 
 def verbs_of(script: str) -> set[str]:
-    """The verbs that it holds."""
+    """The verbs of a script."""
     return {verb for verb, _ in steps(script)}
 
 
 def test_generated_scripts_are_the_same_in_every_run() -> None:
-    """Names tell cases from one another, and what a name stands for depends on nothing but the seed."""
+    """Names of scripts are unique, and a script depends only on its name and the seed."""
     assert {**grammar.Scripts(grammar._all(grammar._OPEN_DEEDS))} == {**grammar.OPEN}
     assert len({*SCRIPTS, *ALL, *grammar.DRAWN}) == len(SCRIPTS) + len(ALL) + len(grammar.DRAWN)
     assert grammar.drawn("drawn 1", 5) == grammar.drawn("drawn 1", 5) != grammar.drawn("drawn 1", 6)
@@ -96,7 +96,7 @@ def test_generated_scripts_are_the_same_in_every_run() -> None:
 @pytest.mark.parametrize("verb", ["ask", "unmap", "unmap-telling"])
 @pytest.mark.parametrize("layout", grammar.LAYOUTS)
 def test_each_kind_of_range_is_tried(count: Callable[..., None], layout: str, verb: str) -> None:
-    """Every layout meets every operation on a range and every kind of range that it has, in the set of each run."""
+    """In the set of every run: with each layout, each operation and each kind of range that the layout has."""
     usual = {**grammar.PROMISED, **grammar.OPEN}
     tried = [numbers for script in usual.items() for numbers in tried_by(script, layout, verb)]
     kinds = [kind for kind, ranges in grammar.RANGES.items() if ranges(grammar.LAYOUTS[layout], random.Random(0))]
@@ -105,27 +105,27 @@ def test_each_kind_of_range_is_tried(count: Callable[..., None], layout: str, ve
 
 
 def tried_by(script: tuple[str, str], layout: str, verb: str) -> list[list[int]]:
-    """The ranges to which a script of a layout does an operation."""
+    """The ranges to which a script of this layout applies the operation."""
     name, text = script
     return [numbers for found, numbers in steps(text) if found == verb and name.startswith(f"{layout}: ")]
 
 
-def test_only_some_scripts_fail_in_the_middle() -> None:
-    """Bad pointers, which not every transport can express, are in scripts of their own."""
+def test_only_failing_scripts_have_bad_pointers() -> None:
+    """Not every transport can express them, so they have their own scripts."""
     failing = {name for name, script in ALL.items() if verbs_of(script) & {*FAILING}}
     assert failing == {*grammar.FAILING}
 
 
-def test_layouts_are_what_their_names_say() -> None:
-    """Far from each other, and larger than 4 GiB, in pages of 4 KiB; no two mappings overlap."""
+def test_layouts_match_their_names() -> None:
+    """Gigabytes apart, or more than 4 GiB, in pages of 4 KiB; no two mappings overlap."""
     for layout in grammar.LAYOUTS.values():
         assert len(layout.mapped) == sum(count for _, count in layout.mappings)
     assert max(first for first, _ in grammar.LAYOUTS["gigabytes apart"].mappings) * 4096 >= 1 << 32
     assert max(count for _, count in grammar.LAYOUTS["more than 4 GiB"].mappings) * 4096 > 1 << 32
 
 
-def test_history_of_what_nobody_knows() -> None:
-    """What is mapped for reading alone, or in doubt, is neither expected nor wrong."""
+def test_history_of_unknown_pages() -> None:
+    """Pages that are read-only or in doubt are neither expected nor wrong."""
     history = History(everything=True)
     history.map(Pages.run(0, 10), readonly=True)
     history.map(Pages.run(10, 10))

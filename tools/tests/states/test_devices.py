@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""States are saved and restored: on the same driver, on another version of it, on devices that fail at any point."""
+"""States saved and restored: by the same driver, by another version of it, by devices that fail at any point."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ LARGEST = 1 << 20
 
 @pytest.fixture
 def device(project: Path, tmp_path: Path) -> Callable[..., Path]:
-    """The path of a profile of the reference device with options, and what is to be changed in the profile."""
+    """Makes a profile of the reference device with options, and with changes to the profile; returns its path."""
     number = iter(range(100))
 
     def made(*options: str, **changes: Any) -> Path:
@@ -60,7 +60,7 @@ def device(project: Path, tmp_path: Path) -> Callable[..., Path]:
 
 @pytest.fixture
 def saved(tmp_path: Path) -> Callable[..., Path]:
-    """Saves the state of a device; the path of the file."""
+    """Saves the state of a device; returns the path of the file."""
 
     def save(profile: Path, *, live: bool = False) -> Path:
         path = tmp_path / f"{profile.stem}.state"
@@ -75,58 +75,64 @@ def restored(profile: Path, path: Path) -> Restored:
 
 
 def after_reset(offset: int, value: int) -> dict[str, list[dict[str, Any]]]:
-    """A set-up by which the device fails later."""
+    """A set-up that injects a fault into the device."""
     return {"after_reset": [{"write": {"region": 0, "offset": offset, "width": 4, "value": value}}]}
 
 
+def names_the_command(result: Restored) -> bool:
+    """Whether the command is among the differences between the two devices."""
+    return any(line.startswith("command: ") for line in result.differs)
+
+
 @pytest.mark.parametrize("live", [False, True], ids=["stopped", "live"])
-@pytest.mark.parametrize(
-    ("before", "after", "fate"),
-    [
-        (OLD, OLD, Fate.SAME),
-        (NEW, NEW, Fate.SAME),
-        (OLD, NEW, Fate.SAME),
-        (NEW, OLD, Fate.REFUSED),
-    ],
-)
-def test_versions(
-    device: Callable[..., Path], saved: Callable[..., Path], before: str, after: str, fate: Fate, live: bool
+@pytest.mark.parametrize(("before", "after"), [(OLD, OLD), (NEW, NEW), (OLD, NEW)])
+def test_driver_accepts_states_of_its_own_and_older_versions(
+    device: Callable[..., Path], saved: Callable[..., Path], before: str, after: str, live: bool
 ) -> None:
-    """A newer driver takes the older state, and an older one refuses the newer state; each difference is told."""
+    """A difference between the devices is reported."""
     result = restored(device(after), saved(device(before), live=live))
-    assert result.given.fate is fate, result.given
-    assert any(line.startswith("command: ") for line in result.differs) == (before != after)
-    if fate is Fate.REFUSED:
-        assert result.given.brief == f"at buffer 1 of {10 if live else 5} (EINVAL (Invalid argument)), recovers"
+    assert result.given.fate is Fate.SAME, result.given
+    assert names_the_command(result) == (before != after)
 
 
-def test_a_layout_that_is_not_known_and_taken(device: Callable[..., Path], saved: Callable[..., Path]) -> None:
-    """The driver is content with it, and what the device shows is not."""
+@pytest.mark.parametrize(("live", "buffers"), [(False, 5), (True, 10)], ids=["stopped", "live"])
+def test_older_driver_refuses_a_newer_state(
+    device: Callable[..., Path], saved: Callable[..., Path], live: bool, buffers: int
+) -> None:
+    """At its first buffer; a reset makes the device usable again."""
+    result = restored(device(OLD), saved(device(NEW), live=live))
+    assert result.given.fate is Fate.REFUSED, result.given
+    assert names_the_command(result)
+    assert result.given.brief == f"at buffer 1 of {buffers} (EINVAL (Invalid argument)), recovers"
+
+
+def test_unknown_layout_that_is_accepted(device: Callable[..., Path], saved: Callable[..., Path]) -> None:
+    """The driver accepts it, but the device shows another state."""
     result = restored(device(program=CARELESS), saved(device(NEW)))
     assert result.given.fate is Fate.OTHER, result.given
     assert restored(device(program=CARELESS), saved(device(OLD))).given.fate is Fate.SAME
 
 
 @pytest.mark.parametrize("buffer", range(1, 6))
-def test_refused_at_any_buffer(device: Callable[..., Path], saved: Callable[..., Path], buffer: int) -> None:
-    """It is said which."""
+def test_refusal_names_the_buffer(device: Callable[..., Path], saved: Callable[..., Path], buffer: int) -> None:
+    """Whichever it is."""
     result = restored(device(setup=after_reset(0x48, buffer)), saved(device()))
     assert result.given.fate is Fate.REFUSED, result.given
     assert result.given.brief.startswith(f"at buffer {buffer} of 5 (EIO")
 
 
 @pytest.mark.parametrize("buffer", range(1, 6))
-def test_saving_fails_at_any_buffer(
+def test_save_that_fails_leaves_no_file(
     device: Callable[..., Path], saved: Callable[..., Path], tmp_path: Path, buffer: int
 ) -> None:
-    """There is no file then."""
+    """Whichever buffer fails."""
     with pytest.raises(DeviceError, match="EIO"):
         saved(device(setup=after_reset(0x44, buffer)))
     assert [*tmp_path.glob("*state*")] == []
 
 
 @pytest.mark.parametrize(
-    ("options", "fate", "says"),
+    ("options", "fate", "reason"),
     [
         (("--defect=resuming-refused",), Fate.REFUSED, ""),
         (("--defect=resuming-data-refused",), Fate.REFUSED, "buffer 1 of 5: writing 16384 to data_size"),
@@ -139,42 +145,43 @@ def test_saving_fails_at_any_buffer(
     ],
     ids=str,
 )
-def test_devices(
-    device: Callable[..., Path], saved: Callable[..., Path], options: tuple[str, ...], fate: Fate, says: str
+def test_fate_of_a_good_state(
+    device: Callable[..., Path], saved: Callable[..., Path], options: tuple[str, ...], fate: Fate, reason: str
 ) -> None:
-    """What comes of a good state on devices that are good, smaller, or broken."""
+    """On devices that are good, smaller, or broken."""
     result = restored(device(*options), saved(device()))
-    assert (result.given.fate, says in result.given.seen) == (fate, True), result.given
+    assert (result.given.fate, reason in result.given.seen) == (fate, True), result.given
 
 
-def test_an_error_state_at_the_end(device: Callable[..., Path], saved: Callable[..., Path]) -> None:
-    """A device that takes all buffers and cannot run on them says so, and a reset brings it back."""
+def test_error_state_at_the_end_is_a_refusal(device: Callable[..., Path], saved: Callable[..., Path]) -> None:
+    """The device accepts all buffers, but cannot run with them; a reset makes it usable again."""
     result = restored(device("--bad-data=fail"), saved(device(NEW)))
     assert result.given.fate is Fate.REFUSED, result.given
     assert "the change to running: " in result.given.seen
     assert "reads error" in result.given.seen
 
 
-def test_an_error_state_that_stays(device: Callable[..., Path], saved: Callable[..., Path]) -> None:
+def test_error_state_that_a_reset_does_not_leave(device: Callable[..., Path], saved: Callable[..., Path]) -> None:
+    """The refusal is not clean."""
     result = restored(device("--bad-data=fail", "--defect=reset-keeps-error"), saved(device(NEW)))
     assert result.given.fate is Fate.UNCLEAN, result.given
     assert "after a reset" in result.given.seen
 
 
-def test_a_dropped_state(device: Callable[..., Path], saved: Callable[..., Path]) -> None:
-    """The driver drops what it does not understand and says nothing: the state is another one."""
+def test_dropped_state_is_another_one(device: Callable[..., Path], saved: Callable[..., Path]) -> None:
+    """The driver silently drops what it does not understand."""
     assert restored(device("--bad-data=drop"), saved(device(NEW))).given.fate is Fate.OTHER
 
 
-def test_nothing_to_see(device: Callable[..., Path], saved: Callable[..., Path]) -> None:
-    """Without a visible state it is taken, and nobody says that it is the same."""
+def test_state_without_visible_values_is_not_compared(device: Callable[..., Path], saved: Callable[..., Path]) -> None:
+    """It is accepted, but it is unknown whether it is the same."""
     blind = device(visible_state=None)
     assert restored(blind, saved(device())).given.fate is Fate.UNCOMPARED
     assert restored(device(), saved(blind)).given.fate is Fate.UNCOMPARED
 
 
-def test_values_that_were_read_otherwise(device: Callable[..., Path], saved: Callable[..., Path]) -> None:
-    """Are not compared."""
+def test_values_read_in_another_way_are_not_compared(device: Callable[..., Path], saved: Callable[..., Path]) -> None:
+    """Such as in another order."""
     one = device()
     other = yaml.safe_load(one.read_text())
     other["stimulus"]["visible_state"]["observe"].reverse()
@@ -183,8 +190,8 @@ def test_values_that_were_read_otherwise(device: Callable[..., Path], saved: Cal
     assert restored(path, saved(one)).given.fate is Fate.UNCOMPARED
 
 
-def test_what_is_kept(device: Callable[..., Path], saved: Callable[..., Path]) -> None:
-    """The identity has the driver, the server's program and its digest; the states in which buffers came are there."""
+def test_file_has_identity_and_states_of_buffers(device: Callable[..., Path], saved: Callable[..., Path]) -> None:
+    """The driver, the server's program and its digest; and the device_state in which each buffer was read."""
     with StateFile(saved(device(NEW), live=True), LARGEST) as state:
         identity, buffers = state.manifest.identity, state.manifest.buffers
     assert identity["driver"] == "refdriver"
@@ -197,13 +204,13 @@ def test_what_is_kept(device: Callable[..., Path], saved: Callable[..., Path]) -
     assert [buffer.read_in for buffer in buffers] == ["pre-copy"] * 5 + ["stop-and-copy"] * 5
 
 
-def test_the_version_that_the_profile_tells(
+def test_driver_version_comes_from_the_profile(
     device: Callable[..., Path],
     saved: Callable[..., Path],
     judge_in_process: Callable[..., summary.Summary],
     tmp_path: Path,
 ) -> None:
-    """No server tells its version: the profile does, and the report has it."""
+    """A server does not report its version; the profile does, and the report shows it."""
     path, out = saved(device(OLD, version="1.0")), tmp_path / "out"
     assert "driver version: 1.0; here 1.1" in restored(device(NEW, version="1.1"), path).differs
     out.mkdir()
@@ -211,15 +218,15 @@ def test_the_version_that_the_profile_tells(
     assert [state.of.partition(" (")[0] for state in result.states.values()] == ["refdriver 1.0"]
 
 
-def test_how_a_state_is_shown_is_the_same_in_each_process(project: Path) -> None:
-    """Of a profile whose steps hold sets, too: their order is another one in each process."""
+def test_digest_of_how_a_state_is_shown_is_reproducible(project: Path) -> None:
+    """Also for a profile with sets in its steps, whose order differs between processes."""
     script = (
         "import sys; from pathlib import Path; from vfio_compliance import profiles; "
         "from vfio_compliance.sections import PROFILE; from vfio_compliance.states.command import _how; "
         "print(_how(profiles.load(Path(sys.argv[1]), PROFILE)))"
     )
     path = project / "profiles" / "examples" / "python.yaml"
-    said = [
+    digests = [
         subprocess.run(
             [sys.executable, "-c", script, path],
             capture_output=True,
@@ -228,30 +235,30 @@ def test_how_a_state_is_shown_is_the_same_in_each_process(project: Path) -> None
         ).stdout
         for seed in ("1", "2", "3")
     ]
-    assert len(set(said)) == 1
-    assert len(said[0].strip()) == 64
+    assert len(set(digests)) == 1
+    assert len(digests[0].strip()) == 64
 
 
-def test_a_live_state_of_more_than_the_largest(device: Callable[..., Path], saved: Callable[..., Path]) -> None:
-    """Pre-copy and what comes after it are two states' worth: what could be saved can be restored."""
+def test_live_state_larger_than_the_largest_state(device: Callable[..., Path], saved: Callable[..., Path]) -> None:
+    """Pre-copy and stop-and-copy may each save a whole state; it can be restored."""
     path = device("--memory=700416")
     assert restored(path, saved(path, live=True)).given.fate is Fate.SAME
 
 
-def test_a_temporary_folder_that_is_full(
+def test_full_temporary_folder_is_named(
     device: Callable[..., Path], saved: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is named, and not the file that was to be made."""
+    """Instead of the file to be written."""
     monkeypatch.setattr(os, "pwrite", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
     with pytest.raises(StateError, match="No space left on device; set TMPDIR"):
         saved(device())
     assert [*tmp_path.glob("*state*")] == []
 
 
-def test_an_edited_file_leaves_the_device_alone(
+def test_edited_file_is_refused_before_the_device_is_opened(
     device: Callable[..., Path], saved: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is checked before."""
+    """Its digests are checked first."""
     path = saved(device())
     whole = bytearray(path.read_bytes())
     whole[5000] ^= 1
@@ -261,8 +268,10 @@ def test_an_edited_file_leaves_the_device_alone(
         restored(device(), path)
 
 
-def test_commands(device: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Their exit codes, and what they print."""
+def test_commands_print_results_and_exit_codes(
+    device: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of save and restore."""
     old, new, path = device(OLD), device(NEW), str(tmp_path / "a.state")
     assert main(["save", str(new), path]) == 0
     assert "saved: 65613 bytes in 5 buffers" in capsys.readouterr().out
@@ -271,9 +280,9 @@ def test_commands(device: Callable[..., Path], tmp_path: Path, capsys: pytest.Ca
     assert main(["restore", str(new), path]) == 0
     assert "restored, and shown to be the same: 7 values" in capsys.readouterr().out
     assert main(["restore", str(old), path]) == 4
-    said = " ".join(capsys.readouterr().out.split())
-    assert "another command: " in said
-    assert "refused cleanly: at buffer 1 of 5" in said
+    output = " ".join(capsys.readouterr().out.split())
+    assert "another command: " in output
+    assert "refused cleanly: at buffer 1 of 5" in output
     assert main(["restore", str(device(program=CARELESS)), path]) == 1
     assert "accepted, but it is another state: " in capsys.readouterr().out
     assert main(["restore", str(old), str(tmp_path / "none")]) == 2
@@ -284,13 +293,13 @@ def test_commands(device: Callable[..., Path], tmp_path: Path, capsys: pytest.Ca
     assert "has no interface that moves states" in capsys.readouterr().err
 
 
-def test_in_a_run(
+def test_run_answers_for_each_state(
     device: Callable[..., Path],
     saved: Callable[..., Path],
     judge_in_process: Callable[..., summary.Summary],
     tmp_path: Path,
 ) -> None:
-    """Each state gets an answer of its own, which is kept in the journal and changes no verdict."""
+    """The answer is in the journal, and changes no verdict."""
     old, new = saved(device(OLD)), saved(device(NEW))
     out = tmp_path / "out"
     out.mkdir()
@@ -306,13 +315,13 @@ def test_in_a_run(
     assert max(map(len, lines[place : place + 8])) <= 60
 
 
-def test_a_run_with_a_device_that_takes_any(
+def test_run_with_a_careless_device(
     device: Callable[..., Path],
     saved: Callable[..., Path],
     judge_in_process: Callable[..., summary.Summary],
     tmp_path: Path,
 ) -> None:
-    """The answer is no; the rules are kept all the same."""
+    """The answer is no, but the rules are kept."""
     state, out = saved(device(NEW)), tmp_path / "out"
     out.mkdir()
     result = judge_in_process(device(program=CARELESS), out, f"--state={state}", "--only=v1.reserved.reads-zero")
@@ -321,26 +330,33 @@ def test_a_run_with_a_device_that_takes_any(
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_interrupted(device: Callable[..., Path], tmp_path: Path, number: Signals) -> None:
-    """Neither the file nor a part of it is left, and the server has ended."""
+def test_interrupted_save_leaves_nothing(device: Callable[..., Path], tmp_path: Path, number: Signals) -> None:
+    """Neither the file nor a part of it, nor the server."""
     folder = tmp_path / "states"
     folder.mkdir()
-    words = [sys.executable, "-m", "vfio_compliance", "save", str(device("--slow=400000")), str(folder / "new.state")]
-    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as running:
+    command_line = [
+        sys.executable,
+        "-m",
+        "vfio_compliance",
+        "save",
+        str(device("--slow=400000")),
+        str(folder / "new.state"),
+    ]
+    with subprocess.Popen(command_line, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as running:
         deadline = time.monotonic() + 30
         while not any(folder.iterdir()) and time.monotonic() < deadline:
             time.sleep(0.02)
         assert any(folder.iterdir())
-        time.sleep(0.6)  # into the buffers, or somewhere before them: it is the same
+        time.sleep(0.6)  # among the buffers, or somewhere before them: the result is the same
         running.send_signal(number)
-        said, _ = running.communicate(timeout=30)
-    assert running.returncode == 128 + signal.SIGINT, said
-    assert "Traceback" not in said
+        output, _ = running.communicate(timeout=30)
+    assert running.returncode == 128 + signal.SIGINT, output
+    assert "Traceback" not in output
     assert [*folder.iterdir()] == []
 
 
 def mortal(device: Callable[..., Path], how: str) -> Path:
-    """The profile of a device that dies of a state, or does not answer."""
+    """The profile of a device that dies when it gets a state, or hangs."""
     path = device(program=MORTAL)
     fields = yaml.safe_load(path.read_text())
     fields["device"]["command"].append(how)
@@ -353,7 +369,7 @@ def mortal(device: Callable[..., Path], how: str) -> Path:
     ("how", "answer"),
     [("dies", "no, and not refused cleanly: at buffer 1 of 5, died"), ("hangs", "no: a call did not return")],
 )
-def test_a_run_with_a_device_that_does_not_survive_it(
+def test_run_with_a_device_that_does_not_survive_a_state(
     device: Callable[..., Path],
     saved: Callable[..., Path],
     judge_in_process: Callable[..., summary.Summary],
@@ -361,36 +377,36 @@ def test_a_run_with_a_device_that_does_not_survive_it(
     how: str,
     answer: str,
 ) -> None:
-    """An answer of its own, for each state, and nothing of it in the exit code."""
+    """Each state has an answer, and the exit code is not affected."""
     one, other, out = saved(device()), saved(device(NEW)), tmp_path / "out"
     out.mkdir()
-    words = f"--state={one}", f"--state={other}", "--only=v1.reserved.reads-zero"
-    result = judge_in_process(mortal(device, how), out, *words)
+    options = f"--state={one}", f"--state={other}", "--only=v1.reserved.reads-zero"
+    result = judge_in_process(mortal(device, how), out, *options)
     assert [state.answer for state in result.states.values()] == [answer] * 2
     assert result.exit_code == 0
 
 
-def test_a_run_of_nothing_but_a_state(
+def test_run_of_only_a_state(
     device: Callable[..., Path],
     saved: Callable[..., Path],
     judge_in_process: Callable[..., summary.Summary],
     tmp_path: Path,
 ) -> None:
-    """Where no case is selected the state is given all the same."""
+    """If no case is selected, the state is still restored."""
     state, out = saved(device()), tmp_path / "out"
     out.mkdir()
-    words = f"--state={state}", "--only=v1.reserved.reads-zero", "--exclude=v1.reserved.reads-zero"
-    result = judge_in_process(device(), out, *words)
+    options = f"--state={state}", "--only=v1.reserved.reads-zero", "--exclude=v1.reserved.reads-zero"
+    result = judge_in_process(device(), out, *options)
     assert [each.answer for each in result.states.values()] == ["yes, the same state"]
 
 
-def test_a_run_that_ends_before(
+def test_run_that_ends_before_the_states(
     device: Callable[..., Path],
     saved: Callable[..., Path],
     judge_in_process: Callable[..., summary.Summary],
     tmp_path: Path,
 ) -> None:
-    """It says of each state that it was not tried."""
+    """The answer for each is that it was not tried."""
     state, path, out = saved(device()), device(), tmp_path / "out"
     out.mkdir()
     fields = yaml.safe_load(path.read_text())
@@ -400,20 +416,20 @@ def test_a_run_that_ends_before(
     assert [(each.answer, each.seen) for each in result.states.values()] == [("not tried", "the run ended before")]
 
 
-def test_the_last_reset_hangs(
+def test_last_reset_that_hangs_does_not_hide_the_result(
     device: Callable[..., Path], saved: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What came of the state is told all the same."""
+    """The fate of the state is still reported."""
     path = device()
     state = saved(path)
     resets = itertools.count()
     reset = Device.try_reset
 
-    def third(self: Device) -> Outcome:
+    def second_hangs(self: Device) -> Outcome:
         if next(resets) == 1:
             raise CallTimeout("DEVICE_RESET", 5.0)
         return reset(self)
 
-    monkeypatch.setattr(Device, "try_reset", third)
+    monkeypatch.setattr(Device, "try_reset", second_hangs)
     assert restored(path, state).given.fate is Fate.SAME
     assert next(resets) == 2

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A state file is read whole or not at all: whatever was done to it, the answer is one line that says what is wrong."""
+"""A state file is read whole or not at all: for any damage, the answer is one line that says what is wrong."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def manifest_of(data: Sequence[bytes]) -> Manifest:
 
 
 @pytest.fixture
-def kept(tmp_path: Path) -> Path:
-    """A good one."""
+def good(tmp_path: Path) -> Path:
+    """A good file."""
     path = tmp_path / "good.state"
     with new_file(path) as file:
         write(file, manifest_of(DATA), DATA)
@@ -40,13 +40,13 @@ def kept(tmp_path: Path) -> Path:
 
 
 def reads(path: Path, largest: int = LARGEST) -> tuple[Manifest, list[bytes]]:
-    """All that can be read of it."""
+    """Its manifest and its buffers."""
     with StateFile(path, largest) as state:
         return state.manifest, [b"".join(state.pieces(index)) for index in range(len(state.manifest.buffers))]
 
 
 def refused(path: Path, largest: int = LARGEST) -> str:
-    """The message, which is one line that names the file."""
+    """The message of the refusal: one line that begins with the path."""
     with pytest.raises(StateError) as caught:
         reads(path, largest)
     message = str(caught.value)
@@ -57,7 +57,7 @@ def refused(path: Path, largest: int = LARGEST) -> str:
 
 
 def forged(path: Path, manifest: Mapping[str, Any] | bytes, data: bytes, size: int | None = None) -> Path:
-    """A file whose digests are right, of a manifest of any kind."""
+    """A file with right digests and any manifest."""
     text = manifest if isinstance(manifest, bytes) else json.dumps(manifest).encode()
     sums = "".join(
         f"{hashlib.sha256(each).hexdigest()}  {name}\n" for each, name in ((text, "manifest.json"), (data, "data"))
@@ -78,46 +78,47 @@ def plain(data: Sequence[bytes] = DATA) -> dict[str, Any]:
     return made
 
 
-def test_comes_back(kept: Path) -> None:
-    """What was written is what is read."""
-    assert reads(kept)[1] == DATA
-    assert reads(kept)[0].buffers == manifest_of(DATA).buffers
-    shown = reads(kept)[0].shown
+def test_file_is_read_as_it_was_written(good: Path) -> None:
+    """Buffers, manifest and shown values."""
+    assert reads(good)[1] == DATA
+    assert reads(good)[0].buffers == manifest_of(DATA).buffers
+    shown = reads(good)[0].shown
     assert shown is not None
     assert shown.numbers() == [1, 1 << 200]
 
 
-def test_a_forgery_without_a_lie_is_read(tmp_path: Path) -> None:
-    """The forged files below are refused for their lies, and for nothing else."""
+def test_forgery_without_a_lie_is_read(tmp_path: Path) -> None:
+    """The forged files below are refused only for their lies."""
     assert reads(forged(tmp_path / "f", plain(), b"".join(DATA)))[1] == DATA
 
 
-def test_a_stranger_can_open_it(kept: Path, tmp_path: Path) -> None:
-    """tar lists it, and sha256sum agrees with it."""
-    with tarfile.open(kept) as archive:
+def test_standard_tools_can_open_it(good: Path, tmp_path: Path) -> None:
+    """tar extracts it, and sha256sum confirms it."""
+    with tarfile.open(good) as archive:
         assert archive.getnames() == ["manifest.json", "data", "SHA256SUMS"]
-    subprocess.run(["tar", "xf", kept, "--no-same-owner"], cwd=tmp_path, check=True)
+    subprocess.run(["tar", "xf", good, "--no-same-owner"], cwd=tmp_path, check=True)
     checked = subprocess.run(["sha256sum", "-c", "SHA256SUMS"], cwd=tmp_path, capture_output=True, text=True)
     assert checked.returncode == 0
     assert checked.stdout.count(": OK") == 2
 
 
-def test_its_owner_alone_may_read_it(kept: Path) -> None:
-    assert stat.S_IMODE(kept.stat().st_mode) == 0o600
+def test_only_its_owner_may_read_it(good: Path) -> None:
+    """Mode 0600."""
+    assert stat.S_IMODE(good.stat().st_mode) == 0o600
 
 
-def test_cut_anywhere(kept: Path, tmp_path: Path) -> None:
-    """No beginning of it is taken for it."""
-    whole, cut = kept.read_bytes(), tmp_path / "cut"
+def test_truncated_file_is_refused(good: Path, tmp_path: Path) -> None:
+    """At any length."""
+    whole, cut = good.read_bytes(), tmp_path / "cut"
     cut.write_bytes(whole)
     for length in reversed(range(len(whole))):
         os.truncate(cut, length)
         refused(cut)
 
 
-def test_any_byte_edited(kept: Path, tmp_path: Path) -> None:
-    """No byte can be another one: each is changed, in one bit or in all."""
-    whole, edited = bytearray(kept.read_bytes()), tmp_path / "edited"
+def test_edited_file_is_refused(good: Path, tmp_path: Path) -> None:
+    """Each byte is changed, in one bit or in all."""
+    whole, edited = bytearray(good.read_bytes()), tmp_path / "edited"
     edited.write_bytes(whole)
     with edited.open("r+b", buffering=0) as file:
         for place, byte in enumerate(whole):
@@ -127,46 +128,47 @@ def test_any_byte_edited(kept: Path, tmp_path: Path) -> None:
     assert reads(edited)[1] == DATA
 
 
-def test_more_behind_it(kept: Path) -> None:
-    with kept.open("ab") as file:
+def test_file_with_a_trailing_byte_is_refused(good: Path) -> None:
+    """The message says so."""
+    with good.open("ab") as file:
         file.write(b"\0")
-    assert "followed by something else" in refused(kept)
+    assert "followed by something else" in refused(good)
 
 
-def test_swapped_buffers(tmp_path: Path) -> None:
-    """Data that is all there in another order."""
+def test_swapped_buffers_are_refused(tmp_path: Path) -> None:
+    """All data is there, but in another order."""
     assert "buffer 1 was changed" in refused(forged(tmp_path / "f", plain(), DATA[1] + DATA[0]))
 
 
 LIES = {
-    "a larger buffer": lambda fields: fields["buffers"][0].update(size=513),
-    "a smaller buffer": lambda fields: fields["buffers"][0].update(size=511),
-    "an empty buffer": lambda fields: fields["buffers"][0].update(size=0),
-    "below zero": lambda fields: fields["buffers"][0].update(size=-512),
+    "larger buffer": lambda fields: fields["buffers"][0].update(size=513),
+    "smaller buffer": lambda fields: fields["buffers"][0].update(size=511),
+    "empty buffer": lambda fields: fields["buffers"][0].update(size=0),
+    "negative size": lambda fields: fields["buffers"][0].update(size=-512),
     "2^63 bytes": lambda fields: fields["buffers"][0].update(size=1 << 63),
     "more than 64 bits": lambda fields: fields["buffers"][0].update(size=1 << 70),
-    "a truth value": lambda fields: fields["buffers"][0].update(size=True),
-    "a text": lambda fields: fields["buffers"][0].update(size="512"),
+    "Boolean as size": lambda fields: fields["buffers"][0].update(size=True),
+    "string as size": lambda fields: fields["buffers"][0].update(size="512"),
     "no size": lambda fields: fields["buffers"][0].pop("size"),
     "no buffers": lambda fields: fields.update(buffers=[]),
-    "a buffer less": lambda fields: fields["buffers"].pop(),
+    "missing buffer": lambda fields: fields["buffers"].pop(),
     "too many buffers": lambda fields: fields.update(buffers=fields["buffers"] * (1 << 17 | 1)),
-    "a digest of another length": lambda fields: fields["buffers"][0].update(sha256="00"),
+    "digest of another length": lambda fields: fields["buffers"][0].update(sha256="00"),
     "no interface": lambda fields: fields.pop("interface"),
     "identity of numbers": lambda fields: fields.update(identity={"name": 1}),
-    "a thousand facts": lambda fields: fields.update(identity={str(n): "x" for n in range(1000)}),
-    "shown as a number": lambda fields: fields.update(shown=7),
-    "shown values that are none": lambda fields: fields["shown"].update(values=["-1"]),
-    "another format": lambda fields: fields.update(format="tape"),
-    "a later version": lambda fields: fields.update(version=2),
+    "thousand facts": lambda fields: fields.update(identity={str(n): "x" for n in range(1000)}),
+    "number as shown": lambda fields: fields.update(shown=7),
+    "invalid shown values": lambda fields: fields["shown"].update(values=["-1"]),
+    "other format": lambda fields: fields.update(format="tape"),
+    "later version": lambda fields: fields.update(version=2),
     "version one half": lambda fields: fields.update(version=0.5),
     "version true": lambda fields: fields.update(version=True),
 }
 
 
 @pytest.mark.parametrize("lie", LIES)
-def test_a_manifest_that_lies(tmp_path: Path, lie: str) -> None:
-    """Digests alone make no state."""
+def test_lying_manifest_is_refused(tmp_path: Path, lie: str) -> None:
+    """Although its digests are right."""
     fields = plain()
     LIES[lie](fields)
     refused(forged(tmp_path / "f", fields, b"".join(DATA)))
@@ -175,29 +177,31 @@ def test_a_manifest_that_lies(tmp_path: Path, lie: str) -> None:
 @pytest.mark.parametrize(
     "text", [b"", b"[]", b"null", b"\xff\xfe", b"[" * 100_000, b'{"a":' * 50_000, b"1" * 10_000], ids=len
 )
-def test_a_manifest_that_is_none(tmp_path: Path, text: bytes) -> None:
+def test_invalid_manifest_is_refused(tmp_path: Path, text: bytes) -> None:
+    """Not JSON, or not an object."""
     refused(forged(tmp_path / "f", text, b""))
 
 
-def test_the_other_version_is_named(tmp_path: Path) -> None:
-    """With what to do about it."""
+def test_other_version_is_named(tmp_path: Path) -> None:
+    """With the version that is needed."""
     message = refused(forged(tmp_path / "f", plain() | {"version": 2}, b"".join(DATA)))
     assert "version 2" in message
     assert "reads version 1" in message
 
 
-def test_a_larger_state_than_the_device_has(kept: Path) -> None:
-    assert "limits.largest_state" in refused(kept, largest=100)
+def test_state_larger_than_the_limit_is_refused(good: Path) -> None:
+    """The message names the limit."""
+    assert "limits.largest_state" in refused(good, largest=100)
 
 
 @pytest.mark.parametrize("size", [0, 588, 590, 1 << 20, 1 << 40, (1 << 63) - 1])
-def test_data_of_another_size(tmp_path: Path, size: int) -> None:
-    """The header of the data lies."""
+def test_data_of_another_size_is_refused(tmp_path: Path, size: int) -> None:
+    """The header of the data has a wrong size."""
     refused(forged(tmp_path / "f", plain(), b"".join(DATA), size))
 
 
-def test_nothing_but_holes(tmp_path: Path) -> None:
-    """A file of a TiB that takes no room on the disk costs no time."""
+def test_sparse_file_is_refused(tmp_path: Path) -> None:
+    """A file of 1 TiB without data takes no time."""
     path = tmp_path / "sparse"
     with path.open("wb") as file:
         file.truncate(1 << 40)
@@ -235,46 +239,55 @@ FOREIGN: dict[str, Callable[[Path, bytes], object]] = {
     "device": lambda path, whole: path.symlink_to("/dev/zero"),
     "broken link": lambda path, whole: path.symlink_to("nowhere"),
     "missing": lambda path, whole: None,
-    "a link inside": tarred(type=tarfile.SYMTYPE, linkname="/etc/passwd"),
-    "a hard link inside": tarred(type=tarfile.LNKTYPE, linkname="data"),
-    "a device inside": tarred(type=tarfile.CHRTYPE, devmajor=1, devminor=5),
-    "a sparse member": tarred(type=tarfile.GNUTYPE_SPARSE, size=100),
-    "a path that leaves": tarred(name="../manifest.json"),
-    "an absolute path": tarred(name="/manifest.json"),
-    "another owner": tarred(uid=1000),
+    "link inside": tarred(type=tarfile.SYMTYPE, linkname="/etc/passwd"),
+    "hard link inside": tarred(type=tarfile.LNKTYPE, linkname="data"),
+    "device inside": tarred(type=tarfile.CHRTYPE, devmajor=1, devminor=5),
+    "sparse member": tarred(type=tarfile.GNUTYPE_SPARSE, size=100),
+    "path to the parent folder": tarred(name="../manifest.json"),
+    "absolute path": tarred(name="/manifest.json"),
+    "other owner": tarred(uid=1000),
 }
 
 
 @pytest.mark.parametrize("kind", FOREIGN)
-def test_something_else(kept: Path, tmp_path: Path, kind: str) -> None:
-    """What is no state file at all."""
+def test_other_files_are_refused(good: Path, tmp_path: Path, kind: str) -> None:
+    """Anything that is not a state file."""
     path = tmp_path / "other"
-    FOREIGN[kind](path, kept.read_bytes())
+    FOREIGN[kind](path, good.read_bytes())
     refused(path)
 
 
-def test_changed_while_it_is_read(kept: Path) -> None:
-    """What was checked is what the device is given."""
-    with StateFile(kept, LARGEST) as state:
-        place = kept.read_bytes().index(DATA[1])
-        with kept.open("r+b", buffering=0) as file:
+def test_change_while_it_is_read_is_detected(good: Path) -> None:
+    """The device gets only data that was checked."""
+    with StateFile(good, LARGEST) as state:
+        place = good.read_bytes().index(DATA[1])
+        with good.open("r+b", buffering=0) as file:
             os.pwrite(file.fileno(), b"y", place)
         assert b"".join(state.pieces(0)) == DATA[0]
         with pytest.raises(StateError, match="changed while it was read"):
             list(state.pieces(1))
 
 
-@pytest.mark.parametrize("link", [False, True])
-def test_nothing_is_replaced(tmp_path: Path, link: bool) -> None:
-    """Not even a link that leads nowhere."""
+def test_existing_file_is_not_replaced(tmp_path: Path) -> None:
+    """Its content is kept."""
     path = tmp_path / "there"
-    path.symlink_to("nowhere") if link else path.write_text("precious")
+    path.write_text("precious")
     with pytest.raises(StateError, match="exists already"), new_file(path):
         pytest.fail("it was opened")
-    assert link or path.read_text() == "precious"
+    assert path.read_text() == "precious"
 
 
-def test_a_name_that_is_taken_meanwhile(tmp_path: Path) -> None:
+def test_broken_link_is_not_replaced(tmp_path: Path) -> None:
+    """It still leads nowhere."""
+    path = tmp_path / "there"
+    path.symlink_to("nowhere")
+    with pytest.raises(StateError, match="exists already"), new_file(path):
+        pytest.fail("it was opened")
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_file_that_appears_in_the_meantime_is_not_replaced(tmp_path: Path) -> None:
+    """And the new one is discarded."""
     path = tmp_path / "there"
 
     def write_late() -> None:
@@ -289,8 +302,8 @@ def test_a_name_that_is_taken_meanwhile(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, OSError(28, "No space left on device"), ValueError])
-def test_no_half_file(tmp_path: Path, error: type[BaseException] | OSError) -> None:
-    """Whatever ends the writing, nothing is left."""
+def test_write_that_fails_leaves_no_file(tmp_path: Path, error: type[BaseException] | OSError) -> None:
+    """Whatever ends it."""
 
     def write_half() -> None:
         with new_file(tmp_path / "new") as file:
@@ -303,34 +316,36 @@ def test_no_half_file(tmp_path: Path, error: type[BaseException] | OSError) -> N
 
 
 @pytest.mark.parametrize("path", ["nowhere/new", "a\0b", "n" * 300])
-def test_a_place_where_no_file_can_be(tmp_path: Path, path: str) -> None:
+def test_impossible_path_is_refused(tmp_path: Path, path: str) -> None:
+    """Nothing is created."""
     with pytest.raises(StateError), new_file(tmp_path / path):
         pass
     assert list(tmp_path.iterdir()) == []
 
 
-def test_more_in_the_manifest_than_any_state_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is not made into objects, which take thirty times the room."""
+def test_manifest_too_large_is_not_parsed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its objects would take thirty times the memory."""
     monkeypatch.setattr(json, "loads", lambda *_: pytest.fail("it was read"))
     assert "too large for a state" in refused(forged(tmp_path / "f", b"[" + b"[]," * (8 << 20) + b"[]]", b""))
 
 
 @pytest.mark.parametrize("fact", ["two\nlines", "\x1b[31mred", "x" * 4097], ids=["lines", "escape", "long"])
-def test_a_fact_that_steers_the_terminal(tmp_path: Path, fact: str) -> None:
+def test_fact_must_be_one_short_line(tmp_path: Path, fact: str) -> None:
+    """Without control characters, as a name and as a value."""
     for facts in ({"driver": fact}, {fact: "a driver"}):
         assert "a fact is one line" in refused(forged(tmp_path / "f", plain() | {"identity": facts}, b"".join(DATA)))
 
 
-def test_a_state_is_as_large_as_what_one_step_gives(tmp_path: Path) -> None:
-    """What pre-copy gave comes again after it: both together may be more than a state."""
+def test_size_limit_counts_one_step(tmp_path: Path) -> None:
+    """Data of pre-copy is saved again after it, so both together may exceed the limit."""
     fields = plain([b"x" * 600, b"y" * 700])
     assert "more than limits.largest_state" in refused(forged(tmp_path / "f", fields, b"x" * 600 + b"y" * 700), 1000)
     fields["buffers"][0]["read_in"] = "pre-copy"
     assert reads(forged(tmp_path / "f", fields, b"x" * 600 + b"y" * 700), 1000)
 
 
-def test_what_could_not_be_read_again_is_not_written(tmp_path: Path) -> None:
-    """A state of more buffers than a file may have."""
+def test_state_that_could_not_be_read_is_not_written(tmp_path: Path) -> None:
+    """It has more buffers than a file may have."""
     manifest = manifest_of([b"x"])
     whole = Manifest(manifest.interface, manifest.identity, manifest.buffers * ((1 << 18) + 1))
     with pytest.raises(StateError, match="262145 buffers"), new_file(tmp_path / "new") as file:
@@ -338,22 +353,31 @@ def test_what_could_not_be_read_again_is_not_written(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("taken", [False, True])
-def test_a_file_system_without_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, taken: bool) -> None:
-    """The file gets its name in another way, and still replaces none."""
+def unsupported(*_: str | Path) -> None:
+    """In place of os.link, on a file system without hard links."""
+    raise OSError(errno.EOPNOTSUPP, "Operation not supported")
+
+
+def test_file_system_without_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file gets its name in another way."""
+    path = tmp_path / "new"
+    monkeypatch.setattr(os, "link", unsupported)
+    with new_file(path) as file:
+        file.write(b"new")
+    assert path.read_bytes() == b"new"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_file_system_without_links_replaces_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that appears in the meantime."""
     path = tmp_path / "new"
 
     def link(*_: str | Path) -> None:
-        if taken:
-            path.write_text("precious")
-        raise OSError(errno.EOPNOTSUPP, "Operation not supported")
+        path.write_text("precious")
+        unsupported()
 
     monkeypatch.setattr(os, "link", link)
-    if taken:
-        with pytest.raises(StateError), new_file(path):
-            pass
-    else:
-        with new_file(path) as file:
-            file.write(b"new")
-    assert path.read_bytes() == (b"precious" if taken else b"new")
+    with pytest.raises(StateError), new_file(path):
+        pass
+    assert path.read_bytes() == b"precious"
     assert list(tmp_path.iterdir()) == [path]
