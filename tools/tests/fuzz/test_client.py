@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The vfio-user client, and a server that answers it anything."""
+"""The vfio-user client, with a server that sends anything."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from vfio_compliance.uapi.vfio import (
 )
 
 _PAGE = 4096
-#: Memory that the server is given: two pages between two that it is not.
+#: Memory that the server may reach: two pages between two that it may not.
 _IOVA, _SIZE = 0x1000, 2 * _PAGE
 _MOST = 30
 _OPENINGS = 12
@@ -40,7 +40,7 @@ Operation = Callable[["Session", Random], str]
 
 
 class Session:
-    """A client and what it has."""
+    """A client and its memory."""
 
     def __init__(self, client: Client) -> None:
         self.client = client
@@ -49,12 +49,12 @@ class Session:
         self.memory.view[:] = b"\x5a" * (4 * _PAGE)
 
     def check(self) -> None:
-        """Nobody wrote to what was not given away."""
+        """The memory outside the mapping is unchanged."""
         assert bytes(self.memory.view[:_PAGE]) == bytes(self.memory.view[3 * _PAGE :]) == b"\x5a" * _PAGE
 
 
 def test_client(campaign: Callable[[str, str], Campaign]) -> None:
-    """Whatever a server sends, a call has an outcome or raises one of its errors; a reopened device is as ever."""
+    """Whatever a server sends, a call has an outcome or raises one of its errors; a reopened device is good."""
     counted = campaign("client", "hostile_messages")
     client = Client(counted)
 
@@ -81,24 +81,24 @@ def _use(session: Session, rng: Random, counted: Campaign) -> None:
     operations += (rng.choice(_OPERATIONS) for _ in range(rng.randrange(1, _MOST)))
     for operation in operations:
         try:
-            counted.came(operation(session, rng))
+            counted.add_outcome(operation(session, rng))
         except TransportError as error:
-            counted.came(_complete(error, error.message, error.remedy))
+            counted.add_outcome(_complete(error, error.message, error.remedy))
             return
         except DeviceError as error:
-            counted.came(_complete(error, error.expected, error.seen))
+            counted.add_outcome(_complete(error, error.expected, error.seen))
 
 
 def _complete(error: Exception, *texts: str) -> str:
-    """The name of an error that says all that it has to."""
+    """The name of an error whose message is complete."""
     assert all(texts), repr(error)
     return type(error).__name__
 
 
-# What a client does.
+# Calls of a client.
 
 
-def _told(outcome: Outcome) -> str:
+def _words(outcome: Outcome) -> str:
     assert outcome.value < 0 or not outcome.errno, outcome
     assert 0 <= outcome.errno < 4096, outcome
     return "ok" if outcome.ok else "refused"
@@ -110,7 +110,7 @@ def _open(session: Session, rng: Random) -> str:
 
 
 def _start(session: Session, rng: Random) -> str:
-    return _told(session.client.ioctl(Target.CONTAINER, VFIO_IOMMU_DIRTY_PAGES, bytearray(struct.pack("<II", 8, 1))))
+    return _words(session.client.ioctl(Target.CONTAINER, VFIO_IOMMU_DIRTY_PAGES, bytearray(struct.pack("<II", 8, 1))))
 
 
 def _information(session: Session, rng: Random) -> str:
@@ -130,12 +130,12 @@ def _information(session: Session, rng: Random) -> str:
     size = len(argument)
     outcome = session.client.ioctl(Target.DEVICE, request, argument)
     assert len(argument) == size
-    return _told(outcome)
+    return _words(outcome)
 
 
 def _container_information(session: Session, rng: Random) -> str:
     argument = bytearray(struct.pack("<I", rng.choice((24, 88, number(rng, 4)))) + bytes(rng.choice((0, 20, 84, 8000))))
-    return _told(session.client.ioctl(Target.CONTAINER, VFIO_IOMMU_GET_INFO, argument))
+    return _words(session.client.ioctl(Target.CONTAINER, VFIO_IOMMU_GET_INFO, argument))
 
 
 def _read(session: Session, rng: Random) -> str:
@@ -144,7 +144,7 @@ def _read(session: Session, rng: Random) -> str:
     outcome, data = session.client.read(region, offset, length)
     assert len(data) == max(outcome.value, 0)
     assert len(data) <= length
-    return _told(outcome)
+    return _words(outcome)
 
 
 def _write(session: Session, rng: Random) -> str:
@@ -152,19 +152,19 @@ def _write(session: Session, rng: Random) -> str:
     data = rng.randbytes(rng.choice((1, 4, 8, 64, 65536)))
     outcome = session.client.write(region, offset, data)
     assert outcome.value <= len(data)
-    return _told(outcome)
+    return _words(outcome)
 
 
 def _map(session: Session, rng: Random) -> str:
     argument = bytearray(
         struct.pack("<IIQQQ", 32, rng.choice((1, 2, 3, 3)), session.memory.address + _PAGE, _IOVA, _SIZE)
     )
-    return _told(session.client.ioctl(Target.CONTAINER, VFIO_IOMMU_MAP_DMA, argument))
+    return _words(session.client.ioctl(Target.CONTAINER, VFIO_IOMMU_MAP_DMA, argument))
 
 
 @contextmanager
 def _room(rng: Random) -> Iterator[tuple[int, int]]:
-    """Size and address of memory for a bitmap, in the middle of memory that nobody may write to."""
+    """Size and address of memory for a bitmap, in the middle of memory that must not be written."""
     bitmap = rng.choice((8, 16, 512))
     with GuardedBuffer(3 * 1024) as whole:
         yield bitmap, whole.address + 1024
@@ -176,7 +176,7 @@ def _unmap(session: Session, rng: Random) -> str:
     with _room(rng) as (room, address):
         flags = rng.choice((0, 1, 1, 2))
         argument = bytearray(struct.pack("<IIQQQQQ", 48, flags, _IOVA, _SIZE, _PAGE, room, address))
-        return _told(session.client.ioctl(Target.CONTAINER, VFIO_IOMMU_UNMAP_DMA, argument))
+        return _words(session.client.ioctl(Target.CONTAINER, VFIO_IOMMU_UNMAP_DMA, argument))
 
 
 def _dirty(session: Session, rng: Random) -> str:
@@ -184,7 +184,7 @@ def _dirty(session: Session, rng: Random) -> str:
         flags = rng.choice((1, 4, 4, 4, 2, 5))
         size = rng.choice((_SIZE, room * 8 * _PAGE, number(rng, 8)))
         argument = bytearray(struct.pack("<IIQQQQQ", 48, flags, _IOVA, size, _PAGE, room, address))
-        return _told(session.client.ioctl(Target.CONTAINER, VFIO_IOMMU_DIRTY_PAGES, argument))
+        return _words(session.client.ioctl(Target.CONTAINER, VFIO_IOMMU_DIRTY_PAGES, argument))
 
 
 def _bitmap(session: Session, rng: Random) -> str:
@@ -193,11 +193,11 @@ def _bitmap(session: Session, rng: Random) -> str:
     with DmaMap(session.client, 0x8000, 64 * _PAGE):
         outcome, bitmap = tracker.try_bitmap(0x8000, 64 * _PAGE, tracker.page_sizes() or _PAGE)
         assert bitmap
-    return _told(outcome)
+    return _words(outcome)
 
 
 def _reset(session: Session, rng: Random) -> str:
-    return _told(session.client.ioctl(Target.DEVICE, VFIO_DEVICE_RESET))
+    return _words(session.client.ioctl(Target.DEVICE, VFIO_DEVICE_RESET))
 
 
 def _attend(session: Session, rng: Random) -> str:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Files that this program wrote, or that belong to it, after somebody has damaged them."""
+"""Damaged files that this program wrote, or that belong to it."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ from vfio_compliance.run.client import Bitmap, ContainerCall
 Lines: TypeAlias = list[str]
 
 
-#: How often a damaged journal is chained anew, so that its reader has nothing against its lines.
+#: How often the chain of a damaged journal is made again, so that its reader accepts the lines.
 _CHAINED = 0.75
 
 
 def _damaged(rng: Random, lines: list[str]) -> tuple[str, bytes]:
-    """A file of JSON lines with one of them changed, in its text or in what it says; or with lines changed."""
+    """A file of JSON lines with one of them changed, as text or as a tree, or with lines changed."""
     if rng.random() < 0.3:
         return mutate_text(rng, "".join(lines))
     at = rng.randrange(len(lines))
@@ -50,7 +50,7 @@ def _damaged(rng: Random, lines: list[str]) -> tuple[str, bytes]:
 
 
 def _command(*words: str) -> tuple[int, str]:
-    """Exit code of a command, and what it said."""
+    """Exit code and output of a command."""
     said = io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True)
     with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
         code = main(list(words))
@@ -58,14 +58,14 @@ def _command(*words: str) -> tuple[int, str]:
 
 
 def _refuse(number: str) -> None:
-    raise AssertionError(f"{number} is no JSON")
+    raise AssertionError(f"{number} is not JSON")
 
 
 @pytest.fixture(scope="module")
 def run(
     judge_in_process: Callable[..., summary.Summary], project: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Lines:
-    """The journal of a short run that has something of everything, less what is much and tells nothing new."""
+    """The journal of a short run, with every kind of event, but without many alike."""
     out = tmp_path_factory.mktemp("run")
     only = "--only=v1.reserved"
     judge_in_process(project / "profiles" / "reference.yaml", out, only, "--defect=reserved-garbage", most=2)
@@ -94,26 +94,26 @@ def run(
 
 
 def test_journals(campaign: Callable[[str, str], Campaign], run: Lines, tmp_path: Path) -> None:
-    """The report of a journal, and the judge of what it holds, end with one of their exit codes and say something.
+    """The report of a journal, and the judge of its calls, end with one of their exit codes and print something.
 
-    Each format has its report, and the one in JSON is as its schema says.
+    There is a report in each format, and the one in JSON matches its schema.
     """
     counted = campaign("journals", "damaged_files")
     undamaged = summarise(journal.lines(chained(line.encode() for line in run), "the run"))
     validate = Draft202012Validator(json.loads(SCHEMA.read_text(encoding="utf-8"))).validate
 
     def trial(rng: Random) -> None:
-        # A hang decides whatever else there is.
+        # A hang decides the exit code, whatever else happened.
         kind, data = _damaged(rng, run if rng.random() < 0.5 else [line for line in run if '"hang"' not in line])
         if rng.random() < _CHAINED:
             data = b"".join(chained(data.splitlines(keepends=True)))
-        counted.gave(kind, data.decode(errors="backslashreplace"))
+        counted.add_input(kind, data.decode(errors="backslashreplace"))
         (tmp_path / journal.NAME).write_bytes(data)
         for command in ("report", "judge"):
             code, said = _command(command, str(tmp_path))
             assert code in range(5)
             assert said.strip()
-            counted.came(f"{command}: {code}")
+            counted.add_outcome(f"{command}: {code}")
         with contextlib.suppress(journal.JournalError):
             made = summarise(journal.read(tmp_path / journal.NAME))
             assert matrix.render([matrix.column("here", made)], 100, whole=True)
@@ -129,7 +129,7 @@ def test_journals(campaign: Callable[[str, str], Campaign], run: Lines, tmp_path
 
 
 def test_traces(campaign: Callable[[str, str], Campaign], tmp_path: Path) -> None:
-    """A trace is judged as far as it is one; what is wrong with it is told with its line."""
+    """A trace is judged as far as it is valid; an error names its line."""
     counted = campaign("traces", "damaged_files")
     whole = tmp_path / "whole"
     _write_trace(whole)
@@ -138,18 +138,18 @@ def test_traces(campaign: Callable[[str, str], Campaign], tmp_path: Path) -> Non
 
     def trial(rng: Random) -> None:
         kind, data = _damaged(rng, lines)
-        counted.gave(kind, data.decode(errors="backslashreplace"))
+        counted.add_input(kind, data.decode(errors="backslashreplace"))
         path.write_bytes(data)
         code, said = _command("judge", str(path), *rng.choice(((), ("--region", "9"), ("--source", str(whole)))))
         assert code in (0, 1, 2, 4)
         assert said.strip()
-        counted.came(f"exit code {code}")
+        counted.add_outcome(f"exit code {code}")
 
     counted.run(400, trial)
 
 
 def _write_trace(path: Path) -> None:
-    """A client that saves a state of two buffers, and gives one back."""
+    """The trace of a client that saves a state of two buffers, and restores one."""
     registers = {"device_state": (0, 4), "pending_bytes": (8, 8), "data_offset": (16, 8), "data_size": (24, 8)}
     writer = Writer(path, "a client", maps_seen=True)
     time = iter(range(1000))
@@ -187,7 +187,7 @@ def _write_trace(path: Path) -> None:
 
 
 def test_rules(campaign: Callable[[str, str], Campaign], project: Path, tmp_path: Path) -> None:
-    """A file of rules is taken, or there is one error that names the file."""
+    """A file of rules is accepted, or there is one error that names the file."""
     counted = campaign("rules", "damaged_files")
     document = yaml.safe_load((project / "suites" / "client_sequences" / "rules.yaml").read_text(encoding="utf-8"))
     document["rules"][3:] = []
@@ -206,17 +206,17 @@ def test_rules(campaign: Callable[[str, str], Campaign], project: Path, tmp_path
         else:
             kind, tree = mutate_tree(rng, document)
             kind, data = f"tree {kind}", yaml.dump(tree, sort_keys=False).encode()
-        counted.gave(kind, data.decode(errors="backslashreplace"))
+        counted.add_input(kind, data.decode(errors="backslashreplace"))
         path.write_bytes(data)
         try:
             catalogue = spec.load(tmp_path)
         except spec.SpecError as error:
-            counted.came("an error" if str(path) in str(error) else "an error without the file's name")
+            counted.add_outcome("an error" if str(path) in str(error) else "an error without the file's name")
         else:
             assert all(rule.area and rule.clauses for rule in catalogue)
             catalogue.matching("qemu")
             assert all(rule.id not in rule.stands_on for rule in catalogue)
-            counted.came("taken")
+            counted.add_outcome("taken")
 
     counted.run(200, trial)
     assert set(counted.outcomes) <= {"an error", "taken"}

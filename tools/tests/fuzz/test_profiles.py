@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Profiles and plans that somebody has damaged."""
+"""Damaged profiles and plans."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from vfio_compliance.profiles.document import LARGEST_FILE, WHOLE_FILE
 from vfio_compliance.profiles.waiver_files import unknown_rules
 from vfio_compliance.sections import PROFILE
 
-#: Characters that a message may have: a reader is to be told what is wrong, not to be shown all of it.
+#: Maximum length of a message: it says what is wrong, but does not show all of it.
 _LONGEST = 2000
 
 _Dumper = getattr(yaml, "CDumper", yaml.Dumper)
 
 
-#: What no shipped profile has.
+#: Keys that no shipped profile has.
 RARE = """\
 format: 1
 name: rare
@@ -57,7 +57,7 @@ leave_out:
 
 
 def test_profiles(campaign: Callable[[str, str], Campaign], project: Path, tmp_path: Path) -> None:
-    """A profile loads, or each of its problems has a place in the file and fits a line."""
+    """A profile loads, or each of its problems has a place in the file and fits on a line."""
     counted = campaign("profiles", "damaged_profiles")
     texts = [path.read_text(encoding="utf-8") for path in sorted((project / "profiles").glob("*.yaml"))]
     texts += [RARE]
@@ -72,15 +72,15 @@ def test_profiles(campaign: Callable[[str, str], Campaign], project: Path, tmp_p
             kind, tree = mutate_tree(rng, rng.choice(trees))
             kind, data = f"tree {kind}", _dump(tree)
         path.write_bytes(data)
-        counted.gave(kind, data.decode(errors="backslashreplace"))
+        counted.add_input(kind, data.decode(errors="backslashreplace"))
         try:
             loaded = load(path, PROFILE)
             _check_problems(ProfileError(unknown_rules(loaded.source, loaded.waivers, rules)), path, data, some=False)
             assert all(steps for steps in programs(loaded.stimulus, loaded.setup).values())
-            counted.came("a profile")
+            counted.add_outcome("a profile")
         except ProfileError as error:
             _check_problems(error, path, data)
-            counted.came(f"{min(len(error.problems), 10)} problem(s)")
+            counted.add_outcome(f"{min(len(error.problems), 10)} problem(s)")
         if rng.random() < 0.1:
             _check_command(path)
 
@@ -88,7 +88,7 @@ def test_profiles(campaign: Callable[[str, str], Campaign], project: Path, tmp_p
 
 
 def test_plans(campaign: Callable[[str, str], Campaign], project: Path, tmp_path: Path) -> None:
-    """A plan loads, and its rules are compared with those there are, or each of its problems has a place."""
+    """A plan loads, and its rules are looked up, or each of its problems has a place."""
     counted = campaign("plans", "damaged_profiles")
     rules = spec.load(project / "suites").rules
     path = tmp_path / "p.yaml"
@@ -100,15 +100,15 @@ def test_plans(campaign: Callable[[str, str], Campaign], project: Path, tmp_path
             kind, tree = mutate_tree(rng, yaml.safe_load(PLAN))
             kind, data = f"tree {kind}", _dump(tree)
         path.write_bytes(data)
-        counted.gave(kind, data.decode(errors="backslashreplace"))
+        counted.add_input(kind, data.decode(errors="backslashreplace"))
         try:
             loaded = plan.load(path)
             _check_problems(ProfileError(loaded.problems(rules)), path, data, some=False)
             assert all(loaded.leaves_out(rule) is None or loaded.left_out for rule in rules)
-            counted.came("a plan")
+            counted.add_outcome("a plan")
         except ProfileError as error:
             _check_problems(error, path, data)
-            counted.came(f"{min(len(error.problems), 10)} problem(s)")
+            counted.add_outcome(f"{min(len(error.problems), 10)} problem(s)")
         if rng.random() < 0.1:
             _check_command(path)
 
@@ -118,7 +118,7 @@ def test_plans(campaign: Callable[[str, str], Campaign], project: Path, tmp_path
 def _dump(tree: Any) -> bytes:
     try:
         text = yaml.dump(tree, Dumper=_Dumper, sort_keys=False)
-    except UnicodeEncodeError:  # half a surrogate is too much for the quicker one
+    except UnicodeEncodeError:  # the faster dumper refuses half a surrogate
         text = yaml.dump(tree, sort_keys=False)
     return text.encode()
 
@@ -140,7 +140,7 @@ def _check_problems(error: ProfileError, path: Path, data: bytes, *, some: bool 
 
 
 def _check_command(path: Path) -> None:
-    said = io.StringIO()
-    with contextlib.redirect_stdout(said):
+    output = io.StringIO()
+    with contextlib.redirect_stdout(output):
         code = check([str(path)], PROFILE)
-    assert (code, said.getvalue().endswith(": ok\n")) in ((0, True), (2, False))
+    assert (code, output.getvalue().endswith(": ok\n")) in ((0, True), (2, False))

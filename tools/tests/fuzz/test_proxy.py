@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The recording proxy, between a client and a server that send anything."""
+"""The recording proxy between a client and a server that send anything."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class _Message(NamedTuple):
 
 
 def test_proxy(campaign: Callable[[str, str], Campaign], tmp_path: Path) -> None:
-    """What arrives is what was sent, as far as it arrives; the next client is served, and the trace can be read."""
+    """Data arrives as it was sent, or not at all; the next client is served, and the trace can be read."""
     counted = campaign("proxy", "hostile_messages")
     descriptors = Descriptors()
     listener = socket.socket(socket.AF_UNIX)
@@ -54,12 +54,12 @@ def test_proxy(campaign: Callable[[str, str], Campaign], tmp_path: Path) -> None
     def trial(rng: Random) -> None:
         client, server = both()
         with client, server:
-            asked = _said(rng, counted, descriptors, None)
-            _converse(client, server, asked, _said(rng, counted, descriptors, asked))
+            asked = _messages(rng, counted, descriptors, None)
+            _converse(client, server, asked, _messages(rng, counted, descriptors, asked))
         client, server = both()
         with client, server:
             _check_good(client, server)
-        counted.came("ended by the proxy" if said else "ended by its sides")
+        counted.add_outcome("ended by the proxy" if said else "ended by its sides")
         said.clear()
 
     try:
@@ -78,8 +78,8 @@ def test_proxy(campaign: Callable[[str, str], Campaign], tmp_path: Path) -> None
     assert end.verb == "end"
 
 
-def _said(rng: Random, counted: Campaign, descriptors: Descriptors, asked: list[_Message] | None) -> list[_Message]:
-    """What a client says, or what a server says to what was asked; some of it wrong."""
+def _messages(rng: Random, counted: Campaign, descriptors: Descriptors, asked: list[_Message] | None) -> list[_Message]:
+    """Messages of a client or, for requests in ``asked``, the replies of a server; some of them wrong."""
     messages = []
     answers: list[_Message | None] = [None] * rng.randrange(1, 8)
     for message in asked or answers:
@@ -98,13 +98,13 @@ def _said(rng: Random, counted: Campaign, descriptors: Descriptors, asked: list[
         if rng.random() < 0.1:
             given = tuple(descriptors.one(rng) for _ in range(rng.choice((1, 2, 9, 200))))
             kind = "descriptors"
-        counted.gave(kind, data)
+        counted.add_input(kind, data)
         messages.append(_Message(data or b"\0", given))
     return messages
 
 
 def _converse(client: socket.socket, server: socket.socket, asked: list[_Message], answered: list[_Message]) -> None:
-    """Both send all they have and hang up; each receives a beginning of what the other sent."""
+    """Both send all they have and hang up; each receives a prefix of what the other sent."""
     sides = {client: (server, answered), server: (client, asked)}
     expected = {side: b"".join(message.data for message in sent) for side, (_, sent) in sides.items()}
     waiting = {client: list(asked), server: list(answered)}
@@ -115,7 +115,7 @@ def _converse(client: socket.socket, server: socket.socket, asked: list[_Message
             selector.register(side, selectors.EVENT_READ | selectors.EVENT_WRITE)
         while selector.get_map():
             ready = selector.select(_DEADLINE)
-            assert ready, "the proxy neither takes nor gives anything"
+            assert ready, "the proxy neither receives nor sends anything"
             for key, events in ready:
                 assert isinstance(key.fileobj, socket.socket)
                 side = key.fileobj
@@ -127,11 +127,11 @@ def _converse(client: socket.socket, server: socket.socket, asked: list[_Message
                         selector.unregister(side)
                     received[side] += piece or b""
     for side, whole in expected.items():
-        assert whole.startswith(received[side]), "what arrived is not what was sent"
+        assert whole.startswith(received[side]), "the data that arrived is not the data sent"
 
 
 def _send(side: socket.socket, waiting: list[_Message]) -> bool:
-    """Send what there is room for, and hang up after the last; whether there is more."""
+    """Send as much as there is room for, and hang up after the last; returns whether there is more."""
     try:
         while waiting:
             data, given = waiting[0]
@@ -149,7 +149,7 @@ def _send(side: socket.socket, waiting: list[_Message]) -> bool:
 
 
 def _receive(side: socket.socket) -> bytes:
-    """What is there; nothing at the end."""
+    """The data that has arrived; nothing at the end."""
     try:
         piece, given, _, _ = socket.recv_fds(side, 1 << 16, 253)
     except ConnectionError:
@@ -160,7 +160,7 @@ def _receive(side: socket.socket) -> bytes:
 
 
 def _check_good(client: socket.socket, server: socket.socket) -> None:
-    """A read and its answer pass."""
+    """A read and its reply pass through."""
     for source, target, flags, body in ((client, server, 0, _READ), (server, client, 1, _READ + b"abcd")):
         message = HEADER.pack(1, 9, 16 + len(body), flags, 0) + body
         for side in (source, target):
@@ -169,7 +169,7 @@ def _check_good(client: socket.socket, server: socket.socket) -> None:
         arrived = b""
         while len(arrived) < len(message):
             piece = target.recv(100)
-            assert piece, "the proxy has dropped a good connection"
+            assert piece, "the proxy dropped a good connection"
             arrived += piece
         assert arrived == message
     client.close()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The reference server, and clients that send it anything."""
+"""The reference server, with clients that send anything."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _GREETING = Request(1, bytes(4))
 _MOST = 40
 
 
-#: The device as it is, and one that is as unlike it as can be.
+#: The default device, and one as different from it as possible.
 _DEVICES = {
     "plain-server": (),
     "refusing-server": (
@@ -31,11 +31,11 @@ _DEVICES = {
 
 @pytest.fixture
 def server(tmp_path: Path, device: str) -> Iterator[Server]:
-    """One that has not much memory, and few descriptors."""
+    """A server with little memory and few descriptors."""
     with Server(tmp_path, *_DEVICES[device]) as running:
         pid = running.process.pid
         size = int(Path(f"/proc/{pid}/statm").read_text().split()[0]) * resource.getpagesize()
-        # A bitmap has up to 2^28 bytes, twice that while it is made.
+        # A bitmap has up to 2^28 bytes, and twice that while it is made.
         resource.prlimit(pid, resource.RLIMIT_AS, (size + 2 * ROOM, size + 2 * ROOM))
         resource.prlimit(pid, resource.RLIMIT_NOFILE, (64, 64))
         yield running
@@ -53,7 +53,7 @@ def descriptors() -> Iterator[Descriptors]:
 def test_server(
     campaign: Callable[[str, str], Campaign], device: str, server: Server, descriptors: Descriptors
 ) -> None:
-    """Whatever a client sends, the server says nothing on its standard error, and serves the next client as ever."""
+    """Whatever a client sends, the server prints nothing on standard error, and serves the next client."""
     counted = campaign(device, "hostile_messages")
 
     def trial(rng: Random) -> None:
@@ -69,12 +69,12 @@ def test_server(
 
 
 def _check_good(server: Server) -> None:
-    """The server serves a good client, on a device that can be reset and runs."""
+    """The server serves a good client, with a device that can be reset and runs."""
     try:
         with server.client() as client:
             client.reset()
             assert client.state() == RUNNING
             client.sock.shutdown(socket.SHUT_WR)
-            assert client.sock.recv(1) == b"", "the server has not cleared away what was this client's"
+            assert client.sock.recv(1) == b"", "the server has not cleaned up after this client"
     except OSError as error:
         raise AssertionError(f"the server ended: {server.process.communicate(timeout=DEADLINE)[1]}") from error

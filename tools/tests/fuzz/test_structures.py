@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Information structures and their capability chains, from whoever."""
+"""Information structures with any content and any capability chains."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from vfio_compliance.uapi.vfio import RegionFlags
 
 
 def test_chains(campaign: Callable[[str, str], Campaign], tmp_path: Path) -> None:
-    """A chain is read to its end or found wanting; a recorder of it writes down what can be read again."""
+    """A chain is read to its end or refused; the recorder of it writes a trace that can be read."""
     counted = campaign("chains", "absurd_structures")
     path = tmp_path / "trace"
     recording = Recording(Writer(path, "random information", maps_seen=False))
@@ -33,7 +33,7 @@ def test_chains(campaign: Callable[[str, str], Campaign], tmp_path: Path) -> Non
         fixed = 32 if about_region else 24
         if rng.random() < 0.5:
             info = mutate(rng, info)[1].ljust(fixed, b"\0")
-        counted.gave("region" if about_region else "container", info)
+        counted.add_input("region" if about_region else "container", info)
         try:
             if about_region:
                 recording.region(Moment(0, 1), info, rng.random() < 0.5)
@@ -41,9 +41,9 @@ def test_chains(campaign: Callable[[str, str], Campaign], tmp_path: Path) -> Non
             else:
                 _use_container(info)
         except DeviceError as error:
-            counted.came(type(error).__name__)
+            counted.add_outcome(type(error).__name__)
         else:
-            counted.came("read")
+            counted.add_outcome("read")
 
     counted.run(2000, trial)
     recording.finish()

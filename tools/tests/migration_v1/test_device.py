@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The model of what the text allows: what it follows, what it leaves open, and what it forbids."""
+"""The model of what the specification requires: what it follows, what it leaves open, and what it forbids."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ TAKEN, REFUSED = Answer(4), Answer(-1)
 DATA = bytes(range(8))
 
 
-#: A verb of the model, and what it is given.
-Told: TypeAlias = tuple[Any, ...]
+#: A verb of the model, and its arguments.
+Step: TypeAlias = tuple[Any, ...]
 
 
 def number(value: int, width: int = 8) -> Answer:
-    """What a register reads."""
+    """The answer to a read of a register."""
     return Answer(width, value.to_bytes(width, "little"))
 
 
 def state(value: int) -> Answer:
-    """What device_state reads."""
+    """The answer to a read of device_state."""
     return number(value, 4)
 
 
@@ -54,61 +54,65 @@ def read(data: bytes = DATA, at: int = PLACE) -> tuple[str, int, int, Answer]:
 #: A state of two buffers, read to its end.
 SAVED = [to(STOP_AND_COPY), *offered(left=16), read(), *offered(), read(), ("read_pending", number(0))]
 
-#: The first of them, given back.
+#: The first of them, restored.
 GIVEN = [("read_offset", number(PLACE)), ("write_data", PLACE, DATA, Answer(8)), ("write_size", 8, Answer(8))]
 
 RESTORED = [*SAVED, ("reset", Answer(0)), to(RESUMING), *GIVEN, *GIVEN]
 
 
-def tell(model: DeviceModel, verb: Any, *told: Any) -> None:
-    """One thing that was done."""
-    getattr(model, verb)(*told)
+def take(model: DeviceModel, verb: Any, *arguments: Any) -> None:
+    """Take one step."""
+    getattr(model, verb)(*arguments)
 
 
-def follow(steps: Sequence[Told]) -> DeviceModel:
-    """A model that was told all of it."""
+def follow(steps: Sequence[Step]) -> DeviceModel:
+    """A model after these steps."""
     model = DeviceModel(LAYOUT)
-    for verb, *told in steps:
-        tell(model, verb, *told)
+    for step in steps:
+        take(model, *step)
     return model
 
 
 ALLOWED = {
     "drawn": [to(PRE_COPY), to(STOP_AND_COPY), to(STOP), ("read_state", state(STOP))],
     "reserved bits read as anything": [("read_state", state(RUNNING | 0x80))],
-    "undrawn, taken": [to(STOP), to(RUNNING), ("read_state", state(RUNNING))],
+    "undrawn, accepted": [to(STOP), to(RUNNING), ("read_state", state(RUNNING))],
     "undrawn, refused": [to(STOP), to(RUNNING, REFUSED), ("read_state", state(STOP))],
     "refused with the error state": [to(ERROR, REFUSED), ("read_state", state(ERROR)), ("read_pending", REFUSED)],
     "reserved bits, refused": [to(STOP | 0x100, REFUSED), ("read_state", state(RUNNING))],
     "reset out of error": [to(ERROR, REFUSED), ("read_state", state(ERROR)), ("reset", Answer(0)), to(STOP)],
     "error outlives closing": [to(7, REFUSED), ("reopened",), ("read_state", state(ERROR))],
-    "an odd access refused": [("access_oddly", REFUSED), ("read_state", state(RUNNING))],
-    "a read-only write refused": [("write_read_only", REFUSED), ("read_state", state(RUNNING))],
+    "odd access refused": [("access_oddly", REFUSED), ("read_state", state(RUNNING))],
+    "read-only write refused": [("write_read_only", REFUSED), ("read_state", state(RUNNING))],
     "saved": [*SAVED, ("read_pending", number(0)), to(STOP)],
     "left in the middle of a buffer": [to(STOP_AND_COPY), *offered(), read(DATA[:3]), to(STOP)],
     "none in pre-copy, then some": [to(PRE_COPY), ("read_pending", number(0)), ("read_pending", number(8))],
-    "a short read": [to(PRE_COPY), *offered(), ("read_data", PLACE, 8, Answer(3, DATA[:3])), read(DATA[3:], PLACE + 3)],
+    "short read": [to(PRE_COPY), *offered(), ("read_data", PLACE, 8, Answer(3, DATA[:3])), read(DATA[3:], PLACE + 3)],
     "read again": [to(PRE_COPY), *offered(), read(), *offered()[1:], read(DATA[4:], PLACE + 4)],
-    "anything once the order was left": [to(PRE_COPY), *offered(), ("read_pending", number(1)), ("read_size", REFUSED)],
-    "a read off the buffer refused": [*SAVED[:4], ("read_data", 0x20, 8, REFUSED), ("read_state", state(ERROR))],
-    "data_offset unasked for": [to(STOP_AND_COPY), ("read_offset", REFUSED), ("read_state", state(STOP_AND_COPY))],
+    "anything after the wrong order": [to(PRE_COPY), *offered(), ("read_pending", number(1)), ("read_size", REFUSED)],
+    "read outside the buffer refused": [*SAVED[:4], ("read_data", 0x20, 8, REFUSED), ("read_state", state(ERROR))],
+    "data_offset before pending_bytes": [
+        to(STOP_AND_COPY),
+        ("read_offset", REFUSED),
+        ("read_state", state(STOP_AND_COPY)),
+    ],
     "saved live": [to(PRE_COPY), *offered(), read(), ("read_pending", number(1)), *SAVED, to(STOP)],
     "restored": [*RESTORED, to(RUNNING)],
     "half a state": [*RESTORED[:-3], to(RUNNING, REFUSED), ("read_state", state(RESUMING))],
-    "half a state, taken": [*RESTORED[:-3], to(RUNNING), ("read_state", state(RUNNING))],
-    "garbage, taken, then error": [*RESTORED[:-3], ("write_size", 5, Answer(8)), ("read_state", state(ERROR))],
+    "half a state, accepted": [*RESTORED[:-3], to(RUNNING), ("read_state", state(RUNNING))],
+    "garbage, accepted, then error": [*RESTORED[:-3], ("write_size", 5, Answer(8)), ("read_state", state(ERROR))],
     "nothing to resume from": [to(RESUMING), to(RUNNING, REFUSED), ("read_state", state(ERROR))],
-    "a place for more than there is, refused": [*RESTORED, ("read_offset", REFUSED), ("read_state", state(ERROR))],
+    "place for more than the state, refused": [*RESTORED, ("read_offset", REFUSED), ("read_state", state(ERROR))],
     "data applied as it comes": [*RESTORED[:-2], ("sampled", 5), GIVEN[1], ("sampled", 6)],
-    "begun by an undrawn transition": [to(STOP), *SAVED, ("reset", Answer(0)), to(RESUMING), to(RUNNING, REFUSED)],
-    "stands still": [to(STOP), ("sampled", 5), ("sampled", 5)],
+    "entered by an undrawn transition": [to(STOP), *SAVED, ("reset", Answer(0)), to(RESUMING), to(RUNNING, REFUSED)],
+    "stopped": [to(STOP), ("sampled", 5), ("sampled", 5)],
     "runs again": [to(STOP), ("sampled", 5), ("reset", Answer(0)), ("sampled", 9)],
 }
 
 
 @pytest.mark.parametrize("steps", ALLOWED.values(), ids=ALLOWED)
-def test_allowed(steps: Sequence[Told]) -> None:
-    """What the text says or leaves open is no deviation, and the model goes on."""
+def test_allowed(steps: Sequence[Step]) -> None:
+    """What the specification requires or leaves open is not a deviation, and the model continues."""
     follow(steps).read_reserved(number(0, 4))
 
 
@@ -116,15 +120,15 @@ FORBIDDEN = {
     "drawn, refused": ([], to(STOP, REFUSED), "success"),
     "short write": ([], to(STOP, Answer(2)), "success"),
     "short refusal": ([], to(7, Answer(2)), "an error"),
-    "invalid, taken": ([], to(5), "an error"),
+    "invalid, accepted": ([], to(5), "an error"),
     "error written": ([to(STOP)], to(ERROR), "an error"),
-    "told to fail, taken": ([], ("write_state", STOP, TAKEN, True), "an error"),
-    "out of error by writing": ([to(7, REFUSED), ("read_state", state(ERROR))], to(RUNNING), "an error"),
-    "another state": ([to(STOP)], ("read_state", state(STOP_AND_COPY)), "stop"),
-    "error out of nothing": ([to(STOP)], ("read_state", state(ERROR)), "stop"),
+    "made to fail, accepted": ([], ("write_state", STOP, TAKEN, True), "an error"),
+    "error left by a write": ([to(7, REFUSED), ("read_state", state(ERROR))], to(RUNNING), "an error"),
+    "other state": ([to(STOP)], ("read_state", state(STOP_AND_COPY)), "stop"),
+    "error without a cause": ([to(STOP)], ("read_state", state(ERROR)), "stop"),
     "invalid after a refusal": ([to(7, REFUSED)], ("read_state", state(7)), "running or error"),
     "reset refused": ([to(STOP)], ("reset", REFUSED), "success"),
-    "reset elsewhere": ([to(STOP), ("reset", Answer(0))], ("read_state", state(STOP)), "running"),
+    "reset to another state": ([to(STOP), ("reset", Answer(0))], ("read_state", state(STOP)), "running"),
     "odd access": ([], ("access_oddly", Answer(1)), "an error"),
     "reserved not zero": ([], ("read_reserved", number(1, 4)), "0"),
     "reserved refused": ([], ("write_reserved", REFUSED), "4 bytes taken"),
@@ -133,7 +137,7 @@ FORBIDDEN = {
     "pending returns": (SAVED, ("read_pending", number(8)), "0, as before"),
     "offset refused": (SAVED[:2], ("read_offset", REFUSED), "0x20 to 0x1fff, aligned"),
     "offset at a register": (SAVED[:2], ("read_offset", number(24)), "0x20 to 0x1fff, aligned"),
-    "offset off a page": (SAVED[:2], ("read_offset", number(PLACE + 8)), "0x20 to 0x1fff, aligned"),
+    "offset not at a page": (SAVED[:2], ("read_offset", number(PLACE + 8)), "0x20 to 0x1fff, aligned"),
     "offset moves": (SAVED[:3], ("read_offset", number(0x20)), "0x1000, as before"),
     "no size": (SAVED[:3], ("read_size", number(0)), "1 to 4096"),
     "too much": (SAVED[:3], ("read_size", number(4097)), "1 to 4096"),
@@ -145,33 +149,33 @@ FORBIDDEN = {
     "data not taken": (RESTORED[:-2], ("write_data", PLACE, DATA, REFUSED), "bytes taken"),
     "buffer not taken": (RESTORED[:-1], ("write_size", 8, REFUSED), "8 bytes taken"),
     "whole state refused": (RESTORED, to(RUNNING, REFUSED), "success"),
-    "works while stopped": ([to(STOP), ("sampled", 5)], ("sampled", 6), "0x5, as before"),
+    "runs while stopped": ([to(STOP), ("sampled", 5)], ("sampled", 6), "0x5, as before"),
 }
 
 
 @pytest.mark.parametrize(("steps", "last", "expected"), FORBIDDEN.values(), ids=FORBIDDEN)
-def test_forbidden(steps: Sequence[Told], last: Told, expected: str) -> None:
-    """What the text forbids is a deviation, which says what is expected."""
+def test_forbidden(steps: Sequence[Step], last: Step, expected: str) -> None:
+    """What the specification forbids is a deviation, which says what is expected."""
     model = follow(steps)
     with pytest.raises(Deviation) as caught:
-        tell(model, *last)
+        take(model, *last)
     assert caught.value.expected == expected
 
 
-def test_what_was_saved_is_seen_again() -> None:
-    """After a restore the device shows what it showed when it was saved; after half a restore, nobody knows what."""
+def test_restored_device_shows_the_saved_values() -> None:
+    """Those of the time when it was saved; after half a restore, any values."""
     model = DeviceModel(LAYOUT)
     model.visible = [7]
-    for verb, *told in [*RESTORED, to(RUNNING)]:
-        tell(model, verb, *told)
+    for step in [*RESTORED, to(RUNNING)]:
+        take(model, *step)
     assert model.shown([7]) == "as before"
     with pytest.raises(Deviation):
         model.shown([8])
     assert follow([*RESTORED[:-3], to(RUNNING)]).shown([8]) == "any answer"
 
 
-def test_a_change_that_is_refused_was_under_way() -> None:
-    """Who reads device_state meanwhile may see that."""
+def test_refused_transition_counts_as_a_change() -> None:
+    """A reader of device_state may see it in the meantime."""
     assert follow([to(STOP), to(RUNNING, REFUSED)]).changes == 2
 
 
@@ -179,10 +183,10 @@ LIVE = [to(PRE_COPY), *offered(b"x"), read(b"x")]
 
 
 @pytest.mark.parametrize(
-    ("told", "stream"), [([("read_pending", number(1))], (b"x", DATA, DATA)), ([], ())], ids=["told", "not told"]
+    ("after", "stream"), [([("read_pending", number(1))], (b"x", DATA, DATA)), ([], ())], ids=["known", "unknown"]
 )
-def test_what_pre_copy_gave_out_is_part_of_the_state(
-    told: Sequence[tuple[str, Answer]], stream: tuple[bytes, ...]
+def test_data_of_pre_copy_is_a_part_of_the_state(
+    after: Sequence[tuple[str, Answer]], stream: tuple[bytes, ...]
 ) -> None:
-    """As far as the device was told that it was read: of a buffer just read nobody knows whether it comes again."""
-    assert follow([*LIVE, *told, *SAVED]).stream == stream
+    """If the device knows that it was read: whether a buffer just read comes again is unknown."""
+    assert follow([*LIVE, *after, *SAVED]).stream == stream
