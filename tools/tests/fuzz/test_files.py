@@ -51,10 +51,10 @@ def _damaged(rng: Random, lines: list[str]) -> tuple[str, bytes]:
 
 def _command(*words: str) -> tuple[int, str]:
     """Exit code and output of a command."""
-    said = io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True)
-    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+    output = io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True)
+    with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
         code = main(list(words))
-    return code, said.buffer.getvalue().decode()
+    return code, output.buffer.getvalue().decode()
 
 
 def _refuse(number: str) -> None:
@@ -87,8 +87,8 @@ def run(
     case = next(event.case for event in events if isinstance(event, End))
     extra: list[Event] = [Kernel(("BUG: something",), case), Death("the server", "ended", "at close", False, case)]
     extra += [Hang("a call", "wait", None), Broken("no device", "plug it in", None)]
-    told = [*events[:-1], *extra, events[-1]]
-    lines = [record.decode() for event in told for record in journal.records(event, last.time)]
+    recorded = [*events[:-1], *extra, events[-1]]
+    lines = [record.decode() for event in recorded for record in journal.records(event, last.time)]
     assert 10 < len(lines) < 30
     return lines
 
@@ -110,9 +110,9 @@ def test_journals(campaign: Callable[[str, str], Campaign], run: Lines, tmp_path
         counted.add_input(kind, data.decode(errors="backslashreplace"))
         (tmp_path / journal.NAME).write_bytes(data)
         for command in ("report", "judge"):
-            code, said = _command(command, str(tmp_path))
+            code, output = _command(command, str(tmp_path))
             assert code in range(5)
-            assert said.strip()
+            assert output.strip()
             counted.add_outcome(f"{command}: {code}")
         with contextlib.suppress(journal.JournalError):
             made = summarise(journal.read(tmp_path / journal.NAME))
@@ -140,9 +140,9 @@ def test_traces(campaign: Callable[[str, str], Campaign], tmp_path: Path) -> Non
         kind, data = _damaged(rng, lines)
         counted.add_input(kind, data.decode(errors="backslashreplace"))
         path.write_bytes(data)
-        code, said = _command("judge", str(path), *rng.choice(((), ("--region", "9"), ("--source", str(whole)))))
+        code, output = _command("judge", str(path), *rng.choice(((), ("--region", "9"), ("--source", str(whole)))))
         assert code in (0, 1, 2, 4)
-        assert said.strip()
+        assert output.strip()
         counted.add_outcome(f"exit code {code}")
 
     counted.run(400, trial)

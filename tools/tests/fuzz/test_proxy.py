@@ -39,8 +39,8 @@ def test_proxy(campaign: Callable[[str, str], Campaign], tmp_path: Path) -> None
     listener.bind(str(tmp_path / "server"))
     listener.listen()
     listener.settimeout(_DEADLINE)
-    said: list[str] = []
-    proxy = Proxy(str(tmp_path / "proxy"), str(tmp_path / "server"), said.append)
+    reports: list[str] = []
+    proxy = Proxy(str(tmp_path / "proxy"), str(tmp_path / "server"), reports.append)
     recording = Recording(Writer(tmp_path / "trace", "random messages", maps_seen=False))
     reading, writing = os.pipe()
     thread = threading.Thread(target=proxy.serve, args=(recording, reading), daemon=True)
@@ -59,8 +59,8 @@ def test_proxy(campaign: Callable[[str, str], Campaign], tmp_path: Path) -> None
         client, server = both()
         with client, server:
             _check_good(client, server)
-        counted.add_outcome("ended by the proxy" if said else "ended by its sides")
-        said.clear()
+        counted.add_outcome("ended by the proxy" if reports else "ended by its sides")
+        reports.clear()
 
     try:
         counted.run(2000, trial)

@@ -100,7 +100,7 @@ class Bench:
         return reply if isinstance(reply, int) else (struct.unpack("<IIQQ", reply)[3] // PAGE, self.write(0))
 
     def write(self, *written: int, count: int = 1) -> int:
-        """Have the device write to some pages, ``count`` pages at each; gives STATUS."""
+        """Have the device write to some pages, ``count`` pages at each; returns STATUS."""
         registers = self.device.machine
         for page in written:
             registers.write(DMA_ADDRESS, struct.pack("<Q", BASE + page * PAGE))

@@ -137,7 +137,7 @@ class Client:
         return bytes(data)
 
     def send(self, command: int, body: bytes = b"", fds: tuple[int, ...] = (), flags: int = 0) -> int:
-        """Send a command; gives its id."""
+        """Send a command; returns its id."""
         self.ident = self.ident + 1 & 0xFFFF
         head = struct.pack("<HHIII", self.ident, command, 16 + len(body), flags, 0)
         socket.send_fds(self.sock, [head + body], list(fds)) if fds else self.sock.sendall(head + body)
@@ -178,7 +178,7 @@ class Client:
         return reply
 
     def greet(self, text: str | None = None) -> dict[str, Any]:
-        """Agree on version 0.0; gives the server's capabilities."""
+        """Agree on version 0.0; returns the server's capabilities."""
         body = struct.pack("<HH", 0, 0) + (text.encode() + b"\0" if text is not None else b"")
         reply = self.good(1, body)
         assert struct.unpack_from("<HH", reply) == (0, 0)

@@ -169,7 +169,7 @@ def test_content_is_the_same_at_every_width(space: Region, sheet: Sheet, width: 
 
 
 def test_random_writes_follow_a_model(space: Region, sheet: Sheet) -> None:
-    """Any value at any offset, width and alignment has the effect that the datasheet gives it."""
+    """Any value at any offset, width and alignment has the effect in the datasheet."""
     draw = random.Random(14)
     content = bytes(sheet.first)
     for _ in range(300):
@@ -239,7 +239,7 @@ def test_each_bar_decodes_its_region(device: Device, space: Region) -> None:
 @pytest.mark.parametrize(
     ("memory", "decoded"), [(0, 0), (1, 16), (16, 16), (4095, 4096), (65537, 128 << 10), (64 << 20, 64 << 20)]
 )
-def test_a_bar_decodes_a_power_of_two(
+def test_bar_decodes_a_power_of_two(
     with_memory: Callable[[int], Device], profile: Profile, memory: int, decoded: int
 ) -> None:
     """At least as many bytes as its region has, and 16; an absent region has no BAR."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Options for what the specification leaves open: each has the effect that the datasheet gives it."""
+"""Options for what the specification leaves open: each has the effect in the datasheet."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
 
 
 def test_default_device_has_the_first_value_of_each_choice() -> None:
-    """A command line without options gives it, as does the module."""
+    """A command line without options makes it; the module is the same by default."""
     parser = ArgumentParser()
     add_options(parser)
     assert from_arguments(parser.parse_args([])) == Options()

@@ -60,10 +60,10 @@ def test_answers_a_newer_minor_version_with_its_own(server: Server) -> None:
         "not JSON",
         "not UTF-8",
         "too deep",
-        "a list",
+        "list",
         "not an object",
         "no room",
-        "a Boolean",
+        "Boolean",
         "not an object inside",
         "odd page size",
         "tiny page size",
@@ -95,7 +95,7 @@ def test_version_must_come_first(server: Server) -> None:
         struct.pack("<HHIII", 1, 9, 16, 1, 0),
         struct.pack("<HHIII", 1, 9, 16, 7, 0),
     ],
-    ids=["a byte", "size 15", "size 0", "huge", "truncated", "a reply", "odd type"],
+    ids=["one byte", "size 15", "size 0", "huge", "truncated", "reply", "odd type"],
 )
 def test_drops_a_client_that_cannot_be_followed(server: Server, data: bytes) -> None:
     """The connection ends, also when descriptors were in flight; the next client is served."""

@@ -12,7 +12,7 @@ from refdriver.overlays import defect
 NAME = "resume-any-layout"
 
 
-@defect(NAME, "in RESUMING, a buffer is read in the driver's own layout, whatever layout it names")
+@defect(NAME, "in RESUMING, a buffer is read in the driver's own layout, not in the one that it names")
 class AnyLayout(Incoming):
     def _layout_of(self, kind: int) -> int:
         return self.newest
