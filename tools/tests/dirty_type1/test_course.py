@@ -88,7 +88,7 @@ def test_failure_only_in_states_breaks_the_rule() -> None:
 
 
 def test_failure_with_the_subject_before_is_unjudged() -> None:
-    """The states do not affect the subject, then."""
+    """The states then break something other than the subject."""
     recorder, error = judged(lambda steps: "to stop" in steps, subject=("dirty 3",))
     assert len(recorder.plays) == 2
     assert isinstance(error, Unjudged)

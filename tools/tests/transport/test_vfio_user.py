@@ -596,7 +596,7 @@ def _ask_for_the_fixed_part(client: VfioUser) -> None:
     ],
 )
 def test_map_requests_the_whole_information(connect: Connect, prepare: Callable[[VfioUser], None]) -> None:
-    """The region's descriptor comes only with the whole."""
+    """Only then does the region's descriptor come."""
     descriptor = os.memfd_create("region")
     os.truncate(descriptor, 4096)
     client = connect(_capable_region(descriptor))
@@ -620,7 +620,7 @@ def test_map_requests_the_whole_information(connect: Connect, prepare: Callable[
     ],
 )
 def test_impossible_mapping_is_an_oserror(connect: Connect, size: int, offset: int, length: int, code: int) -> None:
-    """Never a mapping whose access would kill the process."""
+    """A mapping whose access would kill the process is never made."""
     descriptor = os.memfd_create("region")
     os.truncate(descriptor, size)
     assert _errno_of_map(connect(_region_server(descriptor)), offset, length) == code
