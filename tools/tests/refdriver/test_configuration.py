@@ -259,7 +259,7 @@ def irq_info(device: Device, index: int) -> tuple[int, int]:
 
 
 def test_interrupts_match_the_configuration_space(device: Device, space: Region) -> None:
-    """The MSI capability names the number of messages; no pin, so no INTx; EINVAL for errors, which need PCI Express."""
+    """As many messages as the MSI capability names; no pin, so no INTx; EINVAL for errors, which need PCI Express."""
     pin, capability = space.read(0x3D, 1), space.read(0x34, 1)
     messages = 1 << (space.read(capability + 2, 2) >> 1 & 7) if capability else 0
     answers = {index: irq_info(device, index) for index in (INTX, MSI, MSI_X, ERRORS, REQUESTS, REQUESTS + 1)}
