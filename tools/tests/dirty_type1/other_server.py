@@ -1,18 +1,18 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The reference device behind a wire as other authors have it: other_server.py SOCKET WAY...
+"""The reference device behind a server like those of other authors: other_server.py SOCKET STYLE...
 
 =================  ==================================================================================================
-messages           it takes no descriptors, so that it writes memory by messages alone
+messages           it accepts no descriptors, so it writes memory only by messages
 both               every second page is written by a message
-forgets-messages   what it writes by messages is not in its bitmap
-forgets-mapped     what it writes through mappings is not in its bitmap
-body               an error reply has a body, as large as that of a good one
+forgets-messages   pages written by messages are not in its bitmap
+forgets-mapped     pages written through mappings are not in its bitmap
+body               an error reply has a body as large as that of a good reply
 echo               a reply without a payload repeats its request
-no-errno           an error reply gives no errno, but for the answers to writes
-busy               information is refused once there was any other request
-no-migration       its VERSION says nothing about migration
-small              it moves 4096 bytes in one message
-plain              it speaks for no container
+no-errno           an error reply has no errno, except in replies to writes
+busy               information is refused after any other request
+no-migration       its VERSION does not mention migration
+small              it transfers at most 4096 bytes in a message
+plain              it does not offer container_info
 =================  ==================================================================================================
 """
 
@@ -31,9 +31,9 @@ ROOM = 4096
 
 
 class Connection(connection.Connection):
-    """A connection of one of those ways."""
+    """A connection in some of these styles."""
 
-    ways: ClassVar[set[str]] = set()
+    styles: ClassVar[set[str]] = set()
     busy = False
 
     def receive(self) -> connection.Message:
@@ -42,9 +42,9 @@ class Connection(connection.Connection):
         return message
 
     def refuse(self, message: connection.Message, errno: int) -> None:
-        if "no-errno" in self.ways and message.command != wire.REGION_WRITE:
+        if "no-errno" in self.styles and message.command != wire.REGION_WRITE:
             errno = 0
-        body = bytes(max(24, len(message.body))) if "body" in self.ways else b""
+        body = bytes(max(24, len(message.body))) if "body" in self.styles else b""
         head = wire.HEADER.pack(message.ident, message.command, 16 + len(body), wire.TYPE_REPLY | wire.ERROR, errno)
         self._send(head + body)
 
@@ -52,9 +52,9 @@ class Connection(connection.Connection):
         self, message: connection.Message, body: bytes, fd: int | None = None, data: bytes | memoryview = b""
     ) -> None:
         informs = message.command in (wire.DEVICE_GET_INFO, wire.DEVICE_GET_REGION_INFO)
-        if informs and self.busy and "busy" in self.ways:
+        if informs and self.busy and "busy" in self.styles:
             self.refuse(message, 16)
-        elif "echo" in self.ways and not body and not data:
+        elif "echo" in self.styles and not body and not data:
             super().reply(message, message.body or b"echo", fd)
         else:
             super().reply(message, body, fd, data)
@@ -62,25 +62,25 @@ class Connection(connection.Connection):
 
 def greeting(minor: int, most: int = wire.MAX_DATA) -> bytes:
     """The reply to VERSION."""
-    ways = Connection.ways
+    styles = Connection.styles
     capabilities: dict[str, object] = {
-        "max_msg_fds": 0 if "messages" in ways else 1,
-        "max_data_xfer_size": ROOM if "small" in ways else most,
-        "container_info": "plain" not in ways,
+        "max_msg_fds": 0 if "messages" in styles else 1,
+        "max_data_xfer_size": ROOM if "small" in styles else most,
+        "container_info": "plain" not in styles,
     }
-    if "no-migration" not in ways:
+    if "no-migration" not in styles:
         capabilities["migration"] = {"pgsize": 4096}
     return wire.VERSION_HEAD.pack(0, minor) + json.dumps({"capabilities": capabilities}).encode() + b"\0"
 
 
 def by_message(mapping: memory.Mapping, at: int) -> bool:
-    """Whether a write to a mapping goes by a message."""
+    """Whether a write to a mapping is sent as a message."""
     odd = (mapping.address + at) // 4096 % 2
-    return mapping._content is None or ("both" in Connection.ways and bool(odd))
+    return mapping._content is None or ("both" in Connection.styles and bool(odd))
 
 
 def write(self: memory.Mapping, at: int, data: bytes, peer: connection.Connection) -> None:
-    """In place of Mapping.write: page by page."""
+    """Replaces Mapping.write: writes page by page."""
     while data:
         piece = data[: 4096 - (self.address + at) % 4096]
         if by_message(self, at):
@@ -92,20 +92,20 @@ def write(self: memory.Mapping, at: int, data: bytes, peer: connection.Connectio
 
 
 def recorded(self: memory.GuestMemory, address: int, length: int) -> None:
-    """In place of the tracker's wrote(): what is not forgotten."""
+    """Replaces the tracker's wrote(): records what is not forgotten."""
     end = address + length
     while address < end:
         piece = min(end, (address // 4096 + 1) * 4096) - address
         mapping = self._at(address)
         assert mapping is not None
-        way = "forgets-messages" if by_message(mapping, address - mapping.address) else "forgets-mapped"
-        if way not in Connection.ways:
+        style = "forgets-messages" if by_message(mapping, address - mapping.address) else "forgets-mapped"
+        if style not in Connection.styles:
             self.dirty.wrote_before(address, piece)  # type: ignore[attr-defined]
         address += piece
 
 
 def attach(self: memory.GuestMemory, peer: connection.Connection) -> None:
-    """In place of GuestMemory.attach()."""
+    """Replaces GuestMemory.attach()."""
     self._peer = peer
     if not hasattr(self.dirty, "wrote_before"):
         self.dirty.wrote_before = self.dirty.wrote  # type: ignore[attr-defined]
@@ -113,9 +113,9 @@ def attach(self: memory.GuestMemory, peer: connection.Connection) -> None:
 
 
 def main() -> int:
-    path, *ways = sys.argv[1:]
-    Connection.ways = {way for way in ways if not way.startswith("--")}
-    options = [way for way in ways if way.startswith("--")]
+    path, *styles = sys.argv[1:]
+    Connection.styles = {style for style in styles if not style.startswith("--")}
+    options = [style for style in styles if style.startswith("--")]
     with (
         mock.patch.object(server, "Connection", Connection),
         mock.patch.object(session, "greeting", greeting),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Judging information that grows, on a kernel in small: it reads and writes real addresses, bad ones too."""
+"""The judge of extensible information, with a tiny kernel that reads and writes real addresses, also bad ones."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ WHOLE = 64
 
 
 def fetch(address: int, length: int) -> bytes | None:
-    """Bytes at an address of this process; None when they cannot be read."""
+    """Bytes at an address of this process; None if they cannot be read."""
     descriptor = os.memfd_create("fetch")
     try:
         taken = libc.pwrite64(descriptor, libc.pointer(address), length, 0)
@@ -28,7 +28,7 @@ def fetch(address: int, length: int) -> bytes | None:
 
 
 class Kernel:
-    """Answers as Linux does for a structure of this shape, unless it is ``broken`` in some way."""
+    """Answers as Linux does for a structure of this shape, unless it is ``broken``."""
 
     def __init__(self, shape: Shape, broken: str = "", whole: int = WHOLE) -> None:
         self.shape, self.broken, self.whole = shape, broken, whole
@@ -53,19 +53,20 @@ class Kernel:
             return failure(errno.EINVAL)
         if argsz < self.whole and self.broken == "short refused":
             return failure(errno.EINVAL)
-        told, first = argsz, shape.fixed
+        new_argsz, first = argsz, shape.fixed
         if argsz < self.whole:
-            told = argsz if self.broken == "argsz kept" else self.whole
+            new_argsz = argsz if self.broken == "argsz kept" else self.whole
             first = 8 if self.broken == "link without room" else 0
         elif self.broken == "link outside":
             first = self.whole - 4
         fixed = bytearray(range(shape.fixed))
-        fixed[:8] = told.to_bytes(4, "little") + (shape.caps if self.whole > shape.fixed else 0).to_bytes(4, "little")
+        flags = shape.caps if self.whole > shape.fixed else 0
+        fixed[:8] = new_argsz.to_bytes(4, "little") + flags.to_bytes(4, "little")
         if self.whole > shape.fixed:
             fixed[shape.cap_offset : shape.cap_offset + 4] = first.to_bytes(4, "little")
-        if self.broken == "another answer" and argsz > self.whole:
+        if self.broken == "other answer" and argsz > self.whole:
             fixed[-1] ^= 1
-        if self.broken == "a field without room" and argsz < self.whole:
+        if self.broken == "field without room" and argsz < self.whole:
             fixed[shape.least - 1] ^= 1
         answer = bytes(fixed) + b"\x5a" * (self.whole - shape.fixed)
         count = argsz if argsz >= self.whole else min(argsz, shape.fixed)
@@ -80,18 +81,28 @@ SIZES = (0, 3, 15, 16, 18, 20, 24, 31, 32, 40, WHOLE - 1, WHOLE, WHOLE + 1, 4096
 @pytest.mark.parametrize("shape", [CONTAINER, REGION], ids=["container", "region"])
 @pytest.mark.parametrize("whole", [WHOLE, 0], ids=["with capabilities", "without"])
 @pytest.mark.parametrize("argsz", SIZES)
-def test_a_good_answer_is_right(shape: Shape, whole: int, argsz: int) -> None:
-    """Whatever the room, before an inaccessible page too."""
+def test_good_answer_passes(shape: Shape, whole: int, argsz: int) -> None:
+    """With any argsz."""
     probe = ArgszProbe(shape, Kernel(shape, whole=whole or shape.fixed))
     probe.judge(argsz)
-    if shape.least <= argsz <= 4096:
-        probe.judge_guarded(argsz)
+    assert probe.needed == (whole or shape.fixed)
+
+
+@pytest.mark.parametrize(
+    ("shape", "argsz"),
+    [(shape, argsz) for shape in (CONTAINER, REGION) for argsz in SIZES if shape.least <= argsz <= 4096],
+)
+@pytest.mark.parametrize("whole", [WHOLE, 0], ids=["with capabilities", "without"])
+def test_good_answer_before_an_inaccessible_page_passes(shape: Shape, whole: int, argsz: int) -> None:
+    """With any argsz that fits."""
+    probe = ArgszProbe(shape, Kernel(shape, whole=whole or shape.fixed))
+    probe.judge_guarded(argsz)
     assert probe.needed == (whole or shape.fixed)
 
 
 @pytest.mark.parametrize("shape", [CONTAINER, REGION], ids=["container", "region"])
 @pytest.mark.parametrize(
-    ("broken", "argsz", "words"),
+    ("broken", "argsz", "message"),
     [
         ("past argsz", 40, "nothing written from byte 40 on"),
         ("argsz kept", 40, "what they need as well"),
@@ -99,18 +110,18 @@ def test_a_good_answer_is_right(shape: Shape, whole: int, argsz: int) -> None:
         ("tiny accepted", 15, "an error"),
         ("link without room", 40, "no room for capabilities"),
         ("link outside", WHOLE, "cap_offset"),
-        ("another answer", WHOLE + 1, "comparing what came"),
-        ("a field without room", 40, "comparing the fixed part"),
+        ("other answer", WHOLE + 1, "comparing what came"),
+        ("field without room", 40, "comparing the fixed part"),
     ],
 )
-def test_a_wrong_answer_is_caught(shape: Shape, broken: str, argsz: int, words: str) -> None:
-    """By its first fault, in words."""
-    with pytest.raises(RuleBroken, match=words):
+def test_wrong_answer_is_caught(shape: Shape, broken: str, argsz: int, message: str) -> None:
+    """The message names its first fault."""
+    with pytest.raises(RuleBroken, match=message):
         ArgszProbe(shape, Kernel(shape, broken)).judge(argsz)
 
 
-def test_past_argsz_is_a_fault_before_the_guard() -> None:
-    """Who writes past argsz runs into the page behind it, and fails."""
+def test_write_past_argsz_hits_the_guard() -> None:
+    """The page after the argument is inaccessible, so the request fails."""
     with pytest.raises(RuleBroken, match="inaccessible page"):
         ArgszProbe(CONTAINER, Kernel(CONTAINER, "past argsz")).judge_guarded(32)
 
@@ -119,8 +130,8 @@ def put_nowhere(where: str, argument: bytes) -> int:
     return 0
 
 
-def test_a_bad_address_is_refused() -> None:
-    """And who takes it is caught."""
+def test_bad_address_must_be_refused() -> None:
+    """A kernel that accepts it is caught."""
     ArgszProbe(CONTAINER, Kernel(CONTAINER)).judge_bad_pointer("NULL", put_nowhere)
     with pytest.raises(RuleBroken, match="an address that is NULL"):
         ArgszProbe(

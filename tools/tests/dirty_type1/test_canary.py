@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A request that was refused and changed something all the same does not go unseen."""
+"""The canary detects a refused request that changed something."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PAGE = 4096
 
 
 class Guest:
-    """Memory of a guest, and a container, of which a test says what they have become."""
+    """Memory of a guest, and a container, whose state a test sets."""
 
     page = PAGE
 
@@ -61,7 +61,7 @@ class Guest:
     def mapping(self, first: int) -> Guest:
         return self
 
-    # what it asks of the container
+    # As the container.
 
     def maps(self, iova: int, size: int) -> bool:
         return self.mapped
@@ -73,13 +73,13 @@ class Guest:
 
 @pytest.fixture
 def guest() -> Guest:
-    """One that tracks nothing yet."""
+    """A guest without tracking."""
     return Guest()
 
 
 @pytest.fixture
 def canary(guest: Guest) -> Iterator[Canary]:
-    """A canary of it."""
+    """Its canary."""
     both: Any = guest
     canary = Canary(both, both)
     yield canary
@@ -88,8 +88,8 @@ def canary(guest: Guest) -> Iterator[Canary]:
 
 @pytest.mark.parametrize("tracking", [True, False])
 @pytest.mark.parametrize("can_write", [True, False])
-def test_nothing_happened(guest: Guest, canary: Canary, tracking: bool, can_write: bool) -> None:
-    """All as it was, with a device that can write a page and one that cannot."""
+def test_refusal_without_an_effect_passes(guest: Guest, canary: Canary, tracking: bool, can_write: bool) -> None:
+    """With a device that can write a page, and with one that cannot."""
     guest.can_write = can_write
     canary.begin(tracking=tracking)
     assert not canary.sure
@@ -98,7 +98,7 @@ def test_nothing_happened(guest: Guest, canary: Canary, tracking: bool, can_writ
 
 
 @pytest.mark.parametrize(
-    ("tracking", "change", "words"),
+    ("tracking", "change", "message"),
     [
         (True, {"tracking": False}, "tracking is on"),
         (False, {"tracking": True}, "tracking is off"),
@@ -108,17 +108,19 @@ def test_nothing_happened(guest: Guest, canary: Canary, tracking: bool, can_writ
     ],
     ids=str,
 )
-def test_a_change_is_seen(guest: Guest, canary: Canary, tracking: bool, change: Mapping[str, bool], words: str) -> None:
-    """Each thing that a refused request may have changed; then nobody knows what else has."""
+def test_change_is_detected(
+    guest: Guest, canary: Canary, tracking: bool, change: Mapping[str, bool], message: str
+) -> None:
+    """Anything that a refused request may have changed; whether more has changed is unknown."""
     canary.begin(tracking=tracking)
     vars(guest).update(change)
-    with pytest.raises(RuleBroken, match=words):
+    with pytest.raises(RuleBroken, match=message):
         canary.unchanged("something")
     assert not canary.sure
 
 
-def test_the_mapping_may_have_to_be_gone(guest: Guest, canary: Canary) -> None:
-    """Then it is known not to be there, and nobody unmaps it once more."""
+def test_mapping_must_be_gone_after_an_unmap(guest: Guest, canary: Canary) -> None:
+    """It is known to be gone, and not unmapped again."""
     canary.begin(tracking=False)
     with pytest.raises(RuleBroken, match="it is unmapped"):
         canary.gone("something")
@@ -128,14 +130,13 @@ def test_the_mapping_may_have_to_be_gone(guest: Guest, canary: Canary) -> None:
 
 
 def bitmap_of(argument: bytes) -> int:
-    """Where an argument says that the bitmap goes."""
+    """The address of the bitmap in an argument."""
     return int.from_bytes(argument[40:48], "little")
 
 
-@pytest.mark.parametrize("request_name", ["dirty_request", "unmap_request"])
-def test_the_bitmap_is_looked_at(guest: Guest, canary: Canary, request_name: str) -> None:
-    """A refused request has not written there; one that succeeded has the written page there."""
-    flags = 4 if request_name == "dirty_request" else 1
+@pytest.mark.parametrize(("request_name", "flags"), [("dirty_request", 4), ("unmap_request", 1)])
+def test_bitmap_is_checked(guest: Guest, canary: Canary, request_name: str, flags: int) -> None:
+    """A request that succeeded has set the written page in it; a refused one has not touched it."""
     argument = getattr(canary, request_name)(flags, 48)
     assert argument[:8] == bytes([48, 0, 0, 0, flags, 0, 0, 0])
     canary.begin(tracking=True)
@@ -149,7 +150,7 @@ def test_the_bitmap_is_looked_at(guest: Guest, canary: Canary, request_name: str
 
 
 @pytest.mark.parametrize("flags", [0, 1, 2, 8])
-def test_without_a_bitmap_there_are_ones(canary: Canary, flags: int) -> None:
-    """What no request needs is not zero, so that who looks at it is seen."""
+def test_unused_bytes_are_ones(canary: Canary, flags: int) -> None:
+    """A kernel that reads bytes that the request does not need is detected."""
     assert canary.dirty_request(flags, 8)[8:] == b"\xff" * 40
     assert canary.unmap_request(flags & ~1, 24)[24:] == b"\xff" * 24

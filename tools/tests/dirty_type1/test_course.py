@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A script through places is judged beside the same without them, and beside one in which its subject comes first."""
+"""A script through states is judged against the same one without them, and one with its subject before them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from vfio_compliance.run.checks import RuleBroken, Unjudged
 
 
 class Recorder:
-    """Stands for session, memory and guide: notes each call, and fails a play for which ``wrong`` is true."""
+    """A fake session, memory and guide: records each call, and fails a play for which ``wrong`` is true."""
 
     def __init__(self, wrong: Callable[..., Any]) -> None:
         self.plays: list[list[Any]] = []
@@ -49,7 +49,7 @@ class Recorder:
 
 @pytest.fixture(autouse=True)
 def verbs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One verb is all that a script needs here."""
+    """The scripts here need only one verb."""
     monkeypatch.setattr("vfio_compliance.dirty_type1.course._VERBS", {"dirty": Recorder.device_write})
 
 
@@ -57,27 +57,27 @@ IN_STATES = [(1, 2), "to stop-and-copy", "leaving it", (3,), "to stop", "staying
 SCRIPT = ("dirty 1 2", "stop-and-copy", "dirty 3", "stop")
 
 
-def judged(wrong: Callable[..., Any], **beside: Any) -> tuple[Recorder, Exception | None]:
-    """What was played, from a course that goes wrong where it is said to."""
+def judged(wrong: Callable[..., Any], **controls: Any) -> tuple[Recorder, Exception | None]:
+    """The plays and the error of a course that fails where ``wrong`` is true."""
     recorder = Recorder(wrong)
     part: Any = recorder
     try:
-        Course(part, part).judge(*SCRIPT, **beside)
+        Course(part, part).judge(*SCRIPT, **controls)
     except (RuleBroken, Unjudged) as error:
         return recorder, error
     return recorder, None
 
 
-def test_what_goes_well_is_played_once() -> None:
-    """The guide hears of the way at first, and at each place whether the device is to leave it."""
+def test_script_that_passes_is_played_once() -> None:
+    """The guide gets the path at the start and, in each state, whether the device will leave it."""
     recorder, error = judged(lambda steps: False, subject=("dirty 3",))
     assert recorder.plays == [IN_STATES]
     assert recorder.begun == [["stop-and-copy", "stop"]]
     assert error is None
 
 
-def test_what_goes_wrong_in_states_alone_is_broken() -> None:
-    """Both controls go well: with the subject before the places, and with no place at all."""
+def test_failure_only_in_states_breaks_the_rule() -> None:
+    """Both controls pass: the subject before the states, and no states at all."""
     recorder, error = judged(lambda steps: steps == IN_STATES, subject=("dirty 3",))
     assert recorder.plays[1:] == [
         [(1, 2), (3,), "to stop-and-copy", "leaving it", "to stop", "staying"],
@@ -87,23 +87,23 @@ def test_what_goes_wrong_in_states_alone_is_broken() -> None:
     assert isinstance(error, RuleBroken)
 
 
-def test_what_goes_wrong_with_the_subject_before_is_another_matter() -> None:
-    """Then it is not the subject that the states are in the way of."""
+def test_failure_with_the_subject_before_is_unjudged() -> None:
+    """The states then break something other than the subject."""
     recorder, error = judged(lambda steps: "to stop" in steps, subject=("dirty 3",))
     assert len(recorder.plays) == 2
     assert isinstance(error, Unjudged)
     assert "with dirty 1 2; dirty 3; stop-and-copy; stop" in str(error)
 
 
-def test_what_goes_wrong_without_the_subject_is_another_matter() -> None:
-    """A script may bring the control that it is compared with."""
+def test_failure_without_the_subject_is_unjudged() -> None:
+    """A script may have its own control."""
     recorder, error = judged(lambda steps: "to stop" in steps, without=("dirty 7", "stop"))
     assert recorder.plays[1:] == [[(7,), "to stop", "staying"]]
     assert isinstance(error, Unjudged)
 
 
-def test_what_goes_wrong_in_running_is_another_matter() -> None:
-    """A script without a subject has this control alone."""
+def test_failure_in_running_is_unjudged() -> None:
+    """A script without a subject has only this control."""
     recorder, error = judged(lambda steps: True)
     assert recorder.plays[1:] == [[(1, 2), (3,)]]
     assert isinstance(error, Unjudged)

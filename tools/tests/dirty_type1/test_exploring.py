@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Memory on the walks of an exploration: what its model takes, and what it does not."""
+"""Memory on the walks of an exploration: what its model accepts, and what it does not."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from vfio_compliance.sections import PROFILE
 
 
 class Walk:
-    """A walk that stands still: the device runs."""
+    """A walk without steps of its own, in which the device runs."""
 
     def __init__(self) -> None:
         self.lines: list[Line] = []
@@ -28,12 +28,12 @@ class Walk:
         self.interruptions = 0
 
     def disturbed(self) -> None:
-        """Nothing is looked at."""
+        """Nothing is checked."""
 
 
 @pytest.fixture
 def begin(target: Path) -> Iterator[Callable[..., tuple[Walk, Device, MemoryPart]]]:
-    """Makes a walk, the device of it, and the part, of a device with defects."""
+    """Makes a walk, a device with defects, and its part of the walk."""
     sessions = []
 
     def make(*defects: str) -> tuple[Walk, Device, MemoryPart]:
@@ -51,21 +51,21 @@ def begin(target: Path) -> Iterator[Callable[..., tuple[Walk, Device, MemoryPart
 
 
 def reset(walk: Walk, device: Device, part: MemoryPart) -> None:
-    """The device is reset."""
+    """Reset the device."""
     device.reset()
     walk.interruptions += 1
 
 
-def gone(walk: Walk, device: Device, part: MemoryPart) -> None:
-    """The user goes, the next one comes."""
+def next_user(walk: Walk, device: Device, part: MemoryPart) -> None:
+    """Close the device, and open it for the next user."""
     device.reopen()
     walk.interruptions += 1
     part.user_gone()
 
 
-def take(verb: str, *told: int) -> Callable[..., Any]:
-    """A step."""
-    return lambda walk, device, part: getattr(part, verb)(*told)
+def take(verb: str, *numbers: int) -> Callable[..., Any]:
+    """A step of the part."""
+    return lambda walk, device, part: getattr(part, verb)(*numbers)
 
 
 WALKS = {
@@ -77,7 +77,7 @@ WALKS = {
         take("fetch_bitmap", 2, 1),
     ],
     "not while nothing is tracked": [take("fetch_bitmap", 0), take("write_memory", 0, 1, 1), take("fetch_bitmap", 0)],
-    "unmapped and mapped anew": [take("write_tracked", 0, 1, 1), take("unmap_memory", 0, 2)],
+    "unmapped and mapped again": [take("write_tracked", 0, 1, 1), take("unmap_memory", 0, 2)],
     "unmapped with the bitmap": [take("write_tracked", 2, 3, 2), take("unmap_reporting", 2, 1)],
     "stopped and started": [take("write_tracked", 0, 1, 1), take("stop_tracking", 2), take("fetch_all")],
     "begun twice, ended twice": [
@@ -98,7 +98,7 @@ WALKS = {
         take("unpin_memory"),
         take("write_tracked", 0, 3, 1, 2),
     ],
-    "left behind": [take("write_tracked", 0, 1, 1), take("pin_memory", 0, 1), gone, take("start_tracking", 1)],
+    "left behind": [take("write_tracked", 0, 1, 1), take("pin_memory", 0, 1), next_user, take("start_tracking", 1)],
 }
 
 
@@ -109,8 +109,8 @@ def go(name: str, walk: Walk, device: Device, part: MemoryPart) -> None:
 
 
 @pytest.mark.parametrize("name", WALKS)
-def test_the_good_device_stands_it(begin: Callable[..., tuple[Walk, Device, MemoryPart]], name: str) -> None:
-    """It is taken as it answers, step for step; nothing is left when the walk ends."""
+def test_good_device_passes(begin: Callable[..., tuple[Walk, Device, MemoryPart]], name: str) -> None:
+    """Each of its answers is accepted; nothing is left when the walk ends."""
     walk, device, part = begin()
     go(name, walk, device, part)
     assert walk.lines
@@ -121,10 +121,10 @@ def test_the_good_device_stands_it(begin: Callable[..., tuple[Walk, Device, Memo
     part.end()
 
 
-def test_nothing_is_written_by_a_device_that_does_not_work(
+def test_stopped_device_writes_nothing(
     begin: Callable[..., tuple[Walk, Device, MemoryPart]],
 ) -> None:
-    """Nor pinned; all else goes on."""
+    """And pins nothing; all other steps continue."""
     walk, _, part = begin()
     walk.works = False
     part.write_memory(0, 1, 1)
@@ -141,7 +141,7 @@ def test_nothing_is_written_by_a_device_that_does_not_work(
     [
         ("bitmap-not-cleared", "written and fetched", ("dirty: none, no other", "dirty: 1-2")),
         ("bitmap-hole-bits", "in a row of mappings", ("no bit but of 0-5, 60-69", "set too: 6-59")),
-        ("bitmap-unmapped-lingers", "unmapped and mapped anew", ("dirty: none, no other", "dirty: 1")),
+        ("bitmap-unmapped-lingers", "unmapped and mapped again", ("dirty: none, no other", "dirty: 1")),
         ("tracking-stale-after-stop", "stopped and started", ("dirty: none, no other", "dirty: 1")),
         ("tracking-restart-clears", "begun twice, ended twice", ("dirty: 1", "reported clean: 1")),
         ("tracking-pinned-once", "pinned", ("dirty: 1", "reported clean: 1")),
@@ -149,10 +149,10 @@ def test_nothing_is_written_by_a_device_that_does_not_work(
         ("close-keeps-tracking", "left behind", ("an error: nothing is tracked", "success")),
     ],
 )
-def test_what_is_wrong_is_seen(
+def test_defect_is_detected(
     begin: Callable[..., tuple[Walk, Device, MemoryPart]], defect: str, name: str, last: tuple[str, str]
 ) -> None:
-    """In the step that shows it, by the pages that it is about."""
+    """In the step that shows it, with its pages."""
     walk, device, part = begin(defect)
     with pytest.raises(Strayed) as strayed:
         go(name, walk, device, part)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""How much memory a run has mapped at once, which a driver may have to lock: `doctor` compares a limit with it."""
+"""How much memory a run maps at once, which a driver may have to lock: `doctor` compares it with a limit."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _RANGE = {VFIO_IOMMU_MAP_DMA: struct.Struct("<16xQQ"), VFIO_IOMMU_UNMAP_DMA: str
 
 
 def calls(path: Path) -> Iterator[Call]:
-    """All calls of a run, in their order."""
+    """All calls of a run, in order."""
     for line in journal.read(path):
         assert isinstance(line, journal.Recorded)
         for name in getattr(line.event, "__slots__", ()):
@@ -26,7 +26,7 @@ def calls(path: Path) -> Iterator[Call]:
 
 
 def most_mapped(made: Iterator[Call]) -> int:
-    """Bytes mapped at once at most, without mappings for which a machine may be too small: those are tried alone."""
+    """The most bytes mapped at once, without huge mappings, for which a machine may be too small: they are alone."""
     mapped: dict[int, int] = {}
     most = 0
     for call in made:
@@ -42,10 +42,10 @@ def most_mapped(made: Iterator[Call]) -> int:
     return most
 
 
-def test_no_more_is_locked_than_doctor_asks_for(
+def test_run_locks_as_much_as_doctor_says(
     judge_in_process: Callable[..., summary.Summary], project: Path, tmp_path: Path
 ) -> None:
-    """And not much less: a limit that does is not called too low."""
+    """Not more, and not much less: `doctor` does not reject a limit that suffices."""
     judge_in_process(project / "profiles/reference.yaml", tmp_path, "--only=dirty.bitmap", "--only=dirty.history")
     most = most_mapped(calls(tmp_path / journal.NAME))
     assert DirtyType1.locks / 4 < most <= DirtyType1.locks

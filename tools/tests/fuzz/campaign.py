@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Many random inputs, one after another, each of which can be had again by its seed and number."""
+"""Many random inputs in turn, each of which its seed and number make again."""
 
 from __future__ import annotations
 
@@ -16,34 +16,34 @@ from time import monotonic, sleep
 from types import FrameType
 from typing import Any
 
-#: Seconds in which a case has to be over, whatever it does: each of its calls has a deadline far below that.
+#: Seconds in which a case must end, whatever it does: each of its calls has a far shorter deadline.
 CASE_DEADLINE = 60.0
 
-#: Seconds that what was closed may take to be so.
+#: Seconds in which closed descriptors must be gone.
 _SETTLING = 5.0
 
-#: Bytes of address space that a case may take on top of what the process has.
+#: Bytes of address space that a case may add to those of the process.
 ROOM = 512 << 20
 
-#: Characters of each input, and inputs of a case, that a failure shows.
+#: Characters of each input, and number of inputs of a case, that a failure shows.
 _SHOWN, _LAST = 400, 12
 
 _WIDTH = 100
 _INDENTED: dict[str, Any] = {"initial_indent": "  ", "subsequent_indent": "     "}
 
 
-#: Kind of an input that is as it should be, on the way to those that are not; it does not count.
+#: Kind of a correct input, on the way to hostile ones; it does not count.
 RIGHT = "right"
 
 
 class Hang(BaseException):
-    """A case went on beyond its deadline. No Exception, so that nothing under test can take it for one of its own."""
+    """A case exceeded its deadline. Not an Exception, so that code under test does not catch it."""
 
 
 class Campaign:
     """One kind of input. ``seed`` and the number of a case make it; ``only`` is the number of the one case to run.
 
-    ``end`` is called after the last one, with the counts made.
+    ``end`` is called after the last one, with the campaign.
     """
 
     def __init__(self, name: str, seed: int, factor: float, only: int | None, end: Callable[[Campaign], None]) -> None:
@@ -60,12 +60,12 @@ class Campaign:
         self._inputs: list[str] = []
 
     def run(self, wanted: int, trial: Callable[[Random], None], pid: int | str = "self") -> None:
-        """Try cases until ``wanted`` inputs (times the factor) were given.
+        """Run cases until ``wanted`` inputs (times the factor) were made.
 
-        ``trial`` gets its source of chance, gives inputs and tells of each by ``gave``. It ends in its deadline and in
-        bounded memory, and of the process ``pid`` no more descriptors are open afterwards than after the first case.
+        ``trial`` gets its random numbers, and reports each input by ``add_input`` before it is used. It must end in
+        time, in bounded memory, and without more open descriptors of the process ``pid`` than after the first case.
         """
-        gc.collect()  # what other tests left is not to be closed in the middle of this, and hide what is left open
+        gc.collect()  # garbage of other tests, closed in the middle of this, would hide a leak
         began = monotonic()
         numbers = iter(range(1 << 32)) if self._only is None else iter([self._only])
         for number in numbers:
@@ -82,28 +82,30 @@ class Campaign:
         self.seconds = monotonic() - began
         self._end(self)
 
-    def gave(self, kind: str, shown: str | bytes) -> None:
-        """An input is about to be given: its kind, and what is to be shown of it should it turn out to be bad."""
+    def add_input(self, kind: str, shown: str | bytes) -> None:
+        """Record an input before it is used: its kind, and what a failure shows of it."""
         if kind != RIGHT:
             self.sent[kind] += 1
         self._inputs.append(f"{kind}: {shown.hex() if isinstance(shown, bytes) else shown}")
 
-    def came(self, outcome: str) -> None:
-        """What became of an input."""
+    def add_outcome(self, outcome: str) -> None:
+        """Count the outcome of an input."""
         self.outcomes[outcome] += 1
 
     def lines(self) -> str:
-        """Counts, for the end of the run."""
+        """The counts, for the end of the run."""
         first, last = self.descriptors or (0, 0)
         head = (
             f"{self.name}: {self.sent.total()} inputs in {self.cases} cases, {self.seconds:.1f} s, "
             f"--fuzz-seed {self.seed}, descriptors {first} -> {last}"
         )
-        told = [
+        counted = [
             ", ".join(f"{count} {kind}" for kind, count in counts.most_common())
             for counts in (self.sent, self.outcomes)
         ]
-        return "\n".join([head, *(textwrap.fill(text, _WIDTH, **_INDENTED) for text in (told[0], f"-> {told[1]}"))])
+        return "\n".join(
+            [head, *(textwrap.fill(text, _WIDTH, **_INDENTED) for text in (counted[0], f"-> {counted[1]}"))]
+        )
 
     @contextmanager
     def _case(self, number: int) -> Iterator[None]:
@@ -131,7 +133,7 @@ class Campaign:
 
 @contextmanager
 def bounded_memory() -> Iterator[None]:
-    """This process may take no more than ROOM bytes of address space meanwhile: a MemoryError says that it tried."""
+    """The block may add at most ROOM bytes of address space to the process; more is a MemoryError."""
     with open("/proc/self/statm") as file:
         size = int(file.read().split()[0]) * resource.getpagesize()
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
@@ -143,15 +145,15 @@ def bounded_memory() -> Iterator[None]:
 
 
 def _settled(pid: int | str, most: int) -> int:
-    """How many descriptors are open once there are no more than ``most``, or after a while."""
+    """The number of open descriptors once it is at most ``most``, or after a while."""
     end = monotonic() + _SETTLING
     while True:
-        gc.collect()  # an exception that was caught may have kept something alive
+        gc.collect()  # a caught exception may keep something open
         if (open_now := descriptors(pid)) <= most or monotonic() > end:
             return open_now
         sleep(0.01)  # the other side, or another thread, is still closing
 
 
 def descriptors(pid: int | str = "self") -> int:
-    """How many descriptors a process has open."""
+    """The number of open descriptors of a process."""
     return len(os.listdir(f"/proc/{pid}/fd"))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Campaigns, whose counts stand at the end of the run."""
+"""Campaigns, whose counts are shown at the end of the run."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from campaign import Campaign
 def campaign(
     pytestconfig: pytest.Config, count: Callable[..., None], report_line: Callable[[str], None]
 ) -> Callable[[str, str], Campaign]:
-    """Makes a campaign of some name, with the seed and factor that were asked for.
+    """Makes a campaign of some name, with the seed and factor of the command line.
 
-    What it gives, by the second word, goes into the totals at the end of the run, and a line about it below them.
+    The number of its inputs, named by the second word, is among the totals at the end of the run, with a line below.
     """
     seed, factor, only = (pytestconfig.getoption(name) for name in ("--fuzz-seed", "--fuzz", "--fuzz-case"))
 
@@ -32,7 +32,7 @@ def campaign(
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A campaign has deadlines of its own, one for each case."""
+    """A campaign has its own deadlines, one for each case."""
     for item in items:
         if item.path.parent == Path(__file__).parent:
             item.add_marker(pytest.mark.timeout(0))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A client that speaks to the reference server in half-right messages."""
+"""A client that sends half-right messages to the reference server."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from raw_client import (
 HEADER = struct.Struct("<HHIII")
 COMMANDS = (1, 2, 3, 4, 5, 7, 8, 9, 10, 13, 14, 0x8001)
 
-#: Largest message that the server takes.
+#: Largest message that the server accepts.
 _LARGEST = (1 << 20) + 4096
 _PROBE = 0xA5A5
 _DEADLINE = 30.0
@@ -50,7 +50,7 @@ class Dropped(Exception):
 
 
 class Request(NamedTuple):
-    """What could be sent."""
+    """A request before it is spoilt."""
 
     command: int
     body: bytes
@@ -58,7 +58,7 @@ class Request(NamedTuple):
 
 
 class Descriptors:
-    """One of each kind that a server may be given."""
+    """One descriptor of each kind that a server may get."""
 
     def __init__(self) -> None:
         self.memory = os.memfd_create("memory")
@@ -76,7 +76,7 @@ class Descriptors:
         )
 
     def one(self, rng: Random) -> int:
-        """Mostly one that can be mapped."""
+        """One of them, mostly one that can be mapped."""
         good = (self.memory,) * 6 + (self._short, self._huge, self._readable)
         return rng.choice(good if rng.random() < 0.8 else self._others)
 
@@ -87,13 +87,13 @@ class Descriptors:
 
 
 class HostileClient:
-    """One connection, on which everything is sent by ``say`` and whatever comes back is put up with."""
+    """One connection; everything is sent by ``say``, and any reply is tolerated."""
 
     def __init__(self, path: str, rng: Random, campaign: Campaign, descriptors: Descriptors) -> None:
         self._rng = rng
         self._campaign = campaign
         self._descriptors = descriptors
-        #: How much of what is sent is wrong: the less, the further the rest gets.
+        #: The share of wrong messages: the smaller it is, the further the others get.
         self._share = rng.choice((0.3, 0.6, 0.9))
         self._ident = 0
         self._sock = socket.socket(socket.AF_UNIX)
@@ -109,7 +109,7 @@ class HostileClient:
         self._sock.close()
 
     def leave(self) -> None:
-        """Hang up, and wait until the server has cleared away what was this client's."""
+        """Hang up, and wait until the server has cleaned up after this client."""
         try:
             self._sock.shutdown(socket.SHUT_WR)
             while self._sock.recv(1 << 20):
@@ -119,20 +119,20 @@ class HostileClient:
                 raise
 
     def greet(self, request: Request) -> None:
-        """Propose a version, right or wrong. Raises Dropped when there is no agreement."""
+        """Propose a version, right or wrong. Raises Dropped if there is no agreement."""
         message = HEADER.pack(0, request.command, 16 + len(request.body), 0, 0) + request.body
-        self._campaign.gave("version" if request.body.strip(b"\0") else RIGHT, message)
+        self._campaign.add_input("version" if request.body.strip(b"\0") else RIGHT, message)
         self._send(message)
-        self._campaign.came("refused" if self._answer()[3] else "accepted")
+        self._campaign.add_outcome("refused" if self._answer()[3] else "accepted")
 
     def say(self, request: Request) -> None:
-        """Send it, right or wrong, and something right after it; see what comes. Raises Dropped."""
+        """Send a request, right or wrong, then a right one, and read the replies. Raises Dropped."""
         kind, message, descriptors = self._spoilt(request)
-        self._campaign.gave(kind, message + b"".join(b" fd" for _ in descriptors))
+        self._campaign.add_input(kind, message + b"".join(b" fd" for _ in descriptors))
         whole = _all_whole(message)
         self._send(message, descriptors)
         if not whole:
-            self._campaign.came("left half sent")
+            self._campaign.add_outcome("left half sent")
             self.leave()
             raise Dropped
         self._send(HEADER.pack(_PROBE, 4, 32, 0, 0) + struct.pack("<IIII", 16, 0, 0, 0))
@@ -141,9 +141,9 @@ class HostileClient:
             if (ident, command) == (_PROBE, 4):
                 assert (flags, error) == (1, 0), "the right message was refused"
                 return
-            self._campaign.came("refused" if flags & 0x20 else "accepted")
+            self._campaign.add_outcome("refused" if flags & 0x20 else "accepted")
 
-    # What is sent.
+    # Sending.
 
     def _spoilt(self, request: Request) -> tuple[str, bytes, tuple[int, ...]]:
         rng = self._rng
@@ -184,13 +184,13 @@ class HostileClient:
                 message = message[sent:]
             self._sock.sendall(message)
         except ConnectionError:
-            self._campaign.came("dropped")
+            self._campaign.add_outcome("dropped")
             raise Dropped from None
 
-    # What comes.
+    # Receiving.
 
     def _answer(self) -> tuple[int, int, int, int]:
-        """Id, command, flags and errno of the next reply; the server's own requests are answered on the way."""
+        """Id, command, flags and errno of the next reply; requests of the server before it are answered."""
         while True:
             ident, command, size, flags, error = HEADER.unpack(self._exactly(16))
             assert 16 <= size <= 16 + 4096 + (1 << 28) + 4096, f"a message of {size} bytes"
@@ -199,7 +199,7 @@ class HostileClient:
             for _ in range(0, left - len(body), 1 << 20):
                 left -= len(self._exactly(min(left - len(body), 1 << 20)))
             if flags & 0xF == 0:
-                assert command == 12, f"the server asks for command {command}"
+                assert command == 12, f"the server sends command {command}"
                 self._serve(ident, command, body)
                 continue
             assert flags in (1, 0x21), f"flags {flags:#x} of a reply"
@@ -209,7 +209,7 @@ class HostileClient:
             return ident, command, flags, error
 
     def _serve(self, ident: int, command: int, body: bytes) -> None:
-        """Answer a DMA_WRITE, mostly right."""
+        """Answer a DMA_WRITE, mostly correctly."""
         rng = self._rng
         message = right = HEADER.pack(ident, command, 32, 1, 0) + body
         choice = rng.random()
@@ -221,19 +221,19 @@ class HostileClient:
         elif choice < 0.9:
             kind, message = mutate(rng, message)
             message = message or b"\0"
-        else:  # commands ahead of the answer
+        else:  # commands before the reply
             kind = "DMA behind"
             ahead = HEADER.pack(7, rng.choice(COMMANDS), 16, 0x10, 0) * rng.choice((1, 2, 63, 64, 65))
             message = ahead + message
-        self._campaign.gave(f"reply {kind}", message)
+        self._campaign.add_input(f"reply {kind}", message)
         self._send(message)
         if not _all_whole(message):
-            self._campaign.came("left half sent")
+            self._campaign.add_outcome("left half sent")
             self.leave()
             raise Dropped
         if all(flags & 0xF == 0 for _, flags in _messages(message)):
-            self._send(right)  # no answer was among these
-        self._campaign.came("DMA answered")
+            self._send(right)  # there was no reply among these
+        self._campaign.add_outcome("DMA answered")
 
     def _exactly(self, length: int) -> bytes:
         data = b""
@@ -245,14 +245,14 @@ class HostileClient:
             for each in received:
                 os.close(each)
             if not more:
-                self._campaign.came("dropped")
+                self._campaign.add_outcome("dropped")
                 raise Dropped
             data += more
         return data
 
 
 def _messages(stream: bytes) -> Iterator[tuple[int, int]]:
-    """Size and flags of each message that the server may find in this, up to one with which nothing can be done."""
+    """Size and flags of each message that the server finds in a stream, up to one that cannot be followed."""
     while len(stream) >= 16:
         _, _, size, flags, _ = HEADER.unpack_from(stream)
         yield size, flags
@@ -262,26 +262,26 @@ def _messages(stream: bytes) -> Iterator[tuple[int, int]]:
 
 
 def _all_whole(stream: bytes) -> bool:
-    """Whether the server, should it take all messages that it finds in this, waits for no more of the last one."""
+    """Whether a server that accepts all messages in a stream does not wait for the rest of the last one."""
     taken = 0
     for size, flags in _messages(stream):
         if not 16 <= size <= _LARGEST or flags & 0xF > 1:
-            return True  # it looks no further
+            return True  # it reads no further
         taken += size
     return len(stream) == taken
 
 
-# Requests that are right, or nearly.
+# Requests that are right, or nearly so.
 
 
 def requests(rng: Random, descriptors: Descriptors) -> Iterator[Request]:
-    """A few that belong together, over and over."""
+    """Groups of requests that belong together, without end."""
     while True:
         yield from rng.choice(_PHRASES)(rng, descriptors)
 
 
 def version(rng: Random) -> Request:
-    """A proposal that may make sense."""
+    """A proposal that may be valid."""
     capabilities: dict[str, object] = {
         "max_msg_fds": rng.choice((1, 0, 8, -1, 1.5, "1", None)),
         "max_data_xfer_size": rng.choice((1 << 20, 1, 4096, 0, 1 << 70, -5, [], "many")),
@@ -369,7 +369,7 @@ def _memory(rng: Random, descriptors: Descriptors) -> Iterator[Request]:
 
 
 def _by_message(rng: Random, descriptors: Descriptors) -> Iterator[Request]:
-    """Memory that the device reaches by asking for it."""
+    """Memory that the device reaches by messages."""
     address = rng.choice(_ADDRESSES)
     yield Request(2, struct.pack("<IIQQQ", 32, 3, 0, address, 65536))
     for _ in range(3):

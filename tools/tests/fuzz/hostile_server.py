@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The reference device behind somebody who spoils its answers on their way to the client.
+"""The reference device behind a server that spoils its replies on their way to the client.
 
-Nothing runs beside the client: the answers to what it sends are there before its call to send returns, in one thread,
-so that a case can be had again exactly.
+All of it runs in the client's thread: the replies are there before its call to send returns, so that a case can be
+repeated exactly.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from vfio_compliance.transport import VfioUser, VfioUserSettings
 
 HEADER = struct.Struct("<HHIII")
 
-#: Seconds: of one call while answers are spoilt, which may leave out the answer; and of one that has to succeed.
+#: Seconds of a call while replies are spoilt, and may be missing; and of a call that must succeed.
 _SHORT, AMPLE = 0.01, 30.0
 _ANCILLARY = socket.CMSG_SPACE(16 * 4)
 _REPLY, _NO_REPLY, _ERROR = 1, 16, 32
 
 
 class Wire(socket.socket):
-    """The client's end. What it sends reaches the server before its call returns, and so does what comes back."""
+    """The client's end. A message and its reply have arrived before the call to send returns."""
 
     def __init__(self, end: socket.socket, server: HostileServer, piece: int) -> None:
         super().__init__(fileno=end.detach())
@@ -39,24 +39,24 @@ class Wire(socket.socket):
         self._piece = piece
 
     def sendmsg(self, *arguments):  # type: ignore[no-untyped-def]
-        """As ever; then the server answers."""
+        """Send; then the server answers."""
         sent = super().sendmsg(*arguments)
         self._server.attend()
         return sent
 
     def recvmsg(self, size, room=0, flags=0):  # type: ignore[no-untyped-def]
-        """No more than a piece at once; what did not fit into the socket before follows."""
+        """Receive at most a piece; what did not fit into the socket before follows."""
         self._server.flush()
         return super().recvmsg(min(size, self._piece), room, flags & ~socket.MSG_WAITALL)
 
     def close(self) -> None:
-        """Both ends, and the device."""
+        """Close both ends, and the device."""
         super().close()
         self._server.close()
 
 
 class Client(VfioUser):
-    """A client whose server is a hostile one, for as long as ``spoil`` says how."""
+    """A client whose server is hostile while ``spoil`` is set."""
 
     def __init__(self, campaign: Campaign) -> None:
         super().__init__(VfioUserSettings("none", None, AMPLE, AMPLE))
@@ -65,7 +65,7 @@ class Client(VfioUser):
         self._drivers = [build(Options(data_section=kind)) for kind in values_of("data_section")]
 
     def spoil(self, rng: Random | None) -> None:
-        """From the next open() on; None: no longer."""
+        """Spoil replies from the next open() on; with None, no longer."""
         self._spoil = rng
         self.settings = VfioUserSettings("none", None, AMPLE if rng is None else _SHORT, AMPLE)
 
@@ -84,7 +84,7 @@ class _Exchange:
         self.answer: tuple[bytes, tuple[int, ...]] = b"", ()
 
     def put(self, message: bytes, descriptors: tuple[int, ...]) -> Message:
-        """What receive() is to give."""
+        """Set the message that receive() returns."""
         ident, command, _, flags, error = HEADER.unpack_from(message)
         self._message = Message(ident, command, flags, error, message[16:], descriptors)
         return self._message
@@ -101,7 +101,7 @@ class _Exchange:
 
 
 class _Session(Session):
-    """The reference server's, step by step."""
+    """The reference server's session, step by step."""
 
     def __init__(self, driver: Driver) -> None:
         self._exchange = _Exchange()
@@ -109,7 +109,7 @@ class _Session(Session):
         self._greeted = False
 
     def answer(self, message: bytes, descriptors: tuple[int, ...]) -> tuple[bytes, tuple[int, ...]]:
-        """What the server says to a message, and the descriptors that go with that, which remain the server's."""
+        """The server's reply to a message, and its descriptors, which the server still owns."""
         received = self._exchange.put(message, descriptors)
         if self._greeted:
             self._carry_out(received)
@@ -120,7 +120,7 @@ class _Session(Session):
 
 
 class HostileServer:
-    """One connection. Without ``rng`` nothing is spoilt."""
+    """One connection. Without ``rng``, nothing is spoilt."""
 
     def __init__(self, rng: Random | None, campaign: Campaign, driver: Driver) -> None:
         self._rng = rng
@@ -129,7 +129,7 @@ class HostileServer:
         near, self._near = socket.socketpair()
         self._near.setblocking(False)
         piece = rng.choice((1 << 20, 1 << 20, 1 << 20, 1000, 50)) if rng else 1 << 20
-        #: The end that is the client's.
+        #: The client's end.
         self.client = Wire(near, self, piece)
         self._from_client = b""
         self._given: list[int] = []
@@ -141,7 +141,7 @@ class HostileServer:
         self._session = _Session(driver)
 
     def close(self) -> None:
-        """Both ends, and the device."""
+        """Close both ends, and the device."""
         self._near.close()
         for descriptor in self._given:
             os.close(descriptor)
@@ -149,7 +149,7 @@ class HostileServer:
         self._device.close()
 
     def attend(self) -> None:
-        """Take what the client has sent, and answer what is whole."""
+        """Read what the client has sent, and answer whole messages."""
         while not self._hung_up:
             try:
                 piece, descriptors, _, _ = socket.recv_fds(self._near, 1 << 20, 16)
@@ -164,19 +164,19 @@ class HostileServer:
             if len(self._from_client) < size:
                 break
             message, self._from_client = self._from_client[:size], self._from_client[size:]
-            if flags & 0xF == 0:  # the rest are answers to what was asked of it out of nowhere
+            if flags & 0xF == 0:  # others are replies to requests of the server's own
                 self._answer(message)
         self.flush()
 
     def flush(self) -> None:
-        """Give the client what it has room for."""
+        """Send the client as much as it has room for."""
         while self._to_client:
             message, descriptors = self._to_client[0]
             try:
                 sent = socket.send_fds(self._near, [message], descriptors)
             except BlockingIOError:
                 return
-            except OSError:  # it has hung up
+            except OSError:  # the client has hung up
                 self._to_client.clear()
                 return
             if sent < len(message):
@@ -187,19 +187,19 @@ class HostileServer:
             self._near.close()
 
     def _answer(self, message: bytes) -> None:
-        """Have the device answer, and pass that on, or something else."""
+        """Have the device answer, and pass the reply on, or something else."""
         given, self._given = tuple(self._given), []
         right, descriptors = self._session.answer(message, given)
         rng = self._rng
         if rng is None or rng.random() > self._share:
             if rng:
-                self._campaign.gave(RIGHT, right[:200])
+                self._campaign.add_input(RIGHT, right[:200])
             self._send(right, *descriptors)
         else:
             self._spoil(rng, right[:16], right[16:], descriptors)
 
     def _send(self, message: bytes, *descriptors: int) -> None:
-        """Descriptors are sent at once, or are the sender's to keep open until they are."""
+        """The caller keeps the descriptors open until they are sent."""
         self._to_client.append((message, descriptors))
         self.flush()
 
@@ -207,53 +207,53 @@ class HostileServer:
         self._hung_up = True
         self.flush()
 
-    # What is sent instead.
+    # Spoilt replies.
 
     def _spoil(self, rng: Random, head: bytes, body: bytes, descriptors: tuple[int, ...]) -> None:
         ident, command, size, flags, error = HEADER.unpack(head)
         choice = rng.random()
         if command in (3, 14) and len(body) >= 40 and rng.random() < 0.3:
-            choice = 1.0  # a bitmap: seldom enough
+            choice = 1.0  # a bitmap: rarely
         right = head + body
         if choice < 0.35 and body:
             kind, body = mutate(rng, body)
             message = HEADER.pack(ident, command, 16 + len(body), flags, error) + body
-            self._tell(f"body {kind}", message, *descriptors)
+            self._send_spoilt(f"body {kind}", message, *descriptors)
         elif choice < 0.45:
             fields = [ident, command, size, flags, error]
             at = rng.randrange(5)
             fields[at] = number(rng, (2, 2, 4, 4, 4)[at])
             name = ("id", "command", "size", "flags", "error")[at]
-            self._tell(f"header {name}", HEADER.pack(*fields) + body, *descriptors)
+            self._send_spoilt(f"header {name}", HEADER.pack(*fields) + body, *descriptors)
         elif choice < 0.52:
             errno = rng.choice((rng.randrange(200), number(rng, 4)))
             body = bytes(rng.choice((0, 0, len(body), 4096, 1 << 20)))
-            self._tell("error", HEADER.pack(ident, command, 16 + len(body), _REPLY | _ERROR, errno) + body)
+            self._send_spoilt("error", HEADER.pack(ident, command, 16 + len(body), _REPLY | _ERROR, errno) + body)
         elif choice < 0.57:
-            self._tell("less data", *_shrunk(rng, ident, command, body), *descriptors)
+            self._send_spoilt("less data", *_shrunk(rng, ident, command, body), *descriptors)
         elif choice < 0.63:
             kind, message = mutate(rng, right)
-            self._tell(f"message {kind}", message or b"\0", *descriptors)
+            self._send_spoilt(f"message {kind}", message or b"\0", *descriptors)
             if rng.random() < 0.9:
                 self._hang_up()
         elif choice < 0.68:
-            self._tell("half and an end", right[: rng.randrange(len(right))])
+            self._send_spoilt("half and an end", right[: rng.randrange(len(right))])
             self._hang_up()
         elif choice < 0.69:
-            self._tell("half", right[: rng.randrange(len(right))])
+            self._send_spoilt("half", right[: rng.randrange(len(right))])
         elif choice < 0.73:
-            self._tell("twice", right * 2, *descriptors)
+            self._send_spoilt("twice", right * 2, *descriptors)
         elif choice < 0.78:
             self._descriptors(rng, right)
         elif choice < 0.9:
             for _ in range(rng.choice((1, 1, 2, 5))):
-                self._tell("request", _request(rng))
+                self._send_spoilt("request", _request(rng))
             self._send(right, *descriptors)
         else:
-            self._tell("structure", *_restructured(rng, ident, command, body), *descriptors)
+            self._send_spoilt("structure", *_restructured(rng, ident, command, body), *descriptors)
 
-    def _tell(self, kind: str, message: bytes, *descriptors: int) -> None:
-        self._campaign.gave(kind, message)
+    def _send_spoilt(self, kind: str, message: bytes, *descriptors: int) -> None:
+        self._campaign.add_input(kind, message)
         self._send(message, *descriptors)
 
     def _descriptors(self, rng: Random, message: bytes) -> None:
@@ -261,13 +261,13 @@ class HostileServer:
         path = rng.choice(("/dev/null", "/dev/zero", "/", "/proc/self/exe", "/proc/self/mem"))
         descriptor = os.open(path, os.O_RDONLY)
         try:
-            self._tell(f"{count} descriptors", message, *[descriptor] * count)
+            self._send_spoilt(f"{count} descriptors", message, *[descriptor] * count)
         finally:
             os.close(descriptor)
 
 
 def _request(rng: Random) -> bytes:
-    """A request of the server's out of nowhere, right or wrong."""
+    """An unexpected request of the server, right or wrong."""
     command = rng.choice((11, 11, 12, 12, rng.randrange(20), number(rng, 2)))
     address = rng.choice((0xFFC, 0x1000, 0x2FFC, 0x8000, number(rng, 8)))
     count = rng.choice((0, 1, 8, 4096, 8192, 8193, number(rng, 8)))
@@ -278,7 +278,7 @@ def _request(rng: Random) -> bytes:
 
 
 def _shrunk(rng: Random, ident: int, command: int, body: bytes) -> tuple[bytes]:
-    """The same, with less or more at its end, and sizes that agree or do not."""
+    """The reply with less or more at its end, and sizes that agree or do not."""
     body = body[: len(body) * rng.randrange(8) // 8] if rng.random() < 0.6 else body + bytes(rng.choice((1, 8, 4096)))
     if command == 9 and rng.random() < 0.7 and len(body) >= 16:
         body = body[:12] + (len(body) - 16).to_bytes(4, "little") + body[16:]
@@ -286,7 +286,7 @@ def _shrunk(rng: Random, ident: int, command: int, body: bytes) -> tuple[bytes]:
 
 
 def _restructured(rng: Random, ident: int, command: int, body: bytes) -> tuple[bytes]:
-    """Of what has an inner structure, a version that the client's framing lets pass and only the content betrays."""
+    """A reply with an inner structure, which is wrong although its framing is right."""
     if command == 1:
         capability = rng.choice(("max_msg_fds", "max_data_xfer_size", "migration", "container_info", "capabilities"))
         value = rng.choice((b"0", b"-1", b"1", b"7", b"1e9", b"null", b'"x"', b"[]", b'{"pgsize":3}', b"9" * 5000))
@@ -305,7 +305,7 @@ def _restructured(rng: Random, ident: int, command: int, body: bytes) -> tuple[b
 
 
 def region_info(rng: Random, body: bytes) -> bytes:
-    """A region that may be anything but for its index, with an absurd chain."""
+    """Any region with the right index, and an absurd chain."""
     index = body[8:12]
     links = _chain(rng, 32, rng.randrange(300))
     size, offset = number(rng, 8), rng.choice((0, number(rng, 8)))
@@ -316,14 +316,14 @@ def region_info(rng: Random, body: bytes) -> bytes:
 
 
 def type1_info(rng: Random) -> bytes:
-    """A container that may say anything."""
+    """Any information about a container."""
     links = _chain(rng, 24, rng.randrange(200))
     argsz, flags = rng.choice((24 + len(links), number(rng, 4))), rng.choice((3, 3, 3, number(rng, 4)))
     return struct.pack("<IIQII", argsz, flags, number(rng, 8), rng.choice((24, 24, rng.randrange(100))), 0) + links
 
 
 def _chain(rng: Random, start: int, room: int) -> bytes:
-    """Capabilities that may be good, of the ids that mean something, linked anyhow."""
+    """Capabilities with known ids, good or bad, linked in any way."""
     links = b""
     while len(links) < room:
         ident, version = rng.choice((1, 2, 3, number(rng, 2))), rng.choice((1, 1, 0, number(rng, 2)))

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Bytes made wrong at random."""
+"""Random damage to bytes."""
 
 from __future__ import annotations
 
 from random import Random
 
-#: Numbers at which code goes wrong: the borders of widths, pages and signs.
+#: Numbers that often reveal errors: the limits of widths, pages and signs.
 EDGES = [
     *(0, 1, 2, 3, 4, 7, 8, 9, 12, 15, 16, 17, 24, 31, 32, 33, 40, 48, 56, 63, 64, 65, 88, 127, 128, 255, 256),
     *(4095, 4096, 4097, 8191, 8192, 65535, 65536, 65537, 1 << 20, (1 << 20) + 1, 1 << 28, (1 << 28) + 8),
@@ -17,7 +17,7 @@ _LONGEST = 1 << 12
 
 
 def number(rng: Random, width: int) -> int:
-    """One of so many bytes, mostly an interesting one."""
+    """A number of ``width`` bytes, mostly an interesting one."""
     most = (1 << 8 * width) - 1
     choice = rng.random()
     if choice < 0.7:
@@ -28,7 +28,7 @@ def number(rng: Random, width: int) -> int:
 
 
 def mutate(rng: Random, data: bytes) -> tuple[str, bytes]:
-    """How it was changed, and what came of it."""
+    """The kind of change, and the changed bytes."""
     kind = rng.choice(_KINDS)
     changed = bytearray(data)
     size = len(data)

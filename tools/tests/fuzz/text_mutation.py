@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Text and trees of values made wrong at random."""
+"""Random damage to text and to trees of values."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 from mutation import EDGES, mutate
 
-#: Pieces of YAML and JSON that mean something, or nearly.
+#: Pieces of YAML and JSON that have a meaning, or nearly so.
 _TOKENS = [
     *("null", "~", "true", "no", "on", "0", "-1", "1e400", ".inf", "-.nan", "0x", "0o777", "1_000", "12:30:45", "0s"),
     *("9" * 5000, "0x" + "f" * 3000, "2026-01-02", "2026-13-45", "1" * 40 + "KiB", "1e9GiB", "-5s", "1us", "9999h"),
@@ -34,7 +34,7 @@ _WORD = re.compile(r"[^\s\[\]{},:#]+")
 
 
 def mutate_text(rng: Random, text: str) -> tuple[str, bytes]:
-    """A text, changed somewhere: how, and what came of it. Not all of it is UTF-8 any more."""
+    """The kind of a change somewhere in a text, and the changed bytes, not all of which are UTF-8."""
     kind = rng.choice(("bytes", "bytes", "word", "word", "word", "line", "line", "deep", "encoding"))
     if kind == "bytes":
         data = text.encode()
@@ -85,7 +85,7 @@ def _change_lines(rng: Random, lines: list[str]) -> None:
 
 
 def mutate_tree(rng: Random, tree: Any) -> tuple[str, Any]:
-    """A tree of mappings, lists and values, changed somewhere; how, and what came of it."""
+    """The kind of a change somewhere in a tree of mappings, lists and values, and the changed tree."""
     changed = {"": copy.deepcopy(tree)}
     kind = ""
     for _ in range(rng.choice((1, 1, 1, 2, 4))):
@@ -133,7 +133,7 @@ def _name(rng: Random, name: str) -> str:
 
 
 def _value(rng: Random, old: Any) -> Any:
-    """Another value in place of this one, of its type or of another."""
+    """A value that replaces this one, of the same or another type."""
     choice = rng.random()
     if isinstance(old, (int, float)) and choice < 0.5:
         return rng.choice((-old, old + 1, old * 2, rng.choice(EDGES), -rng.choice(EDGES), 1e308, 0.5))

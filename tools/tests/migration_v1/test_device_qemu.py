@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The client that does as QEMU does: what it writes, where it puts data, and when it gives up."""
+"""The client that behaves as QEMU: what it writes, where it puts data, and when it gives up."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ STATE, PENDING, OFFSET, SIZE = (0, 4), (8, 8), (16, 8), (24, 8)
 
 
 class Region:
-    """A region with registers that hold what they are told, and two pages of data, of which some may be mappable."""
+    """A region with registers that store what is written, and two pages of data, some of which may be mappable."""
 
     index = 9
     size = 3 * PAGE
@@ -33,9 +33,9 @@ class Region:
         #: Offset and length of every write, registers and data alike.
         self.written: list[tuple[int, int]] = []
         self.changes_for_good = lambda: None
-        #: What went through a mapping: which way, from which offset, and which bytes.
+        #: Accesses through a mapping: direction, offset and bytes.
         self.through: list[tuple[str, int, bytes]] = []
-        #: What becomes of the next write of device_state: the state it leads to, and how it is answered.
+        #: The result of the next write of device_state: the state after it, and the outcome.
         self.refusal: tuple[int, Outcome] | None = None
 
     def try_read(self, offset: int, length: int) -> tuple[Outcome, bytes]:
@@ -71,7 +71,7 @@ class Region:
 
 
 def client(region: Region) -> Qemu:
-    """The client of a device that has this region alone."""
+    """The client of a device with only this region."""
     transport = SimpleNamespace(tracer=SimpleNamespace(counts=Counts()), seen=region.seen)
     device: Any = SimpleNamespace(regions_of_type=lambda wanted: [region], regions=[region], transport=transport)
     return Qemu(device, 1 << 30)
@@ -90,7 +90,7 @@ def client(region: Region) -> Qemu:
     ],
 )
 def test_pieces(offset: int, length: int, widths: Sequence[int]) -> None:
-    """The widest access that is aligned and fits comes next, without gaps."""
+    """The next access is the widest that is aligned and fits; there are no gaps."""
     found = list(pieces(offset, length))
     assert [width for _, width in found] == widths
     assert [at for at, _ in found] == [offset + sum(widths[:index]) for index in range(len(widths))]
@@ -114,7 +114,7 @@ def test_pieces(offset: int, length: int, widths: Sequence[int]) -> None:
     ],
 )
 def test_states(verb: Callable[..., Any], before: int, after: int) -> None:
-    """Each verb keeps and adds its own bits; setting up to save alone drops the reserved ones."""
+    """Each verb keeps and adds its own bits; only setting up to save drops the reserved ones."""
     region = Region()
     region.registers[STATE] = before
     verb(client(region))
@@ -131,25 +131,25 @@ def test_invalid_state_is_not_written() -> None:
 
 
 @pytest.mark.parametrize(
-    ("now", "outcome", "words"),
+    ("now", "outcome", "message"),
     [
         (1, Outcome(-1, 22), r"seen EINVAL \(Invalid argument\), then running$"),
         (6, Outcome(-1, 5), "then error, on which QEMU aborts"),
         (3, Outcome(2, 0), "seen 2 bytes, then pre-copy"),
         (0, Outcome(4, 0), "expected pre-copy, seen stop"),
     ],
-    ids=["refused", "error", "short", "elsewhere"],
+    ids=["refused", "error", "short", "other state"],
 )
-def test_failed_write(now: int, outcome: Outcome, words: str) -> None:
-    """A write that fails is followed by a read, and what that gave is told; so is a state that nobody asked for."""
+def test_failed_write(now: int, outcome: Outcome, message: str) -> None:
+    """The error has the state read after the failed write; an unexpected state after a success is an error, too."""
     region = Region()
     region.refusal = now, outcome
-    with pytest.raises(DeviceError, match=words):
+    with pytest.raises(DeviceError, match=message):
         client(region).setup_save()
 
 
 def test_data_across_a_mapping() -> None:
-    """What lies in the mapping goes through it, what lies past it in pieces; the same bytes come back."""
+    """Data inside the mapping goes through it, data past it in pieces; the same bytes are read back."""
     area = Area(PAGE, PAGE)
     region = Region(area)
     qemu = client(region)
@@ -167,7 +167,7 @@ def test_data_across_a_mapping() -> None:
 
 
 def test_without_a_mapping() -> None:
-    """Where one area cannot be mapped none is; the ends of the data go in pieces, the rest at once."""
+    """If one area cannot be mapped, none is; the ends of the data go in pieces, the rest at once."""
     region = Region(Area(PAGE, PAGE), Area(2 * PAGE + 8, 8))
     qemu = client(region)
     qemu.setup_load()
@@ -178,8 +178,8 @@ def test_without_a_mapping() -> None:
     assert region.written[9] == (PAGE + 64, 250 - 128)
 
 
-def test_buffer_is_cut_to_the_room() -> None:
-    """A buffer larger than the region leaves room for comes in several, each with its data_size."""
+def test_buffer_is_split_to_fit_the_region() -> None:
+    """A buffer that does not fit is written as several, each with its data_size."""
     region = Region()
     region.registers[OFFSET] = 3 * PAGE - 16
     qemu = client(region)
@@ -192,16 +192,16 @@ def test_buffer_is_cut_to_the_room() -> None:
 
 
 @pytest.mark.parametrize("offset", [0, 31, 3 * PAGE, 2**63])
-def test_place_outside_the_data(offset: int) -> None:
-    """A data_offset in the registers or past the region is not written to."""
+def test_data_offset_outside_the_data(offset: int) -> None:
+    """Nothing is written to the registers or past the region."""
     region = Region()
     region.registers[OFFSET] = offset
     assert "data_offset" in str(client(region).try_load([bytes(8)], room=8))
     assert region.written == []
 
 
-def test_buffer_of_absurd_size() -> None:
-    """A data_size past the limit or past the region is not read."""
+def test_data_size_out_of_bounds() -> None:
+    """No data is read past the limit or the region."""
     region = Region()
     region.registers |= {PENDING: 1, SIZE: PAGE}
     with pytest.raises(DeviceError, match="largest_state"):
@@ -212,7 +212,7 @@ def test_buffer_of_absurd_size() -> None:
 
 
 def test_end_without_data() -> None:
-    """Bytes pending but a data_size of 0 end the saving."""
+    """Bytes pending with a data_size of 0 end the save."""
     region = Region()
     region.registers |= {STATE: 2, PENDING: 1}
     assert client(region).complete(100) == []

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Exploring the reference device: the good one for a time, and ones that are broken, hang or die."""
+"""Explorations of the reference device: of the good one, and of ones that are broken, hang or die."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from vfio_compliance.sections import PROFILE
 
 WALK = "stress.walk.answers-allowed"
 
-#: Defects of which the model has no notion: it knows the text, not what can go wrong. And what the last line says.
+#: Defects, which the model does not know, with what the last line shows: did, expected, seen.
 FOUND = {
     "state-latched-after-failure": ("-> ", "success", "EIO"),
     "second-offset-refused": ("read data_offset", "0x", "EINVAL"),
@@ -42,20 +42,20 @@ FOUND = {
     "close-needs-stop": ("read device_state", "running", ""),
 }
 
-#: What takes a second migration.
+#: Defects that need a second migration.
 FOUND_LATER = {
     "left-cancelled-kept": ("look at the visible state", "as before", "0x"),
     "resume-again-ignored": ("look at the visible state", "as before", "0x"),
 }
 
-#: Explores as a user would; the result, where there is one, and what was shown.
+#: Explores as a user would; returns the result, if there is one, and the output.
 Run: TypeAlias = Callable[..., tuple[Summary | None, str]]
 
 LONGEST, LONGER = 10, 30
 
 
 def explore(path: Path, seconds: int, *defects: str, seed: int = 1, most: int = 1) -> tuple[list[Finding], Tally]:
-    """What is found, at most so much, and what was done."""
+    """At most ``most`` findings, and the counts of steps."""
     session = Session(profiles.load(path, PROFILE), defects, INTERFACES)
     session.start()
     try:
@@ -66,13 +66,13 @@ def explore(path: Path, seconds: int, *defects: str, seed: int = 1, most: int = 
 
 
 def ends_with(finding: Finding, shows: Sequence[str]) -> None:
-    """The last line of the path shows these parts."""
+    """The last line of the path has these parts."""
     assert all(part in text for part, text in zip(shows, finding.lines[-1], strict=True)), finding.lines[-1]
 
 
 @pytest.mark.parametrize("name", FOUND)
-def test_a_short_path_to_each_defect(target: Path, name: str) -> None:
-    """What is wrong is found, and shown by a path of at most ten steps that goes wrong again."""
+def test_defect_is_found_by_a_short_path(target: Path, name: str) -> None:
+    """It has at most ten steps, and fails again when it is repeated."""
     (finding,), _ = explore(target, 30, name)
     assert finding.repeatable
     assert 0 < len(finding.lines) <= LONGEST
@@ -81,26 +81,26 @@ def test_a_short_path_to_each_defect(target: Path, name: str) -> None:
 
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("name", FOUND_LATER)
-def test_a_path_to_what_takes_a_second_migration(target: Path, name: str) -> None:
-    """What an earlier migration, or an earlier walk, has to do with it stands in the path."""
+def test_defect_of_a_second_migration_is_found(target: Path, name: str) -> None:
+    """The path has the steps of an earlier migration, or walk, that matter."""
     (finding,), _ = explore(target, 300, name)
     assert finding.repeatable
     assert 0 < len(finding.lines) <= LONGER
     ends_with(finding, FOUND_LATER[name])
 
 
-def test_it_goes_on_past_what_it_has_found(target: Path) -> None:
-    """Of three defects none hides the others, and none is found twice in the same way."""
-    wrong = ("pre-copy-must-drain", "bitmap-not-cleared", "close-needs-stop")
-    findings, _ = explore(target, 30, *wrong, most=8)
-    for name in wrong:
+def test_exploration_continues_after_a_finding(target: Path) -> None:
+    """None of three defects hides the others, and none is found twice in the same way."""
+    defects = ("pre-copy-must-drain", "bitmap-not-cleared", "close-needs-stop")
+    findings, _ = explore(target, 30, *defects, most=8)
+    for name in defects:
         assert any(all(map(str.__contains__, finding.lines[-1], FOUND[name])) for finding in findings), name
     kinds = [finding.kind for finding in findings]
     assert len(set(kinds)) == len(kinds) <= 8
 
 
-def test_a_seed_finds_it_again(target: Path) -> None:
-    """The seed that is reported leads to the finding at once, however much was explored before."""
+def test_seed_finds_the_defect_again(target: Path) -> None:
+    """The reported seed leads to the finding at once, however long the first exploration was."""
     (finding,), _ = explore(target, 60, "bad-data-wedges")
     (again,), tally = explore(target, 60, "bad-data-wedges", seed=finding.seed)
     assert again.seed == finding.seed
@@ -123,13 +123,13 @@ def test_a_seed_finds_it_again(target: Path) -> None:
         (("pre-copy -> stop-and-copy", "success", "EIO"), "write device_state: success, EIO"),
     ],
 )
-def test_the_kind_of_a_finding(lines: tuple[str, str, str], kind: str) -> None:
-    """Numbers do not count, nor does which state was written."""
+def test_kind_of_a_finding(lines: tuple[str, str, str], kind: str) -> None:
+    """It depends neither on numbers nor on the states."""
     assert Finding([], [Line(*lines)], 1).kind.startswith(kind)
 
 
 @pytest.mark.parametrize(
-    ("before", "step", "exactly", "comes"),
+    ("before", "step", "exactly", "includes"),
     [
         ([("put", {"value": 1}), ("reset", {})], ("show", {}), True, True),
         ([("put", {"value": 2}), ("reset", {})], ("show", {}), True, False),
@@ -138,18 +138,16 @@ def test_the_kind_of_a_finding(lines: tuple[str, str, str], kind: str) -> None:
         ([("put", {"value": 1}), ("reset", {})], ("peek", {}), False, False),
     ],
 )
-def test_what_has_the_steps_of_a_finding(
-    before: Sequence[tuple[str, dict[str, Any]]], step: tuple[str, dict[str, Any]], exactly: bool, comes: bool
+def test_walk_that_includes_a_finding(
+    before: Sequence[tuple[str, dict[str, Any]]], step: tuple[str, dict[str, Any]], exactly: bool, includes: bool
 ) -> None:
-    """The steps of the finding in their order, with others between them; the last one is the step itself."""
+    """It has the steps of the finding in order, with others between them; the last one is the step itself."""
     finding = Finding([("put", {"value": 1}), ("reset", {}), ("show", {})], [], 1)
-    assert finding.comes_with(before, step, exactly) is comes
+    assert finding.comes_with(before, step, exactly) is includes
 
 
-def test_a_device_that_cannot_be_reset_is_closed_while_nobody_reads(
-    target: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It is opened again instead; a second thread reads before and after that."""
+def test_device_without_reset_is_reopened_between_reads(target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second thread reads before and after, not in the meantime."""
     monkeypatch.setattr(Device, "announces_reset", False)
     session = Session(profiles.load(target, PROFILE), [], INTERFACES)
     session.start()
@@ -163,7 +161,7 @@ def test_a_device_that_cannot_be_reset_is_closed_while_nobody_reads(
 
 @pytest.fixture
 def run(project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Explores as a user would, in another process: the result, and what was shown."""
+    """Explores as a user would, in another process; returns the result and the output."""
 
     def start(*options: str, profile: str | Path = "profiles/reference.yaml") -> tuple[Summary | None, str]:
         command = [sys.executable, "-m", "vfio_compliance", "run", str(profile), f"--out={tmp_path / 'out'}", *options]
@@ -181,15 +179,15 @@ def run(project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
 
 @pytest.fixture
 def hasty(project: Path, tmp_path: Path) -> Path:
-    """Profile of the good device that grants less time to a test than is spent on exploring."""
+    """Profile of the good device with less time for a test than for the exploration."""
     document = yaml.safe_load((project / "profiles/reference.yaml").read_text())
     document["limits"] |= {"call": "6s", "test": "8s"}
     (tmp_path / "profile.yaml").write_text(yaml.safe_dump(document, sort_keys=False))
     return tmp_path / "profile.yaml"
 
 
-def test_the_good_device_stands_it(run: Run, hasty: Path, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """All rules of the suite hold, and no others are judged; nothing is left in the checkout."""
+def test_good_device_passes(run: Run, hasty: Path, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All rules of the suite are kept, and no others are judged; nothing is left in the checkout."""
     monkeypatch.delenv("HYPOTHESIS_STORAGE_DIRECTORY")
     result, text = run("--stress=20s", profile=hasty)
     assert result is not None
@@ -199,8 +197,8 @@ def test_the_good_device_stands_it(run: Run, hasty: Path, project: Path, monkeyp
     assert not (project / ".hypothesis").exists()
 
 
-def test_the_path_is_shown(run: Run) -> None:
-    """The report has the path, a line for each step, no wider than the terminal, and a command that finds it again."""
+def test_report_shows_the_path(run: Run) -> None:
+    """A line for each step, no wider than the terminal, and a command that finds it again."""
     result, text = run("--stress=20s", "--seed=1", "--defect=second-offset-refused", f"--only={WALK}")
     assert result is not None
     assert result.verdicts == {WALK: Verdict.FAIL}
@@ -214,7 +212,7 @@ def test_the_path_is_shown(run: Run) -> None:
 
 @pytest.fixture
 def hostile(project: Path, tmp_path: Path) -> Callable[[str], Path]:
-    """Profile of a server that plays a trick on its client."""
+    """Profile of a server with a hostile trick."""
 
     def write(trick: str) -> Path:
         document = yaml.safe_load((project / "profiles/reference.yaml").read_text())
@@ -227,8 +225,8 @@ def hostile(project: Path, tmp_path: Path) -> Callable[[str], Path]:
     return write
 
 
-def test_all_that_was_found_is_shown(run: Run) -> None:
-    """The case fails with the first, the others stand below it, each with its path."""
+def test_report_shows_all_findings(run: Run) -> None:
+    """The case fails by the first; the others are below it, each with its path."""
     broken = ("--defect=pre-copy-must-drain", "--defect=close-needs-stop")
     result, text = run("--stress=20s", "--seed=1", *broken, f"--only={WALK}")
     assert result is not None
@@ -242,8 +240,8 @@ def test_all_that_was_found_is_shown(run: Run) -> None:
     assert text.count("   path      did") == 1 + len(case.failure.further)
 
 
-def test_a_hang_is_a_hang(run: Run, hostile: Callable[[str], Path]) -> None:
-    """A device that does not answer is tried once, and the report has the path to the call."""
+def test_hang_has_its_own_verdict(run: Run, hostile: Callable[[str], Path]) -> None:
+    """The device is tried once, and the report has the path to the call."""
     result, text = run("--stress=60s", f"--only={WALK}", profile=hostile("data_size#3-:hang"))
     assert result is not None
     assert result.verdicts == {WALK: Verdict.HANG}
@@ -251,8 +249,8 @@ def test_a_hang_is_a_hang(run: Run, hostile: Callable[[str], Path]) -> None:
     assert text.partition("   path      did")[2]
 
 
-def test_a_server_that_dies_is_found(hostile: Callable[[str], Path]) -> None:
-    """The last step of the path is the one that had no answer."""
+def test_server_that_dies_is_found(hostile: Callable[[str], Path]) -> None:
+    """The last step of the path is the one without an answer."""
     (finding,), _ = explore(hostile("data_size#2-:die"), 30)
     assert finding.repeatable
     assert len(finding.lines) <= LONGEST
@@ -267,7 +265,7 @@ def test_a_server_that_dies_is_found(hostile: Callable[[str], Path]) -> None:
         ([f"--only={WALK}"], "only a run with --stress has cases of it"),
     ],
 )
-def test_what_is_no_request(run: Run, options: Sequence[str], complaint: str) -> None:
-    """A time that is none is refused, and so is a rule of this suite without a time for it."""
+def test_invalid_requests_are_refused(run: Run, options: Sequence[str], complaint: str) -> None:
+    """Times that are invalid, and rules of this suite without a time."""
     _, text = run(*options)
     assert complaint in text

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What a reset left on a device does not pass for what was restored."""
+"""State that survives a reset is not taken for restored state."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import yaml
 from vfio_compliance.results import summary
 from vfio_compliance.results.verdict import Verdict
 
-#: Rules whose tests look at a device that was restored.
+#: Rules whose tests check a device that was restored.
 RESTORED = {
     "qemu.load.restores",
     "qemu.load.cut-buffer-safe",
@@ -29,7 +29,7 @@ RESTORED = {
 def judge(
     request: pytest.FixtureRequest, judge_in_process: Callable[..., summary.Summary], project: Path, tmp_path: Path
 ) -> Callable[..., dict[str, Verdict]]:
-    """Judges a device whose reset leaves its memory and its SCRATCH registers as they are."""
+    """Judges a device whose reset keeps its memory and its SCRATCH registers."""
     document = yaml.safe_load((project / "profiles/reference.yaml").read_text())
     document["device"]["command"].append("--reset=keep")
     if not request.param:
@@ -40,15 +40,15 @@ def judge(
     return lambda *options: judge_in_process(profile, tmp_path, *only, *options).verdicts
 
 
-def test_such_a_device_can_be_judged(judge: Callable[..., dict[str, Verdict]]) -> None:
-    """It keeps each of these rules, and none is left out."""
+def test_device_that_keeps_state_can_be_judged(judge: Callable[..., dict[str, Verdict]]) -> None:
+    """It passes each of these rules."""
     assert judge() == dict.fromkeys(RESTORED, Verdict.PASS)
 
 
-def test_nothing_restored_is_seen(judge: Callable[..., dict[str, Verdict]]) -> None:
-    """No rule holds for a device that throws away what it is given, though it shows what it showed.
+def test_device_that_restores_nothing_fails(judge: Callable[..., dict[str, Verdict]]) -> None:
+    """A device that discards the data passes no rule, although it shows the same values as before.
 
-    What is special about pre-copy, or about one buffer after the other, cannot be judged then.
+    Rules that depend on another broken rule cannot be judged.
     """
     unjudged = ("v1.pre-copy.later-changes-carried", "v1.resuming.consumed-on-return")
     expected = dict.fromkeys(RESTORED, Verdict.FAIL) | dict.fromkeys(unjudged, Verdict.NOT_RUN)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What the model of the text knows of saved states, and of what a device does for its user."""
+"""What the model of the specification knows about saved states, and about whether a device runs."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ def number(value: int) -> Answer:
 
 @pytest.fixture
 def model() -> DeviceModel:
-    """A device that was reset, with room for data from 0x1000 on."""
+    """A model after a reset, with a data section from 0x1000 on."""
     return DeviceModel(Layout(0x5000, [], 4096))
 
 
 def go(model: DeviceModel, *states: DeviceState) -> None:
-    """Each is taken."""
+    """Write states, each of which is accepted."""
     for state in states:
         model.write_state(state, TAKEN)
 
 
 def save(model: DeviceModel, content: bytes) -> None:
-    """A whole state of one buffer."""
+    """Save a whole state of one buffer."""
     go(model, STOP_AND_COPY)
     model.read_pending(number(len(content)))
     model.read_offset(number(0x1000))
@@ -45,7 +45,7 @@ def save(model: DeviceModel, content: bytes) -> None:
 
 
 def load(model: DeviceModel) -> None:
-    """The state that was chosen, whole."""
+    """Restore the whole state that was chosen."""
     go(model, RESUMING)
     assert model.resuming is not None
     content = model.resuming.next_buffer
@@ -56,8 +56,8 @@ def load(model: DeviceModel) -> None:
     go(model, RUNNING)
 
 
-def test_a_state_is_kept_once_and_the_last_four(model: DeviceModel) -> None:
-    """However often the end is read."""
+def test_last_four_states_are_kept_once_each(model: DeviceModel) -> None:
+    """However often pending_bytes reads 0."""
     for value in range(6):
         model.visible = value
         save(model, bytes([value]))
@@ -66,8 +66,8 @@ def test_a_state_is_kept_once_and_the_last_four(model: DeviceModel) -> None:
 
 
 @pytest.mark.parametrize(("which", "visible"), [(0, 8), (1, 7), (2, 8)])
-def test_the_state_that_is_given_is_what_is_seen(model: DeviceModel, which: int, visible: int) -> None:
-    """The newest, or one of those before it."""
+def test_restored_state_must_be_shown(model: DeviceModel, which: int, visible: int) -> None:
+    """The latest, or an earlier one."""
     for value in (7, 8):
         model.visible = value
         save(model, bytes([value]))
@@ -79,7 +79,7 @@ def test_the_state_that_is_given_is_what_is_seen(model: DeviceModel, which: int,
         model.shown(9)
 
 
-def test_a_second_state_takes_the_place_of_the_first(model: DeviceModel) -> None:
+def test_second_state_replaces_the_first(model: DeviceModel) -> None:
     """Without a reset between the two."""
     for value in (7, 8):
         model.visible = value
@@ -93,7 +93,7 @@ def test_a_second_state_takes_the_place_of_the_first(model: DeviceModel) -> None
 
 
 def test_states_are_shared_with_the_second_device(model: DeviceModel) -> None:
-    """What one has saved the other is given, and the other way round."""
+    """Each can be given the states that the other has saved."""
     model.visible = 7
     save(model, b"7")
     other = DeviceModel(Layout(0x5000, [], 4096), model.saved)
@@ -104,7 +104,7 @@ def test_states_are_shared_with_the_second_device(model: DeviceModel) -> None:
 
 
 @pytest.mark.parametrize(
-    ("states", "works", "interruptions"),
+    ("states", "runs", "interruptions"),
     [
         ([], True, 0),
         ([PRE_COPY], True, 0),
@@ -116,17 +116,19 @@ def test_states_are_shared_with_the_second_device(model: DeviceModel) -> None:
     ],
     ids=str,
 )
-def test_whether_it_works(model: DeviceModel, states: Sequence[DeviceState], works: bool, interruptions: int) -> None:
-    """It runs, and nothing was done to it that the text leaves open; it was interrupted where it may have stopped."""
+def test_device_runs_after_states(
+    model: DeviceModel, states: Sequence[DeviceState], runs: bool, interruptions: int
+) -> None:
+    """If it must run by the specification; it was interrupted wherever it may have stopped."""
     go(model, *states)
-    assert (model.works, model.interruptions) == (works, interruptions)
+    assert (model.works, model.interruptions) == (runs, interruptions)
     model.reset(Answer(0))
     assert model.works
     assert model.interruptions > interruptions
 
 
-def test_a_refusal_interrupts(model: DeviceModel) -> None:
-    """Until device_state is read nobody knows whether it is in the error state."""
+def test_refusal_interrupts(model: DeviceModel) -> None:
+    """Until device_state is read, the device may be in the error state."""
     model.write_state(7, REFUSED)
     assert not model.works
     assert model.interruptions == 1

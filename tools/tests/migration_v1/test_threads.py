@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What two threads saw, judged."""
+"""Judging what two threads saw."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ RUNNING, STOP, PRE_COPY, ERROR = DeviceState.RUNNING, DeviceState.STOP, DeviceSt
 
 WHOLE, SHORT, REFUSED = Outcome(4, 0), Outcome(2, 0), Outcome(-1, errno.EINVAL)
 
-#: Running until 10, a change from 20 to 30, stop from then on; the last step ends at 50.
+#: Running until 10, a change from 20 to 30, stop after it; the last step ends at 50.
 STAYS = [Stay(0, 10, RUNNING, False), Stay(20, 30, STOP, True), Stay(40, 50, STOP, False)]
 
 
@@ -35,11 +35,11 @@ STAYS = [Stay(0, 10, RUNNING, False), Stay(20, 30, STOP, True), Stay(40, 50, STO
         (24, 26, REFUSED, 0),
         (35, 45, WHOLE, STOP),
         (35, 45, WHOLE, STOP | 0x100),
-        (5, 55, WHOLE, 7),  # nobody knows what was done before and after
+        (5, 55, WHOLE, 7),  # the time before and after is unknown
     ],
 )
 def test_reads_allowed(began: int, ended: int, outcome: Outcome, value: int) -> None:
-    """Before and after a change the state is read, during a change any of the states, or nothing."""
+    """Before and after a change, its state; during a change, any of the states, or a refusal."""
     judge_reads([Read(began, ended, outcome, value)], STAYS, [])
 
 
@@ -55,7 +55,7 @@ def test_reads_allowed(began: int, ended: int, outcome: Outcome, value: int) -> 
     ],
 )
 def test_reads_forbidden(began: int, ended: int, outcome: Outcome, value: int, expected: str) -> None:
-    """A state that the device has left, or is not in yet; a value that is no state."""
+    """A state that the device has left, or is not in yet, or an invalid value."""
     with pytest.raises(Strayed) as caught:
         judge_reads([Read(began, ended, outcome, value)], STAYS, [])
     assert caught.value.lines[-1].expected == expected
@@ -71,7 +71,7 @@ def now(state: DeviceState) -> Callable[..., Any]:
     [((WHOLE, WHOLE), STOP), ((WHOLE, WHOLE), PRE_COPY), ((WHOLE, REFUSED), STOP), ((REFUSED, WHOLE), ERROR)],
 )
 def test_races_allowed(outcomes: tuple[Outcome, Outcome], state: DeviceState) -> None:
-    """The last one that was taken is read, or error where one was refused."""
+    """The last state accepted is read, or error if one was refused."""
     judge_race([STOP, PRE_COPY], outcomes, now(state))
 
 
@@ -86,7 +86,7 @@ def test_races_allowed(outcomes: tuple[Outcome, Outcome], state: DeviceState) ->
     ],
 )
 def test_races_forbidden(outcomes: tuple[Outcome, Outcome], state: DeviceState) -> None:
-    """None was taken, a part was, or what is read is neither."""
+    """None was accepted, a part of one was, or the state read is neither."""
     with pytest.raises(Strayed):
         judge_race([STOP, PRE_COPY], outcomes, now(state))
 
@@ -97,8 +97,8 @@ def test_both_begin_together() -> None:
     assert at_once(lambda number: (meeting.wait() is not None, name(number))) == [(True, "stop"), (True, "running")]
 
 
-def test_what_the_other_thread_meets_is_told() -> None:
-    """What is raised beside a block is raised at its end, unless the block raises something itself."""
+def test_error_of_the_other_thread_is_raised() -> None:
+    """At the end of the block, unless the block raises its own."""
 
     def fail() -> None:
         raise LookupError
@@ -109,8 +109,8 @@ def test_what_the_other_thread_meets_is_told() -> None:
         raise ZeroDivisionError
 
 
-def test_the_other_thread_works_meanwhile() -> None:
-    """It has begun when the block does, goes on, and has ended after it."""
+def test_other_thread_runs_during_the_block() -> None:
+    """It has begun when the block begins, continues, and has ended after it."""
     done = []
     more = threading.Event()
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""One server for each module of tests, and for each test a client on a device that was reset."""
+"""One server per module of tests; for each test, a client on a device that was reset."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture
 def client(server: Server) -> Iterator[Client]:
-    """The only client, greeted, on a fresh device."""
+    """The only client, with a version agreed on, on a device just reset."""
     with server.client() as client:
         client.reset()
         yield client
@@ -29,7 +29,7 @@ def client(server: Server) -> Iterator[Client]:
 
 @pytest.fixture(params=[True, False], ids=["by descriptor", "by message"])
 def guest(client: Client, request: pytest.FixtureRequest) -> Iterator[Guest]:
-    """Guest memory of both kinds."""
+    """Guest memory, reached in each of the two ways."""
     guest = Guest(client, request.param)
     yield guest
     guest.close()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A container with a device in it, without a server between: for looks at how it goes wrong."""
+"""A container with a device in it, and no server between: for observing defects."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from refdriver.socket.requests import Answer
 class Bench:
     """A device and its container without a server. Pages are counted from BASE.
 
-    Mapped are the pages 0 to 99 and, right after them, 100 to 129; then, after a hole, 140 to 149.
+    Pages 0 to 99 are mapped, right after them 100 to 129, and after a hole 140 to 149.
     Refusals are given as negative errnos, dirty pages as lists of their places in the range.
     """
 
@@ -32,13 +32,13 @@ class Bench:
         self.sockets = socket.socketpair()
         self.driver.open(Connection(self.sockets[0]))
         self.memory = os.memfd_create("guest")
-        # Of all this only what is written takes memory; it is enough for a mapping of more than 4 GiB.
+        # Large enough for a mapping of more than 4 GiB; only pages that are written take memory.
         os.ftruncate(self.memory, 8 << 30)
         for first, count in ((0, 100), (100, 30), (140, 10)):
             self.map(first, count)
 
     def close(self) -> None:
-        """Give everything back."""
+        """Release everything."""
         self.device.close()
         os.close(self.memory)
         for each in self.sockets:
@@ -57,12 +57,12 @@ class Bench:
         return answer if isinstance(answer, int) else answer.body + answer.data
 
     def map(self, first: int, count: int, memory: int | None = None) -> None:
-        """Map some pages, to the memory of the same number, or from another page of it on."""
+        """Map pages to the same pages of the memory, or to those from page ``memory`` on."""
         offset = (first if memory is None else memory) * PAGE
         body = struct.pack("<IIQQQ", 32, 3, offset, BASE + first * PAGE, count * PAGE)
         assert self.ask(2, body, self.memory) == b""
 
-    def tell(self, flags: int, argsz: int = 8) -> int:
+    def send(self, flags: int, argsz: int = 8) -> int:
         """A request without a range: 0 or the refusal."""
         reply = self.ask(14, struct.pack("<II", argsz, flags))
         return reply if isinstance(reply, int) else len(reply)
@@ -76,7 +76,7 @@ class Bench:
         return pages(self.ask(14, body))
 
     def takes(self, room: int, count: int = 100) -> int:
-        """Bytes of the bitmap of the first pages that comes when there is so much room; 100 pages need 16."""
+        """Size of the bitmap of the first pages that is returned into ``room`` bytes; 100 pages need 16."""
         body = struct.pack("<IIQQQQ", min(40 + room, 0xFFFFFFFF), 4, BASE, count * PAGE, PAGE, room)
         answer = self.answer(14, body)
         return answer if isinstance(answer, int) else len(answer.data)
@@ -84,25 +84,25 @@ class Bench:
     def unmap(
         self, first: int = 0, count: int = 100, room: int = 16, page: int = PAGE, argsz: int | None = None
     ) -> list[int] | int:
-        """The dirty pages of a range, unmapped with that."""
+        """The dirty pages of a range, which is unmapped."""
         argsz = 40 + room if argsz is None else argsz
         body = struct.pack("<IIQQQQ", argsz, 1, BASE + first * PAGE, count * PAGE, page, room)
         return pages(self.ask(3, body))
 
     def unmap_all(self) -> int:
-        """The pages unmapped."""
+        """The number of pages unmapped."""
         reply = self.ask(3, struct.pack("<IIQQ", 24, 2, 0, 0))
         return reply if isinstance(reply, int) else struct.unpack("<IIQQ", reply)[3] // PAGE
 
     def plain_unmap(self, flags: int = 0, first: int = 0, count: int = 100) -> tuple[int, ...] | int:
-        """The pages unmapped, and what becomes of a write to page 0."""
+        """The number of pages unmapped, and STATUS of a write to page 0."""
         reply = self.ask(3, struct.pack("<IIQQ", 24, flags, BASE + first * PAGE, count * PAGE))
         return reply if isinstance(reply, int) else (struct.unpack("<IIQQ", reply)[3] // PAGE, self.write(0))
 
-    def write(self, *those: int, count: int = 1) -> int:
-        """Have the device write to some pages, ``count`` pages at each; gives STATUS."""
+    def write(self, *written: int, count: int = 1) -> int:
+        """Have the device write to some pages, ``count`` pages at each; returns STATUS."""
         registers = self.device.machine
-        for page in those:
+        for page in written:
             registers.write(DMA_ADDRESS, struct.pack("<Q", BASE + page * PAGE))
             registers.write(DMA_LENGTH, struct.pack("<I", count * PAGE))
             registers.write(DOORBELL, b"\1\0\0\0")
@@ -122,7 +122,7 @@ class Bench:
         eventually(wrote)
 
     def pin(self, page: int, what: int = 1, count: int = 1) -> int | None:
-        """Pin pages, or unpin them (2); a refusal, if it comes to that."""
+        """Pin pages, or unpin them (2); the refusal, if there is one."""
         registers = self.device.machine
         registers.write(PIN_ADDRESS, struct.pack("<Q", BASE + page * PAGE))
         registers.write(PIN_LENGTH, struct.pack("<I", count * PAGE))
@@ -146,8 +146,8 @@ class Bench:
 
 
 def pages(reply: bytes | int) -> list[int] | int:
-    """Places of the bits that are set in a bitmap behind 40 bytes; a refusal as it is."""
+    """Positions of the bits set in the bitmap after the first 40 bytes; a refusal is returned as it is."""
     if isinstance(reply, int):
         return reply
-    # Byte by byte: a bitmap can be of a million pages.
+    # Byte by byte: a bitmap can cover a million pages.
     return [8 * place + bit for place, byte in enumerate(reply[40:]) if byte for bit in range(8) if byte >> bit & 1]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Guest memory for tests that look at what the device does to it."""
+"""Guest memory, for tests that check what the device does to it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SIZE = 32 * PAGE
 
 
 class Guest:
-    """Guest memory that can be looked at, mapped; ``fd`` is None when it is reached by messages."""
+    """Mapped guest memory with its content; ``fd`` is None if the device reaches it by messages."""
 
     def __init__(self, client: Client, by_descriptor: bool, address: int = BASE, size: int = SIZE) -> None:
         self.client = client
@@ -29,7 +29,7 @@ class Guest:
         assert client.try_map(address, size, self.fd) == 0
 
     def ring(self, at: int, length: int, value: int) -> int:
-        """Have the device fill a range; gives STATUS."""
+        """Have the device fill a range; returns STATUS."""
         self.client.put(0, DMA_ADDRESS, 8, self.address + at)
         self.client.put(0, DMA_LENGTH, 4, length)
         self.client.put(0, DOORBELL, 4, value)
@@ -42,7 +42,7 @@ class Guest:
         return self.client.try_write(0, PIN, what.to_bytes(4, "little"))[0]
 
     def close(self) -> None:
-        """Give it up."""
+        """Release it."""
         if isinstance(self.content, mmap.mmap):
             self.content.close()
         if self.fd is not None:

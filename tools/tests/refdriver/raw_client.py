@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The least client that can speak to the reference server: a third reading of the wire, kept plain.
+"""The smallest client of the reference server: a third, plain reading of the wire.
 
-It checks the framing of every reply with asserts, and answers the server's DMA writes from ``memory``.
+It asserts the framing of every reply, and serves the server's DMA writes from ``memory``.
 """
 
 from __future__ import annotations
@@ -76,10 +76,10 @@ class Server:
             return client.state() == RUNNING
 
     def end(self) -> tuple[int, str]:
-        """Exit status after SIGTERM, and everything it said on standard error."""
+        """Exit status after SIGTERM, and everything on standard error."""
         self.process.send_signal(signal.SIGTERM)
-        _, said = self.process.communicate(timeout=DEADLINE)
-        return self.process.returncode, said
+        _, errors = self.process.communicate(timeout=DEADLINE)
+        return self.process.returncode, errors
 
     def __enter__(self) -> Server:
         return self
@@ -111,7 +111,7 @@ class Client:
         return cls(sock)
 
     def close(self) -> None:
-        """Leave."""
+        """Close the connection and the descriptors received."""
         self.sock.close()
         for fd in self.fds:
             os.close(fd)
@@ -137,14 +137,14 @@ class Client:
         return bytes(data)
 
     def send(self, command: int, body: bytes = b"", fds: tuple[int, ...] = (), flags: int = 0) -> int:
-        """Send a command; gives its id."""
+        """Send a command; returns its id."""
         self.ident = self.ident + 1 & 0xFFFF
         head = struct.pack("<HHIII", self.ident, command, 16 + len(body), flags, 0)
         socket.send_fds(self.sock, [head + body], list(fds)) if fds else self.sock.sendall(head + body)
         return self.ident
 
     def answer(self, ident: int, command: int) -> tuple[int, bytes]:
-        """Errno and body of the reply, doing the server's DMA in between."""
+        """Errno and body of the reply; serves the server's DMA until it arrives."""
         while True:
             got, number, size, flags, errno = struct.unpack("<HHIII", self._exactly(16))
             body = self._exactly(size - 16)
@@ -157,7 +157,7 @@ class Client:
                     return errno, b""
                 assert not errno
                 return 0, body
-            assert number == 12, "the server asks for nothing but DMA writes"
+            assert number == 12, "the server requests only DMA writes"
             address, count = struct.unpack_from("<QQ", body)
             assert len(body) == 16 + count
             if self.dma_errno:
@@ -172,13 +172,13 @@ class Client:
         return self.answer(self.send(command, body, fds), command)
 
     def good(self, command: int, body: bytes = b"", fds: tuple[int, ...] = ()) -> bytes:
-        """Body of the reply to a command that has to succeed."""
+        """Body of the reply to a command that must succeed."""
         errno, reply = self.call(command, body, fds)
         assert errno == 0, os.strerror(errno)
         return reply
 
     def greet(self, text: str | None = None) -> dict[str, Any]:
-        """Agree on version 0.0; gives the server's capabilities."""
+        """Agree on version 0.0; returns the server's capabilities."""
         body = struct.pack("<HH", 0, 0) + (text.encode() + b"\0" if text is not None else b"")
         reply = self.good(1, body)
         assert struct.unpack_from("<HH", reply) == (0, 0)
@@ -232,13 +232,13 @@ class Client:
         return self.try_write(MIGRATION, STATE, state.to_bytes(4, "little"))[0]
 
     def reset(self) -> None:
-        """Reset, which has to succeed."""
+        """Reset, which must succeed."""
         assert self.good(13) == b""
 
     # Saving and resuming.
 
     def save_one(self) -> bytes:
-        """One buffer, after pending_bytes said that there is one."""
+        """One buffer, once pending_bytes has announced it."""
         offset = self.get(MIGRATION, OFFSET, 8)
         size = self.get(MIGRATION, SIZE, 8)
         errno, data = self.try_read(MIGRATION, offset, size)
@@ -247,7 +247,7 @@ class Client:
         return data
 
     def save(self) -> list[bytes]:
-        """Every buffer of the present saving state."""
+        """Every buffer of the current saving state."""
         buffers = []
         while self.get(MIGRATION, PENDING, 8):
             buffers.append(self.save_one())
@@ -261,7 +261,7 @@ class Client:
         return self.try_write(MIGRATION, SIZE, len(buffer).to_bytes(8, "little"))[0]
 
     def restore(self, buffers: list[bytes]) -> None:
-        """RUNNING -> RESUMING -> RUNNING with the data of a saving state."""
+        """RUNNING -> RESUMING -> RUNNING with saved buffers."""
         self.go(RESUMING)
         for buffer in buffers:
             assert self.try_restore_one(buffer) == 0
@@ -286,7 +286,7 @@ class Client:
         return self.call(14, struct.pack("<IIQQQQ", argsz, 4, address, size, page, room))
 
     def dirty_pages(self, address: int, pages: int) -> set[int]:
-        """Which pages of a range are dirty; fetching has to succeed, and says nothing of what is not in the range."""
+        """Dirty pages of a range; fetching must succeed and set no bit past the range."""
         room = -(-pages // 64) * 8
         errno, reply = self.bitmap(address, pages * 4096, room)
         assert errno == 0
@@ -297,7 +297,7 @@ class Client:
         return {page for page in range(pages) if value >> page & 1}
 
     def container_info(self, argsz: int, room: int | None = None) -> tuple[int, bytes]:
-        """Errno and reply of CONTAINER_GET_INFO with an argument of so many bytes; left out: as argsz says."""
+        """Errno and reply of CONTAINER_GET_INFO with an argument of ``room`` bytes; argsz by default."""
         argument = struct.pack("<I", argsz).ljust(max(argsz if room is None else room, 4), b"\xee")
         return self.call(0x8001, argument)
 

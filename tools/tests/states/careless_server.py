@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The reference device with a driver that takes states whose layout it does not know for ones of its own."""
+"""The reference device with a driver that reads states of an unknown layout as its own."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from refdriver.overlays import defect
 NAME = "resume-any-layout"
 
 
-@defect(NAME, "in RESUMING a buffer is taken in the driver's own layout, whatever it says of itself")
+@defect(NAME, "in RESUMING, a buffer is read in the driver's own layout, not in the one that it names")
 class AnyLayout(Incoming):
     def _layout_of(self, kind: int) -> int:
         return self.newest

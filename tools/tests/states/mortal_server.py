@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The reference device with a driver that dies of a state, or does not answer any more."""
+"""The reference device with a driver that dies when it gets a state, or no longer answers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from refdriver.overlays import defect
 NAME = "resume-is-the-end"
 
 
-@defect(NAME, "in RESUMING the first buffer ends the server, or leaves it without an answer")
+@defect(NAME, "in RESUMING, the first buffer ends the server, or makes it hang")
 class Mortal(Incoming):
     def _layout_of(self, kind: int) -> int:
         if HOW == "hangs":

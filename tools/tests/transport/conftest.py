@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What every test of the transports wants: to see that no descriptor is left behind."""
+"""Every test of the transports checks that it leaks no descriptor."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def _no_descriptor_left() -> Iterator[None]:
 
 @pytest.fixture
 def connect(tmp_path: Path) -> Iterator[Connect]:
-    """Gives a function that starts a server with a script and returns an open client of it."""
+    """A function that starts a server with a script and returns an open client of it."""
     servers: list[ScriptedServer] = []
     clients: list[VfioUser] = []
 

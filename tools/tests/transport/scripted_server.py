@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A vfio-user server that says exactly what a test tells it to, right or wrong, byte by byte."""
+"""A vfio-user server that sends exactly what a test's script says, right or wrong, byte by byte."""
 
 from __future__ import annotations
 
 import array
+import json
 import os
 import socket
 import struct
@@ -14,15 +15,24 @@ from typing import NamedTuple
 
 from vfio_compliance.transport import VfioUser
 
-#: Seconds per call, in tests that do not wait for it to pass.
+#: Seconds per call, in tests that do not wait for the deadline.
 AMPLE = 30.0
 
 COMMAND, REPLY, NO_REPLY, ERROR = 0, 1, 16, 32
 GOOD_VERSION = b'{"capabilities":{"max_msg_fds":4,"max_data_xfer_size":65536,"migration":{"pgsize":4096}}}\0'
 
 
+#: A read of 4 bytes at 0x10 of region 9.
+ACCESS = struct.pack("<QII", 0x10, 9, 4)
+
+
+def version(**capabilities: object) -> bytes:
+    """The payload of a VERSION reply with these capabilities."""
+    return struct.pack("<HH", 0, 0) + json.dumps({"capabilities": capabilities}).encode() + b"\0"
+
+
 class Request(NamedTuple):
-    """One message as it came from the client."""
+    """One message from the client."""
 
     id: int
     command: int
@@ -39,7 +49,7 @@ class Peer:
         self.stream = stream
 
     def receive(self) -> Request:
-        """The next message, whose descriptors are closed at once; EOFError when the client is gone."""
+        """The next message, whose descriptors are closed at once; EOFError if the client is gone."""
         descriptors: list[int] = []
         header = self._exactly(16, descriptors)
         number, command, size, flags, error = struct.unpack("<HHIII", header)
@@ -58,17 +68,17 @@ class Peer:
         size: int | None = None,
         descriptors: Sequence[int] = (),
     ) -> None:
-        """One message; ``size`` is what its header says, the true one by default."""
+        """Send one message; ``size`` is the size in its header, by default the true one."""
         header = struct.pack("<HHIII", number, command, 16 + len(payload) if size is None else size, flags, error)
         ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))] if descriptors else []
         self.stream.sendmsg([header + payload], ancillary)
 
     def reply(self, request: Request, payload: bytes = b"", **rest: int) -> None:
-        """The right kind of answer with this payload."""
+        """Send the reply to a request, with this payload."""
         self.send(request.id, request.command, payload, **rest)  # type: ignore[arg-type]
 
     def wait_for_end(self) -> None:
-        """Until the client hangs up."""
+        """Wait until the client hangs up."""
         while self.stream.recv(65536):
             pass
 
@@ -89,12 +99,12 @@ class Peer:
 #: What a server does with a client once the versions are exchanged.
 Script = Callable[[Peer], None]
 
-#: Starts a server with a script (and a VERSION reply, and the client's deadline); gives an open client of it.
+#: Starts a server with a script (and a VERSION reply, and the client's deadline); returns an open client of it.
 Connect = Callable[..., VfioUser]
 
 
 class ScriptedServer:
-    """Serves one client after the other in a thread. ``version`` is the whole payload of its VERSION reply."""
+    """Serves clients in turn, in a thread. ``version`` is the whole payload of its VERSION reply."""
 
     def __init__(self, path: Path, script: Script, version: bytes | None = None) -> None:
         self._script = script
@@ -107,7 +117,7 @@ class ScriptedServer:
         self._thread.start()
 
     def stop(self) -> None:
-        """End, and raise what went wrong in the thread."""
+        """End, and raise an error of the thread."""
         self._listener.shutdown(socket.SHUT_RDWR)
         self._thread.join(AMPLE)
         self._listener.close()

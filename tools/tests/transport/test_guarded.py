@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Memory with an inaccessible page behind it. The kernel makes the accesses here: for it a bad address is no crash."""
+"""Memory followed by an inaccessible page. The kernel makes the accesses here: a bad address does not crash it."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from vfio_compliance.transport import GuardedBuffer, libc
 
 
 @pytest.mark.parametrize("length", [1, 24, mmap.PAGESIZE, mmap.PAGESIZE + 8])
-def test_it_ends_at_the_guard(length: int) -> None:
-    """The last byte can be written, the one behind it neither written nor read; a write across stops there."""
+def test_memory_ends_at_the_guard(length: int) -> None:
+    """The last byte can be written, the next one neither written nor read; a write across fails."""
     with GuardedBuffer(length) as memory:
         assert memory.address + memory.length == memory.end
         assert bytes(memory.view) == bytes(length)
@@ -25,8 +25,8 @@ def test_it_ends_at_the_guard(length: int) -> None:
         assert _readable(memory.end - 1)
 
 
-def test_it_can_be_made_read_only() -> None:
-    """What was written stays to be read; a write is a fault."""
+def test_memory_can_be_made_read_only() -> None:
+    """Its content can still be read; a write faults."""
     with GuardedBuffer(48) as memory:
         memory.view[:4] = b"kept"
         memory.readonly()
@@ -35,8 +35,8 @@ def test_it_can_be_made_read_only() -> None:
         assert bytes(memory.view[:4]) == b"kept"
 
 
-def test_a_large_one_costs_what_is_written() -> None:
-    """A gigabyte of which eight bytes are used takes a few pages."""
+def test_large_memory_takes_only_the_pages_written() -> None:
+    """A GiB of which eight bytes are written takes a few pages."""
     with GuardedBuffer(1 << 30) as memory:
         before = _resident()
         memory.view[-8:] = b"12345678"
@@ -44,14 +44,14 @@ def test_a_large_one_costs_what_is_written() -> None:
         assert _resident() - before < 64
 
 
-def test_no_memory_has_no_bytes() -> None:
-    """A length that is not positive is a mistake of the caller."""
+def test_length_must_be_positive() -> None:
+    """Anything else is an error of the caller."""
     with pytest.raises(ValueError, match="0 bytes"):
         GuardedBuffer(0)
 
 
 def _readable(address: int) -> bool:
-    """Whether the kernel can read a byte there."""
+    """Whether the kernel can read a byte at an address."""
     descriptor = os.memfd_create("readable")
     try:
         return bool(libc.pwrite64(descriptor, libc.pointer(address), 1, 0) == 1)
@@ -60,13 +60,13 @@ def _readable(address: int) -> bool:
 
 
 def _resident() -> int:
-    """Pages of this process that are in memory."""
+    """Resident pages of this process."""
     with open("/proc/self/statm") as numbers:
         return int(numbers.read().split()[1])
 
 
-def test_what_is_written_in_front_is_seen() -> None:
-    """Memory that does not begin where its page does shows whether somebody wrote before it."""
+def test_write_before_the_memory_is_detected() -> None:
+    """Memory that does not begin at a page boundary shows whether the bytes before it were written."""
     with GuardedBuffer(24) as buffer:
         assert libc.store(buffer.address, b"\xff" * 24)
         assert not buffer.spilled

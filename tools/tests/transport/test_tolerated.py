@@ -1,17 +1,16 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Servers that deviate in what a client can put up with: the call ends as it should, the connection goes on."""
+"""Servers with deviations that a client can tolerate: the call ends as it should, and the connection stays usable."""
 
 from __future__ import annotations
 
 import errno
-import json
 import os
 import resource
 import struct
 from collections.abc import Callable
 
 import pytest
-from scripted_server import COMMAND, ERROR, REPLY, Connect, Peer, Request
+from scripted_server import ACCESS, COMMAND, ERROR, REPLY, Connect, Peer, Request, version
 
 from vfio_compliance.common.words import counted
 from vfio_compliance.device import Container, Device, DeviceError
@@ -20,16 +19,11 @@ from vfio_compliance.transport.vfio_user.wire import describe
 from vfio_compliance.uapi.type1 import VFIO_IOMMU_DIRTY_PAGES, VFIO_IOMMU_MAP_DMA, VFIO_IOMMU_UNMAP_DMA
 from vfio_compliance.uapi.vfio import VFIO_DEVICE_GET_REGION_INFO, VFIO_DEVICE_RESET
 
-ACCESS = struct.pack("<QII", 0x10, 9, 4)
 REFUSED = REPLY | ERROR
 
 
-def _version(**capabilities: object) -> bytes:
-    return struct.pack("<HH", 0, 0) + json.dumps({"capabilities": capabilities}).encode() + b"\0"
-
-
 def _answering(*answers: Callable[[Peer, Request], None]) -> Callable[[Peer], None]:
-    """Each request its own answer; the last one is for all that follow."""
+    """An answer for each request; the last one is for all that follow."""
 
     def script(peer: Peer) -> None:
         for answer in answers:
@@ -49,20 +43,20 @@ def _read(client: VfioUser) -> tuple[Outcome, bytes]:
 
 
 @pytest.mark.parametrize("body", [1, 4, 20, 4096, 65537, 1 << 20], ids=str)
-def test_a_body_after_an_error_is_skipped(connect: Connect, body: int) -> None:
-    """The refusal is what it is, the next call works, and it is remarked on once however often it comes."""
+def test_body_after_an_error_is_skipped(connect: Connect, body: int) -> None:
+    """The refusal is returned, the next call succeeds, and there is one remark, however often it happens."""
     refuse = lambda peer, request: peer.reply(request, bytes(body), flags=REFUSED, error=errno.EBUSY)  # noqa: E731
     client = connect(_answering(refuse, refuse, _good))
     for _ in range(2):
         assert _read(client) == ((-1, errno.EBUSY), b"")
     assert _read(client) == ((4, 0), b"good")
     (remark,) = client.remarks
-    much = counted(body, "byte")
-    assert remark.startswith(f"the server sends a body after an error: {much} with the reply to REGION_READ of")
+    size = counted(body, "byte")
+    assert remark.startswith(f"the server sends a body after an error: {size} with the reply to REGION_READ of")
 
 
-def test_a_skipped_body_takes_no_memory(connect: Connect) -> None:
-    """A MiB, two hundred times: what was read is gone."""
+def test_skipped_body_takes_no_memory(connect: Connect) -> None:
+    """1 MiB, two hundred times."""
     refuse = lambda peer, request: peer.reply(request, bytes(1 << 20), flags=REFUSED, error=22)  # noqa: E731
     client = connect(_answering(refuse))
     _read(client)
@@ -72,17 +66,17 @@ def test_a_skipped_body_takes_no_memory(connect: Connect) -> None:
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 64 << 10
 
 
-def test_a_body_that_does_not_come_is_a_timeout(connect: Connect) -> None:
-    """A header that promises one is waited for as long as for an answer."""
+def test_missing_body_is_a_timeout(connect: Connect) -> None:
+    """A body that the header announces has the deadline of the reply."""
     promise = lambda peer, request: peer.send(request.id, 9, flags=REFUSED, error=22, size=100)  # noqa: E731
     client = connect(_answering(promise), deadline=1)
     with pytest.raises(CallTimeout):
         _read(client)
 
 
-@pytest.mark.parametrize("code", [0, 4096, 2**32 - 22], ids=["0", "no errno", "negative"])
-def test_a_refusal_without_an_errno_is_a_refusal(connect: Connect, code: int) -> None:
-    """It is none of the errnos, so that who asks for one can see that there was none."""
+@pytest.mark.parametrize("code", [0, 4096, 2**32 - 22], ids=["0", "not an errno", "negative"])
+def test_refusal_without_an_errno_is_a_refusal(connect: Connect, code: int) -> None:
+    """Its errno is 0, which shows that there was none."""
     client = connect(_answering(lambda peer, request: peer.reply(request, flags=REFUSED, error=code)))
     outcome, data = _read(client)
     assert (outcome, data, outcome.ok) == ((-1, 0), b"", False)
@@ -96,8 +90,8 @@ def _echo(peer: Peer, request: Request) -> None:
     peer.reply(request, request.payload or b"echo")
 
 
-def test_a_payload_where_none_is_defined_is_dropped(connect: Connect) -> None:
-    """Such as the request once more: of a mapping, a reset, START, and of a write to a region."""
+def test_undefined_payload_is_dropped(connect: Connect) -> None:
+    """Such as the request echoed, for a mapping, a reset, START, and a write to a region."""
     client = connect(_answering(*[_echo] * 5, _good))
     memory = client.memory(4096)
     mapping = bytearray(struct.pack("<IIQQQ", 32, 3, memory.address, 0x1000, 4096))
@@ -112,8 +106,8 @@ def test_a_payload_where_none_is_defined_is_dropped(connect: Connect) -> None:
     memory.release()
 
 
-def test_a_second_reply_is_dropped(connect: Connect) -> None:
-    """It is not taken for the answer to the next command, nor for anything else while the client only listens."""
+def test_second_reply_is_dropped(connect: Connect) -> None:
+    """It is not used for the next command, and is accepted while the client only listens."""
 
     def twice(peer: Peer, request: Request) -> None:
         peer.reply(request, ACCESS + b"once")
@@ -126,8 +120,8 @@ def test_a_second_reply_is_dropped(connect: Connect) -> None:
     assert client.remarks == ["the server answers a command twice: a second reply to REGION_READ, with id 2"]
 
 
-def test_an_old_id_alone_is_no_answer(connect: Connect) -> None:
-    """A server that answers with the id of an earlier command breaks the protocol, and is not called slow."""
+def test_reply_with_an_old_id_is_a_violation(connect: Connect) -> None:
+    """A server that answers with the id of an earlier command is not just slow."""
     stale = lambda peer, request: peer.send(2, 9, ACCESS + b"late")  # noqa: E731
     client = connect(_answering(_good, stale), deadline=1)
     _read(client)
@@ -137,23 +131,23 @@ def test_an_old_id_alone_is_no_answer(connect: Connect) -> None:
 
 
 @pytest.mark.parametrize("flags", [REPLY | 16, REPLY | 64, REPLY | 1 << 31])
-def test_flags_without_a_meaning_are_ignored(connect: Connect, flags: int) -> None:
-    """The type and the error flag count."""
+def test_undefined_flags_are_ignored(connect: Connect, flags: int) -> None:
+    """Only the type and the error flag count."""
     client = connect(_answering(lambda peer, request: peer.reply(request, ACCESS + b"good", flags=flags)))
     assert _read(client)[1] == b"good"
     assert "sets flags that a reply does not have: 0x" in client.remarks[0]
 
 
-def test_an_errno_without_the_error_flag_means_nothing(connect: Connect) -> None:
-    """It is worth a remark: somebody forgot the flag."""
+def test_errno_without_the_error_flag_is_ignored(connect: Connect) -> None:
+    """There is a remark, as the flag was probably forgotten."""
     client = connect(_answering(lambda peer, request: peer.reply(request, ACCESS + b"good", error=5)))
     assert _read(client)[1] == b"good"
     assert "gives an errno without the error flag: 5" in client.remarks[0]
 
 
 @pytest.mark.parametrize("count", [1, 8])
-def test_descriptors_that_nobody_asked_for_are_closed(connect: Connect, count: int) -> None:
-    """The fixture of all these tests sees that none is left."""
+def test_unexpected_descriptors_are_closed(connect: Connect, count: int) -> None:
+    """A fixture of all these tests checks that none is leaked."""
 
     def answer(peer: Peer, request: Request) -> None:
         null = os.open("/dev/null", os.O_RDONLY)
@@ -167,8 +161,8 @@ def test_descriptors_that_nobody_asked_for_are_closed(connect: Connect, count: i
     assert f"descriptors that were not asked for: {count} with the reply" in client.remarks[0]
 
 
-def test_an_answer_with_too_little_room_takes_no_descriptor_away(connect: Connect) -> None:
-    """The descriptor of a region comes with the whole information; a later question for a part leaves it."""
+def test_partial_information_keeps_the_descriptor(connect: Connect) -> None:
+    """A region's descriptor comes with the whole information; a later request for a part does not discard it."""
     whole = struct.pack("<IIIIQQ", 48, 15, 0, 0, 4096, 0) + bytes(16)
     backing = os.memfd_create("region")
     os.truncate(backing, 4096)
@@ -188,11 +182,11 @@ def test_an_answer_with_too_little_room_takes_no_descriptor_away(connect: Connec
     os.close(backing)
 
 
-# What the device says of itself
+# Information on the device
 
 
 def _device(refusing: set[int], asked: list[int]) -> Callable[[Peer], None]:
-    """A device of two regions; refuses these commands, by number, once one was asked that is not information."""
+    """A device of two regions; refuses these commands after the first that does not ask for information."""
 
     def script(peer: Peer) -> None:
         busy = False
@@ -212,8 +206,8 @@ def _device(refusing: set[int], asked: list[int]) -> Callable[[Peer], None]:
     return script
 
 
-def test_information_is_asked_for_after_each_open(connect: Connect) -> None:
-    """And never in the middle, where a device may refuse; the next open asks again."""
+def test_information_is_requested_after_each_open(connect: Connect) -> None:
+    """And never later, when a device may refuse; the next open requests it again."""
     asked: list[int] = []
     client = connect(_device({4, 5}, asked))
     client.close()
@@ -232,8 +226,8 @@ def test_information_is_asked_for_after_each_open(connect: Connect) -> None:
         asked.clear()
 
 
-def test_a_refusal_after_the_open_is_named_where_it_matters(connect: Connect) -> None:
-    """Opening goes on; who wants the regions is told which question was refused. It is asked once."""
+def test_refused_information_is_reported_when_it_is_needed(connect: Connect) -> None:
+    """Opening continues; an access to the regions names the refused request, which is made once."""
     asked: list[int] = []
     client = connect(_device({0, 5}, asked))
     client.close()
@@ -250,8 +244,8 @@ def test_a_refusal_after_the_open_is_named_where_it_matters(connect: Connect) ->
 # What was agreed on
 
 
-def test_no_descriptor_is_sent_to_who_takes_none(connect: Connect) -> None:
-    """A mapping then has none, and the server's messages reach the memory."""
+def test_no_descriptor_is_sent_to_a_server_that_accepts_none(connect: Connect) -> None:
+    """A mapping has none, and the server's messages reach the memory."""
     seen: list[int] = []
 
     def answer(peer: Peer, request: Request) -> None:
@@ -264,7 +258,7 @@ def test_no_descriptor_is_sent_to_who_takes_none(connect: Connect) -> None:
         seen.append(len(request.descriptors))
         _good(peer, request)
 
-    client = connect(_answering(first, answer), _version(max_msg_fds=0))
+    client = connect(_answering(first, answer), version(max_msg_fds=0))
     memory = client.memory(8192)
     argument = bytearray(struct.pack("<IIQQQ", 32, 3, memory.address, 0x1000, 8192))
     assert client.ioctl(Target.CONTAINER, VFIO_IOMMU_MAP_DMA, argument) == (0, 0)
@@ -276,8 +270,8 @@ def test_no_descriptor_is_sent_to_who_takes_none(connect: Connect) -> None:
     memory.release()
 
 
-def test_data_beyond_the_agreed_size_goes_in_pieces(connect: Connect) -> None:
-    """A MiB for a server that moves 4096 bytes at once, either way."""
+def test_data_beyond_the_agreed_size_is_split(connect: Connect) -> None:
+    """1 MiB for a server that transfers at most 4096 bytes, in both directions."""
     counts: list[int] = []
 
     def answer(peer: Peer, request: Request) -> None:
@@ -285,22 +279,22 @@ def test_data_beyond_the_agreed_size_goes_in_pieces(connect: Connect) -> None:
         counts.append(count)
         peer.reply(request, request.payload[:16] + (b"x" * count if request.command == 9 else b""))
 
-    client = connect(_answering(answer), _version(max_data_xfer_size=4096))
+    client = connect(_answering(answer), version(max_data_xfer_size=4096))
     assert client.read(9, 0x1000, 1 << 20) == ((1 << 20, 0), b"x" * (1 << 20))
     assert client.write(9, 0x1000, bytes(1 << 20)) == (1 << 20, 0)
     assert set(counts) == {4096}
 
 
 @pytest.mark.parametrize(("most", "largest"), [(4096, 4096), (1 << 16, 1 << 16), (1 << 30, 1 << 20)])
-def test_no_argsz_exceeds_a_message(connect: Connect, most: int, largest: int) -> None:
-    """Neither what may be asked for on purpose nor what a bitmap needs."""
+def test_argsz_never_exceeds_a_message(connect: Connect, most: int, largest: int) -> None:
+    """Neither one set on purpose nor one that a bitmap needs."""
     seen: list[int] = []
 
     def answer(peer: Peer, request: Request) -> None:
         seen.append(int.from_bytes(request.payload[:4], "little"))
         peer.reply(request, flags=REFUSED, error=errno.EINVAL)
 
-    client = connect(_answering(answer), _version(max_data_xfer_size=most, migration={"pgsize": 4096}))
+    client = connect(_answering(answer), version(max_data_xfer_size=most, migration={"pgsize": 4096}))
     assert client.largest_argsz == largest
     assert client.largest_bitmap == largest - 40
     assert Container(client).largest_argsz == largest
@@ -311,9 +305,9 @@ def test_no_argsz_exceeds_a_message(connect: Connect, most: int, largest: int) -
     assert seen == [48, largest, largest]
 
 
-def test_a_server_without_migration_is_told_so(connect: Connect) -> None:
-    """In place of an errno that is this side's own; it is not even asked."""
-    client = connect(lambda peer: peer.wait_for_end(), _version())
+def test_server_without_migration_is_reported(connect: Connect) -> None:
+    """Instead of an errno made up by the client; no request is sent."""
+    client = connect(lambda peer: peer.wait_for_end(), version())
     container = Container(client)
     assert container.page_sizes() == 0
     assert not container.offers_tracking
@@ -322,8 +316,8 @@ def test_a_server_without_migration_is_told_so(connect: Connect) -> None:
     )
 
 
-def test_requests_are_told_apart() -> None:
-    """Unmapping with the bitmap and without, and what is asked of dirty page tracking."""
+def test_requests_are_described() -> None:
+    """Unmapping with and without the bitmap, and each request of dirty page tracking."""
     unmap = struct.pack("<IIQQ", 24, 0, 0x1000, 4096)
     assert describe(3, unmap) == "DMA_UNMAP of 0x1000 bytes at 0x1000"
     assert describe(3, unmap[:4] + b"\1" + unmap[5:]) == "DMA_UNMAP of 0x1000 bytes at 0x1000, with its dirty bitmap"

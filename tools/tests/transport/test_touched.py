@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""After which calls a device must be reset, and when a container may be tracking dirty pages."""
+"""Which calls require a reset of the device, and when a container may be tracking dirty pages."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ START, STOP, GET = DirtyPagesFlags.START, DirtyPagesFlags.STOP, DirtyPagesFlags.
 
 
 class Answering(Transport):
-    """Says the same to each request."""
+    """Answers each request alike."""
 
     takes_pointers = True
     kernel = True
@@ -49,7 +49,7 @@ class Answering(Transport):
         raise NotImplementedError
 
 
-def asked(flags: Iterable[int], errno: int) -> Answering:
+def after_requests(flags: Iterable[int], errno: int) -> Answering:
     """An open transport after dirty page requests with these flags, all answered alike."""
     transport = Answering(errno)
     transport.open()
@@ -59,7 +59,7 @@ def asked(flags: Iterable[int], errno: int) -> Answering:
 
 
 @pytest.mark.parametrize(
-    ("flags", "errno", "may"),
+    ("flags", "errno", "possible"),
     [
         ((), 0, False),
         ((GET,), 0, False),
@@ -72,12 +72,12 @@ def asked(flags: Iterable[int], errno: int) -> Answering:
     ],
     ids=str,
 )
-def test_whether_pages_may_be_tracked(flags: tuple[DirtyPagesFlags, ...], errno: int, may: bool) -> None:
-    """After anything but a STOP that succeeded last, where something else than a bitmap was ever asked for."""
-    assert asked(flags, errno).may_track == may
+def test_pages_may_be_tracked(flags: tuple[DirtyPagesFlags, ...], errno: int, possible: bool) -> None:
+    """Unless the last request other than for a bitmap was a STOP that succeeded, or there was none."""
+    assert after_requests(flags, errno).may_track == possible
 
 
-#: The region of an interface, and one with the device's own registers.
+#: The region of the migration interface, and one with the device's own registers.
 MIGRATION, OWN = 9, 0
 
 
@@ -93,19 +93,28 @@ MIGRATION, OWN = 9, 0
         (lambda device: device.seen("mapped-write", OWN, 0, b"", b"\1"), True, True),
         (lambda device: device.seen("mapped-write", MIGRATION, 0, b"", b"\1"), True, False),
     ],
-    ids=["a question", "a look", "interrupts", "a reset", "a write", "its own", "through a mapping", "its own mapped"],
+    ids=[
+        "info",
+        "mapped read",
+        "interrupts",
+        "reset",
+        "write",
+        "interface write",
+        "mapped write",
+        "mapped interface write",
+    ],
 )
-@pytest.mark.parametrize("errno", [0, 22], ids=["taken", "refused"])
-def test_what_a_reset_is_needed_after(touch: Callable[..., Any], touched: bool, lasting: bool, errno: int) -> None:
-    """What may have changed the device, whatever it answered, and what may outlive a return to running."""
+@pytest.mark.parametrize("errno", [0, 22], ids=["accepted", "refused"])
+def test_calls_that_need_a_reset(touch: Callable[..., Any], touched: bool, lasting: bool, errno: int) -> None:
+    """Those that may have changed the device, whatever it answered, and those that may outlive a return to RUNNING."""
     with Answering(errno) as transport:
         transport.touched, transport.resting = False, frozenset({MIGRATION})
         touch(transport)
         assert (transport.touched, transport.lasting) == (touched, lasting)
 
 
-def test_an_open_touches_the_device() -> None:
-    """What a case has done by itself, an open or a reset, is judged: what it leaves is not known."""
+def test_open_touches_the_device() -> None:
+    """The result of an open or a reset by a case is being judged, and so unknown."""
     with Answering() as transport:
         assert transport.touched
 
@@ -124,6 +133,6 @@ def test_an_open_touches_the_device() -> None:
     ],
     ids=str,
 )
-def test_which_requests_to_the_container_leave_a_doubt(flags: tuple[int, ...], errno: int, questioned: bool) -> None:
-    """Those that were refused, and those of which the specification does not say what they do."""
-    assert asked(flags, errno).questioned == questioned
+def test_container_requests_that_leave_doubt(flags: tuple[int, ...], errno: int, questioned: bool) -> None:
+    """Those that were refused, and those whose effect the specification leaves open."""
+    assert after_requests(flags, errno).questioned == questioned

@@ -13,7 +13,7 @@ from vfio_compliance.uapi.vfio import VFIO_DEVICE_RESET
 
 
 def under_way(*calls: tuple[int, int]) -> int:
-    """Nanoseconds, of calls that began and ended at these times."""
+    """Nanoseconds covered by calls with these times of begin and end."""
     found = UnderWay()
     for began, ended in calls:
         found.add(began, ended - began)
@@ -32,14 +32,14 @@ def under_way(*calls: tuple[int, int]) -> int:
     ],
     ids=["none", "in turn", "inside another", "side by side", "ended late", "no time"],
 )
-def test_no_moment_counts_twice(calls: list[tuple[int, int]], ns: int) -> None:
-    """Of calls in turn the sum; of others what they cover together."""
+def test_overlapping_calls_count_once(calls: list[tuple[int, int]], ns: int) -> None:
+    """The sum for calls in turn; otherwise the time that they cover together."""
     assert under_way(*calls) == ns
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_covers_what_calls_cover(seed: int) -> None:
-    """Any calls, each moment looked at."""
+def test_random_calls_cover_their_moments(seed: int) -> None:
+    """Each moment is checked."""
     chance = random.Random(seed)
     calls = [(began, began + chance.randrange(30)) for began in (chance.randrange(300) for _ in range(40))]
     calls.sort(key=lambda call: call[1])
@@ -47,7 +47,7 @@ def test_covers_what_calls_cover(seed: int) -> None:
 
 
 def test_takes_little_memory() -> None:
-    """Of a call around very many others the beginning may be lost, and nothing else."""
+    """The beginning of a call around a very large number of others may be lost, but nothing else."""
     found = UnderWay()
     for number in range(100_000):
         found.add(10 * number, 5)
@@ -57,8 +57,8 @@ def test_takes_little_memory() -> None:
     assert 500_000 < found.ns < 1_000_000
 
 
-def test_of_the_counts_of_a_trace() -> None:
-    """All calls, failed ones too, and resets by themselves; what is no call takes no time."""
+def test_trace_counts_calls_and_resets() -> None:
+    """All calls, also failed ones, and resets separately; records other than calls take no time."""
     counts = Counts()
     counts.add(("version", "device", 0, 0, b"", b"", 0, 0, 1_000, 100))
     counts.add(("open", "device", 0, 0, b"", b"", 0, 0, 500, 1_000))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A program that behaves as a vfio-user server in one particular way: tiny_server.py WAY SOCKET."""
+"""A vfio-user server with one particular behaviour: tiny_server.py BEHAVIOUR SOCKET."""
 
 from __future__ import annotations
 
@@ -19,29 +19,29 @@ def _message(stream: socket.socket) -> tuple[int, int, bytes] | None:
     return number, command, payload
 
 
-def _serve(stream: socket.socket, way: str, served: int) -> None:
+def _serve(stream: socket.socket, behaviour: str, served: int) -> None:
     while (message := _message(stream)) is not None:
         number, command, payload = message
         if command == 1:
             answer = bytes(4)
-        elif way == "crash":
+        elif behaviour == "crash":
             print("about to crash", file=sys.stderr, flush=True)
             os.kill(os.getpid(), signal.SIGSEGV)
             return
-        elif way == "leave":
+        elif behaviour == "leave":
             sys.exit(0)
-        elif way == "hang up":
+        elif behaviour == "hang up":
             return
-        elif way == "silent" and not served:
+        elif behaviour == "silent" and not served:
             continue
         else:
-            # What a read gives: the server's process and how many clients it has had.
+            # A read returns the server's process and its number of earlier clients.
             answer = payload[:16] + struct.pack("<II", os.getpid(), served)
         stream.sendall(struct.pack("<HHIII", number, command, 16 + len(answer), 1, 0) + answer)
 
 
 def _end(how: str) -> None:
-    """Some work first, then a signal by its name, or a status."""
+    """Work for a moment, then end by the named signal, or with a status."""
     print("cleaning up", flush=True)
     sum(range(300_000))
     if how.isdigit():
@@ -50,19 +50,19 @@ def _end(how: str) -> None:
 
 
 def main() -> None:
-    way, path = sys.argv[1:3]
-    if way == "exit":
+    behaviour, path = sys.argv[1:3]
+    if behaviour == "exit":
         print("first line\nno such device: 12\n", file=sys.stderr)
         sys.exit(3)
-    if way == "deaf":
+    if behaviour == "deaf":
         print("listening elsewhere", flush=True)
         signal.pause()
-    if way in ("stubborn", "silent and stubborn"):
+    if behaviour in ("stubborn", "silent and stubborn"):
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        way = way.removesuffix(" and stubborn")
-    if way == "upset by the end":
+        behaviour = behaviour.removesuffix(" and stubborn")
+    if behaviour == "upset by the end":
         signal.signal(signal.SIGTERM, lambda *_: os.kill(os.getpid(), signal.SIGSEGV))
-    if way == "talkative":
+    if behaviour == "talkative":
         print("x" * 200_000, file=sys.stderr, flush=True)
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(path)
@@ -71,12 +71,12 @@ def main() -> None:
     while True:
         stream, _ = listener.accept()
         with stream:
-            _serve(stream, way, served)
+            _serve(stream, behaviour, served)
         served += 1
-        if way == "once":
+        if behaviour == "once":
             sys.exit(0)
-        if way.startswith("cleanup ends in "):
-            _end(way.rpartition(" ")[2])
+        if behaviour.startswith("cleanup ends in "):
+            _end(behaviour.rpartition(" ")[2])
 
 
 main()

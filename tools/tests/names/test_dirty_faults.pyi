@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: GPL-2.0-only
+from tests.refdriver.test_dirty_faults import *
