@@ -118,7 +118,7 @@ FORBIDDEN = {
     "short refusal": ([], to(7, Answer(2)), "an error"),
     "invalid, taken": ([], to(5), "an error"),
     "error written": ([to(STOP)], to(ERROR), "an error"),
-    "told to fail, taken": ([], ("write_state", STOP, TAKEN, True), "an error"),
+    "made to fail, taken": ([], ("write_state", STOP, TAKEN, True), "an error"),
     "out of error by writing": ([to(7, REFUSED), ("read_state", state(ERROR))], to(RUNNING), "an error"),
     "another state": ([to(STOP)], ("read_state", state(STOP_AND_COPY)), "stop"),
     "error out of nothing": ([to(STOP)], ("read_state", state(ERROR)), "stop"),

@@ -139,7 +139,7 @@ def test_no_client(ask: Callable[..., tuple[Findings, str]], fault: str) -> None
     code, said = UNTRIED[fault]
     assert found.answers == []
     assert (found.exit_code, said in found.why) == (code, True), found.why
-    assert f"Works with QEMU: {'n/a' if code == 4 else 'not known'}" in printed
+    assert f"Works with QEMU: {'n/a' if code == 4 else 'unknown'}" in printed
 
 
 #: What goes wrong in a live migration: its outcome, what is said, and the exit code.

@@ -150,7 +150,7 @@ def test_another_guest_goes_on_after_the_case_and_with_the_commands_that_were_le
     folder = str(machines.folder / "6.12" / "r")
     assert machines.commands[1] == [["vfio-compliance", "run", "--resume", folder], ["echo", "after"]]
     assert judged.exits == [0, 0]
-    assert judged.ending == "panicked, went on"
+    assert judged.ending == "panicked, continued"
     assert {path.name for path in (machines.folder / "6.12").glob("console*")} == {"console.log", "console-2.log"}
 
 

@@ -363,7 +363,7 @@ class GuestMemory:
         """Give all of these pages at once to a device that itself chooses where it writes. Raises NotApplicable."""
         actor = self.actor
         if not actor.chooses:
-            raise NotApplicable("the device writes where it is told to")
+            raise NotApplicable("the device writes to the given address")
         self._write_somewhere(actor, first, count, count)
 
     def _write_somewhere(self, actor: Actor, first: int, count: int, most: int = 1) -> None:

@@ -72,7 +72,7 @@ def worst_exit(codes: Iterable[int]) -> int:
 
 
 def gravest(verdicts: Iterable[Verdict]) -> Verdict:
-    """The verdict that represents all of ``verdicts``; NOT_RUN if there are none."""
+    """The verdict that represents all of ``verdicts``; NOT_RUN without any."""
     present = set(verdicts)
     return next((verdict for verdict in _GRAVEST_FIRST if verdict in present), Verdict.NOT_RUN)
 

@@ -81,7 +81,7 @@ class Access(NamedTuple):
     number: int = 0
     #: For a call of the container.
     called: ContainerCall | None = None
-    #: Tells containers apart.
+    #: Distinguishes containers.
     container: int = 0
     #: The call went to a server by message: argsz counts the structures of vfio-user, and no memory is passed.
     message: bool = False

@@ -126,7 +126,7 @@ class Walk:
             self._write_state(targets[choice % len(targets)], provoked=True)
 
     def _write_state(self, value: int, provoked: bool) -> None:
-        did = f"{name(self.model.state)} -> {name(value)}" + (", told to fail" if provoked else "")
+        did = f"{name(self.model.state)} -> {name(value)}" + (", made to fail" if provoked else "")
         self._write(did, DEVICE_STATE, value, lambda answer: self.model.write_state(value, answer, provoked))
 
     def read_state(self) -> None:
