@@ -35,8 +35,8 @@ import time
 import zlib
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-import wire
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+from blocking import wire
 
 SLOT, SLOTS, RING = 8192, 8, 0x1000
 CHUNK, CHUNKS = 8000, 11

@@ -34,8 +34,8 @@ import time
 import zlib
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-import wire
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+from blocking import wire
 
 BLOCKS, BLOCK = 16, 6144
 SECTION, ROOM = 0x400, 0x2000

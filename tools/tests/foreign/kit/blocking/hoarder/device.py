@@ -32,8 +32,8 @@ import time
 from bisect import bisect_left, insort
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-import wire
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+from blocking import wire
 
 LINES, LINE = 40, 4096
 REGION, WINDOW, PLACE = 1 << 40, 1 << 39, 0x4000

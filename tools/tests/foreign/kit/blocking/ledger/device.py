@@ -33,8 +33,8 @@ import time
 import zlib
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-import wire
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+from blocking import wire
 
 ACCOUNTS = 512
 FRONT, MIDDLE, BACK, END = 0x20, 0x1000, 0x3000, 0x5800

@@ -32,8 +32,8 @@ import sys
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-import wire
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+from blocking import wire
 
 VRAM, PIECE = 0x20000, 0x6000
 WINDOW, PORT = 0x2000, 0x7000

@@ -31,8 +31,8 @@ import time
 import zlib
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-import wire
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+from blocking import wire
 
 WINDOW, PIECE = 997, 5000
 BLOCKS, BLOCK = 48, 1024

@@ -35,9 +35,9 @@ import zlib
 from collections import Counter
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from wire import PAGE, READ, WRITE, Device, Mapping, Refused, Region, arguments, capability_type, main
+from board.wire import PAGE, READ, WRITE, Device, Mapping, Refused, Region, arguments, capability_type, main
 
 _STOP, _RUN, _SAVE, _COPY, _LOAD, _BROKEN = 0, 1, 2, 3, 4, 6
 _FRAMES, _CONTROL, _PERIOD, _ADDRESS, _LENGTH, _DOORBELL, _RESULT, _PIN, _STATION, _FILTER = (

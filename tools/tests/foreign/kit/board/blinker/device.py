@@ -29,9 +29,9 @@ import time
 import zlib
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from wire import PAGE, Device, Mapping, Refused, Region, arguments, capability_type, main
+from board.wire import PAGE, Device, Mapping, Refused, Region, arguments, capability_type, main
 
 DARK, LIT, SAVING, LIVE, LOADING = 0, 1, 2, 3, 4
 VALID = (DARK, LIT, SAVING, LIVE, LOADING)

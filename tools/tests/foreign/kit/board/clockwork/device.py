@@ -33,9 +33,9 @@ import time
 import zlib
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from wire import PAGE, Device, Mapping, Refused, Region, arguments, capability_type, main
+from board.wire import PAGE, Device, Mapping, Refused, Region, arguments, capability_type, main
 
 _STOPPED, _RUNNING, _SAVING, _PRECOPY, _RESUMING, _ERROR = 0, 1, 2, 3, 4, 6
 _LOW, _HIGH, _LENGTH, _CHECK, _DEADLINE, _SEQUENCE, _ORDER, _RESULT, _TICKS, _ALARM, _WHEELS = (

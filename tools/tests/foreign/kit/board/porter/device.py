@@ -28,9 +28,9 @@ import time
 import zlib
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from wire import (
+from board.wire import (
     MMAP,
     PAGE,
     READ,

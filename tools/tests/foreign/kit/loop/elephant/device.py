@@ -34,9 +34,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from wire import Device, Job, Mapping, Region, main, refuse
+from loop.wire import Device, Job, Mapping, Region, main, refuse
 
 RUNNING, SAVING, RESUMING = 1, 2, 4
 MEMORY, BLOCK, QUARTER = 64 << 10, 4 << 10, 16 << 10

@@ -35,9 +35,9 @@ from collections import Counter, deque
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from wire import Device, Job, Mapping, Region, main, refuse
+from loop.wire import Device, Job, Mapping, Region, main, refuse
 
 RUNNING, SAVING, RESUMING = 1, 2, 4
 STATES = (0, 1, 2, 3, 4)

@@ -37,9 +37,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from wire import Device, Job, Mapping, Region, main, refuse
+from loop.wire import Device, Job, Mapping, Region, main, refuse
 
 STOP, RUNNING, STOP_AND_COPY, PRE_COPY, RESUMING = range(5)
 ALLOWED = {

@@ -33,9 +33,9 @@ import zlib
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from wire import Device, Job, Mapping, Region, main, refuse
+from loop.wire import Device, Job, Mapping, Region, main, refuse
 
 STOP, RUNNING, SAVING, PRE_COPY, RESUMING = 0, 1, 2, 3, 4
 EVERY = {(1, 0), (1, 2), (1, 3), (3, 2), (2, 0), (1, 4), (4, 1), (3, 1), (2, 1), (0, 1), (0, 2), (2, 2)}

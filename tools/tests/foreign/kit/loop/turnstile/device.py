@@ -38,9 +38,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from wire import Device, Job, Mapping, Region, main, refuse
+from loop.wire import Device, Job, Mapping, Region, main, refuse
 
 STOP, RUNNING, SAVING, PRE_COPY, RESUMING, ERROR = 0, 1, 2, 3, 4, 6
 TURNS = {

@@ -32,8 +32,8 @@ import sys
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from wire import Device, Hangup, Refusal, Window, serve
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+from threads.wire import Device, Hangup, Refusal, Window, serve
 
 SECTOR, SECTORS = 1024, 40
 HEADING = struct.Struct("<4sIII")  # what, first sector, sectors, sum of all bytes

@@ -39,8 +39,8 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from wire import Device, Hangup, Refusal, Window, serve
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+from threads.wire import Device, Hangup, Refusal, Window, serve
 
 CUTS = (0, 6000, 11000, 15096, 19192, 22192, 24576)
 SLICES = len(CUTS) - 1

@@ -35,8 +35,8 @@ import time
 import zlib
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from wire import Device, Hangup, Refusal, Window, serve
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+from threads.wire import Device, Hangup, Refusal, Window, serve
 
 TILES = 32 << 10
 HEADER, SECTION, FRAME = 0x1000, 0x4000, 12 << 10

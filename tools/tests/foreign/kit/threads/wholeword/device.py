@@ -36,8 +36,8 @@ import sys
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from wire import Device, Hangup, Refusal, Window, serve
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+from threads.wire import Device, Hangup, Refusal, Window, serve
 
 VOICES, VOICE = 24, 1024
 RECORD = struct.Struct("<BBHI")  # 0xA5, kind, bytes, sum of the bytes
