@@ -27,7 +27,7 @@ SUITES = Path(__file__).resolve().parents[3] / "suites"
 CATALOGUE = spec.load(SUITES)
 TESTS = list(find(SUITES))
 
-#: Tests of one rule.
+#: The most tests of one rule.
 MOST = 4
 
 

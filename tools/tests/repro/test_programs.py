@@ -283,7 +283,7 @@ def long_trace() -> tuple[Trace, int]:
 
 
 def test_unneeded_calls_are_left_out(rule: Rule) -> None:
-    """Calls before the last reset, and those that only read, but not the states that the device went through since."""
+    """Calls before the last reset, and those that only read, are left out, but not later changes of state."""
     trace, last = long_trace()
     made = minimise(program(rule, trace, fault_by(Taken(last))), lambda _: SHOWS)
     assert [type(step) for step in made.program.steps] == [Reset, Write, Read]
