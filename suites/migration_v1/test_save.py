@@ -126,7 +126,7 @@ def test_read_always_works(flows: Flows, flow: str) -> None:
 @pytest.mark.rule("v1.saving.ends")
 @every_flow
 def test_ends(flows: Flows, flow: str) -> None:
-    """The state is no larger than the profile's limit, and once pending_bytes is 0 in stop-and-copy, it stays 0."""
+    """The state is within the profile's limit, and once pending_bytes is 0 in stop-and-copy, it stays 0."""
     saved = getattr(flows, flow)()
     checks.flawless(saved.failed_at("end"))
     saved.whole()

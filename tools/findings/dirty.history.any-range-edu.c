@@ -2,15 +2,15 @@
  * SPDX-License-Identifier: GPL-2.0-only
  *
  * dirty.history.any-range (A-29, DRT-10, UNM-07, kabi v23, silent)
- * A bitmap or an unmapping of a range that the specification does not promise is refused, and changes nothing, or it is right and loses nothing.
+ * A bitmap or an unmapping of a range that the specification does not promise is refused and changes nothing, or is correct and loses nothing.
  *
  * Found by test_history.py::test_any_range[mapped from the top down: any range unmapped with its bitmap]:
  * expected dirty: 9 pages from 0x9001000, 5 pages from 0x901e000, 100 pages from 0x9040000, seen reported clean: 5 pages from 0x901e000, the page at 0x9040000.
  *
- *     cc -o /tmp/shows dirty.history.any-range.c && /tmp/shows /sys/bus/pci/devices/ADDRESS
+ *     cc -o /tmp/shows dirty.history.any-range-edu.c && /tmp/shows /sys/bus/pci/devices/ADDRESS
  *
- * exits with 1 if the fault shows, 0 if it does not, 2 if that cannot be decided. What it does
- * is at the end, in reproduce(); everything before that is the same in each such program.
+ * exits with 1 if the fault shows, 0 if it does not, 2 if that cannot be decided. What it does is at
+ * the end, in reproduce(); everything before that is the same in each such program.
  */
 
 #define _GNU_SOURCE
@@ -36,7 +36,7 @@
 
 #define HELPER __attribute__((unused)) static
 
-/* What not every <linux/vfio.h> has. */
+/* Not in every <linux/vfio.h>. */
 #ifndef VFIO_IOMMU_DIRTY_PAGES
 #define VFIO_IOMMU_DIRTY_PAGES _IO(VFIO_TYPE, VFIO_BASE + 17)
 #define VFIO_IOMMU_DIRTY_PAGES_FLAG_START (1 << 0)
@@ -53,24 +53,26 @@
 #define VFIO_DMA_UNMAP_FLAG_GET_DIRTY_BITMAP (1 << 0)
 #endif
 
-#define SECONDS 60 /* after which a program without an answer ends */
+#define SECONDS 60 /* after which a program that has no answer ends */
 #define MIGRATION -1 /* the migration region, which is found by its type */
 #define ALL -1
 #define MOST_BUFFERS 65536
+#define MOST_ROUNDS 300 /* of what does not show each time */
+#define MOST_MILLISECONDS 3000
 
-/* The result of a call: bytes moved or 0, or -1 for a failure and its errno; and the data received. */
+/* How a call ended: bytes moved or 0, -1 for a failure and then its errno; and what came. */
 struct answer {
 	long long value;
 	int error;
 	int failed; /* it failed, or moved less than all */
 	uint64_t number; /* the first bytes of the data, as a number */
-	uint64_t unmapped; /* bytes unmapped */
+	uint64_t unmapped; /* bytes that were unmapped */
 	size_t length; /* bytes that it should have moved */
 	unsigned char *data;
 	size_t size;
 };
 
-/* Buffers that a device gave. */
+/* Buffers of a device. */
 struct saved {
 	struct answer *buffers;
 	int count;
@@ -79,7 +81,7 @@ struct saved {
 
 static const char **arguments;
 static int number_of_arguments, an_error_is_right, broken;
-static char otherwise[300]; /* in what the device did something else before */
+static char otherwise[300]; /* what the device did differently before */
 
 HELPER uint64_t get(const void *data, size_t width)
 {
@@ -134,7 +136,7 @@ HELPER const char *error_name(int error)
 	return names[at].error == error ? names[at].name : strerror(error);
 }
 
-/* A buffer for words that are printed soon. */
+/* Room for a text that is printed soon. */
 HELPER char *text(void)
 {
 	static char texts[8][256];
@@ -159,11 +161,11 @@ HELPER struct answer no_error(struct answer answer, const char *what)
 {
 	if (answer.value >= 0)
 		return answer;
-	printf("%s: %s, as is expected\nthe fault does not show\n", what, described(answer));
+	printf("%s: %s, as expected\nthe fault does not show\n", what, described(answer));
 	exit(0);
 }
 
-/* The preparations must succeed; if an error is expected, any error will do. */
+/* A call that the fault depends on has to succeed; if an error is expected, any will do. */
 HELPER struct answer must(struct answer answer, const char *what)
 {
 	if (!answer.failed)
@@ -212,7 +214,7 @@ HELPER struct answer from_hex(const char *digits)
 	return success(size, size, data, size);
 }
 
-#define USAGE "DEVICE [SECOND DEVICE]: a folder in /sys, an address on PCI such as 0000:65:00.0, or GROUP:NAME"
+#define USAGE "DEVICE [SECOND DEVICE]: a folder in /sys, a PCI address such as 0000:65:00.0, or GROUP:NAME"
 #define MOST_REGIONS 64
 #define PAGE 4096ull
 
@@ -228,7 +230,7 @@ struct device {
 	int enabled;
 };
 
-/* What a request answered, with its argument afterwards. */
+/* The answer to a request, with its argument afterwards. */
 static struct answer ioctl_answer(int file, unsigned long number, void *argument, size_t size)
 {
 	int value = ioctl(file, number, argument);
@@ -396,7 +398,7 @@ HELPER struct answer map_region(struct device *device, int region, uint64_t offs
 	return success(0, 0, NULL, 0);
 }
 
-/* The place of a part of a region in memory, in a mapping of the pages around it. */
+/* The address of a part of a region, in a mapping of the pages around it. */
 static unsigned char *mapping_of(struct device *device, int region, uint64_t offset, size_t length)
 {
 	uint64_t first = offset & ~(PAGE - 1), size = ((offset + length + PAGE - 1) & ~(PAGE - 1)) - first;
@@ -414,7 +416,7 @@ static unsigned char *mapping_of(struct device *device, int region, uint64_t off
 	return device->mappings[at].pages + offset - device->mappings[at].offset;
 }
 
-/* Give the device zeroed memory. */
+/* Map zeroed memory for the device. */
 HELPER struct answer map_memory(struct device *device, uint64_t iova, uint64_t size, uint32_t flags)
 {
 	unsigned char *pages = pages_of(size, 0);
@@ -436,11 +438,29 @@ HELPER void attend(struct device *device)
 	usleep(1000);
 }
 
+static int readonly;
+
+/* From now on, or no longer, memory for bitmaps cannot be written. */
+HELPER void bitmaps_are_readonly(int now)
+{
+	readonly = now;
+}
+
+/* A buffer for a bitmap, which ends at an inaccessible page. */
+static unsigned char *bitmap_of(size_t bytes)
+{
+	unsigned char *bitmap = pages_of(bytes, 1), *start = bitmap - (uintptr_t)bitmap % PAGE;
+
+	if (readonly && bytes && mprotect(start, bitmap + bytes - start, PROT_READ))
+		must(failure(errno, 0), "memory");
+	return bitmap;
+}
+
 /* VFIO_IOMMU_DIRTY_PAGES; the buffer for the bitmap has "bytes" bytes, and the request says "room". */
 HELPER struct answer dirty_request(struct device *device, uint32_t argsz, uint32_t flags, uint64_t iova, uint64_t size,
 				   uint64_t pgsize, uint64_t room, uint64_t bytes)
 {
-	unsigned char request[48], *bitmap = bytes ? pages_of(bytes, 1) : NULL;
+	unsigned char request[48], *bitmap = bytes || room ? bitmap_of(bytes) : NULL;
 	struct answer answer;
 
 	memset(request, 0xff, sizeof(request));
@@ -463,7 +483,7 @@ HELPER struct answer dirty_request(struct device *device, uint32_t argsz, uint32
 HELPER struct answer unmap_request(struct device *device, uint32_t argsz, uint32_t flags, uint64_t iova, uint64_t size,
 				   uint64_t pgsize, uint64_t room, uint64_t bytes)
 {
-	unsigned char request[48], *bitmap = bytes ? pages_of(bytes, 1) : NULL;
+	unsigned char request[48], *bitmap = bytes || room ? bitmap_of(bytes) : NULL;
 	struct answer answer;
 	int at;
 
@@ -487,7 +507,7 @@ HELPER struct answer unmap_request(struct device *device, uint32_t argsz, uint32
 	return answer;
 }
 
-/* Have it reported by an eventfd. */
+/* Have an interrupt reported by an eventfd. */
 HELPER struct answer enable_interrupt(struct device *device, uint32_t index, uint32_t vector)
 {
 	struct event event = { index, vector, eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC), 0 };
@@ -536,7 +556,7 @@ static int file_of(struct device *device, unsigned long number)
 	}
 }
 
-/* Any other request, with its argument in hexadecimal; the answer has it as it is afterwards. */
+/* Any other request, with its argument in hexadecimal; the answer has the argument afterwards. */
 HELPER struct answer request(struct device *device, unsigned long number, const char *digits)
 {
 	struct answer argument = from_hex(digits);
@@ -549,8 +569,8 @@ HELPER struct answer request(struct device *device, unsigned long number, const 
 }
 
 /*
- * A request whose argument cannot be used: at NULL, in unmapped memory, in memory that cannot be
- * written, or with its end in unmapped memory.
+ * A request whose argument is in memory that cannot be used: at NULL, at an unmapped address, in
+ * read-only memory, or with an inaccessible end.
  */
 HELPER struct answer request_bad_pointer(struct device *device, unsigned long number, const char *place,
 				       const char *digits)
@@ -566,7 +586,7 @@ HELPER struct answer request_bad_pointer(struct device *device, unsigned long nu
 	return value < 0 ? failure(errno, 0) : success(value, 0, NULL, 0);
 }
 
-/* The content of memory given to the device. */
+/* The content of memory that is mapped for the device. */
 HELPER struct answer look(struct device *device, uint64_t iova, size_t length)
 {
 	unsigned char *data = memory(length);
@@ -583,7 +603,7 @@ HELPER struct answer look(struct device *device, uint64_t iova, size_t length)
 	return failure(EFAULT, length);
 }
 
-/* An observation made at the end. */
+/* A check at the end. */
 HELPER void check(int shows, const char *what, const char *expected, const char *seen)
 {
 	printf("%s: expected %s, seen %s\n", what, expected, seen);
@@ -708,7 +728,7 @@ HELPER struct answer write_fill(struct device *device, int region, uint64_t offs
 	return write_at(device, region, offset, data, length);
 }
 
-/* A part of what was read before. */
+/* A part of data that was read before. */
 HELPER struct answer part(struct answer answer, size_t start, size_t length)
 {
 	if (start + length > answer.size)
@@ -716,7 +736,7 @@ HELPER struct answer part(struct answer answer, size_t start, size_t length)
 	return success(length, length, answer.data + start, length);
 }
 
-/* Write what was read before. */
+/* Write data that was read before. */
 HELPER struct answer write_copy(struct device *device, int region, uint64_t offset, struct answer answer, size_t start,
 				size_t length)
 {
@@ -782,6 +802,12 @@ HELPER void pause_for(long milliseconds)
 	nanosleep(&time, NULL);
 }
 
+/* A different time in each round: a fault that depends on timing shows in some of them. */
+HELPER void pause_up_to(long milliseconds)
+{
+	usleep(rand() % (1000 * milliseconds));
+}
+
 HELPER long long now(void)
 {
 	struct timespec time;
@@ -790,7 +816,36 @@ HELPER long long now(void)
 	return time.tv_sec * 1000ll + time.tv_nsec / 1000000;
 }
 
-/* Watch memory until it changes; a second is enough for a device that writes it. */
+static int rounds, shown_in;
+
+/* Whether to go through another round; the first has number 1. */
+HELPER int another_round(int round)
+{
+	static long long end;
+
+	if (round == 1)
+		end = now() + MOST_MILLISECONDS;
+	rounds = round - 1;
+	return round <= MOST_ROUNDS && now() < end;
+}
+
+/* A check in each round. */
+HELPER void check_round(int shows, const char *what, const char *expected, const char *seen)
+{
+	if (!shows)
+		return;
+	if (!shown_in)
+		check(1, what, expected, seen);
+	shown_in++;
+}
+
+HELPER int verdict_of_rounds(void)
+{
+	printf("rounds in which the fault showed: %d of %d\n", shown_in, rounds);
+	return verdict();
+}
+
+/* Look at memory until it changes; a second is enough for a device that writes it. */
 HELPER struct answer changed(struct device *device, uint64_t iova, size_t length, struct answer before)
 {
 	long long end = now() + 1000;
@@ -863,8 +918,8 @@ int main(int argc, char **argv)
 
 static int reproduce(void)
 {
-	/* A-29: A bitmap or an unmapping of a range that the specification does not promise is refused, and changes
-	 * nothing, or it is right and loses nothing. */
+	/* A-29: A bitmap or an unmapping of a range that the specification does not promise is refused and
+	 * changes nothing, or is correct and loses nothing. */
 	struct device *device = opened(1);
 	must(map_memory(device, 0x9064000, 0x40000, VFIO_DMA_MAP_FLAG_READ | VFIO_DMA_MAP_FLAG_WRITE), "mapping memory");
 	must(map_memory(device, 0x9040000, 0x24000, VFIO_DMA_MAP_FLAG_READ | VFIO_DMA_MAP_FLAG_WRITE), "mapping memory");

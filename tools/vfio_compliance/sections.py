@@ -7,7 +7,7 @@ from .dirty_type1.profile import DirtySection
 from .migration_v1.profile import MigrationSection
 from .profiles import profile_format
 
-#: In the order in which a profile is described.
+#: In the order in which a profile shows them.
 SECTIONS = (MigrationSection, DirtySection)
 
 #: The format of a profile, with what they add to it.

@@ -128,7 +128,7 @@ def test_record_without_a_commit(tree: Path) -> None:
         ({}, "1 (commit unknown, rule set 2)"),
         ({"suite commit": "b" * 40, "suite modified": "no"}, "1 (commit bbbbbbbbbbbb, rule set 2)"),
         ({"suite commit": "b" * 40, "suite modified": "yes"}, "1 (commit bbbbbbbbbbbb+modified, rule set 2)"),
-        ({"suite commit": "b" * 40, "suite modified": origin._NOT_KNOWN}, "1 (commit bbbbbbbbbbbb, rule set 2)"),
+        ({"suite commit": "b" * 40, "suite modified": "unknown"}, "1 (commit bbbbbbbbbbbb, rule set 2)"),
     ],
 )
 def test_in_words(facts: Mapping[str, str], words: str) -> None:

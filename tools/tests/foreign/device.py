@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A small device with a migration region that keeps the text. Every style is this one with a line changed.
+"""A small device with a migration region that keeps the specification. Every style is this one with a line changed.
 
 Region 0, 4 KiB of registers:
 
@@ -12,13 +12,13 @@ Region 0, 4 KiB of registers:
     0x28  8  SCRATCH
     0x30  4  FAULT      1: the next write of device_state fails, and the device is in the error state
     0x34  4  SAVE_FAULT 1: the next buffer cannot be made
-    0x38  4  ENABLE     what some styles want to be written first
+    0x38  4  ENABLE     some styles want it to be written first
     0x3c  4  PIN        1: the pages of LENGTH bytes at ADDRESS are pinned; 2: no longer
 
 Region 1, 20 KiB of memory. Region 2, the migration region: the header is trapped, the data section begins at the next
 page and can be mapped.
 
-A saved state is a buffer for each page of memory and one for the registers; each begins with what it is.
+A saved state is a buffer for each page of memory and one for the registers; each begins with its kind.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from wire import ACCESS, Refusal, Wire
 PAGE = 4096
 STOP, RUNNING, STOP_AND_COPY, PRE_COPY, RESUMING, ERROR = 0, 1, 2, 3, 4, 6
 VALID = (STOP, RUNNING, STOP_AND_COPY, PRE_COPY, RESUMING)
-#: The arrows of the text's diagram.
+#: The arrows of the specification's diagram.
 DRAWN = {(1, 0), (1, 2), (2, 0), (1, 3), (3, 2), (1, 4), (4, 1)}
 
 CONTROL, ADDRESS, LENGTH, DOORBELL, STATUS = 0x00, 0x08, 0x10, 0x14, 0x18
@@ -52,7 +52,7 @@ HEADER = {STATE: 4, RESERVED: 4, PENDING: 8, OFFSET: 8, SIZE: 8}
 REGISTERS, MEMORY, MIGRATION = 0, 1, 2
 PAGES = 5
 
-#: The head of a buffer: magic, what (a byte of memory, or THE_REGISTERS), bytes that follow.
+#: The head of a buffer: magic, what (an offset in memory, or THE_REGISTERS), bytes that follow.
 HEAD = struct.Struct("<III")
 MAGIC, THE_REGISTERS = 0x4E474946, 0xFFFFFFFF
 REGISTER_STATE = struct.Struct("<QQIIIB")  # an odd size
@@ -63,7 +63,7 @@ READ, WRITE, MMAP, CAPS = 1, 2, 4, 8
 
 
 class Mapping:
-    """What DMA_MAP made known: memory of the client, reached directly where a descriptor came."""
+    """A DMA_MAP: memory of the client, accessed directly if a descriptor came with it."""
 
     def __init__(self, size: int, flags: int, memory: mmap.mmap | None) -> None:
         self.size = size
@@ -74,7 +74,7 @@ class Mapping:
 class Device(Wire):
     """The good one."""
 
-    #: Where the section is in the region, how long it is, and the areas of it that can be mapped.
+    #: Offset and size of the section in the region, and its areas that can be mapped.
     section = (PAGE, 2 * PAGE)
     areas: tuple[tuple[int, int], ...] = ((PAGE, 2 * PAGE),)
     #: Whether DEVICE_RESET is offered.
@@ -84,12 +84,12 @@ class Device(Wire):
     resets_to = RUNNING
     #: Bytes of each page of memory that a buffer takes.
     piece = PAGE
-    #: Whether pages are written by messages although they are mapped here, and whether written pages are remembered.
+    #: Whether memory is written by messages although it is mapped, and whether written pages are remembered.
     by_message = False
     remembers = True
-    #: The most room for a bitmap that a client may say it has.
+    #: The largest size of a bitmap that a client may give.
     most_room = 1 << 28
-    #: What the device needs to find what it did in an earlier process of it.
+    #: A folder in which the device finds what its earlier processes did.
     scratch = ""
 
     def __init__(self, listener: socket.socket) -> None:
@@ -109,7 +109,7 @@ class Device(Wire):
     # -- what it is -----------------------------------------------------------------------------------------------
 
     def power_on(self) -> None:
-        """All registers and memory as new."""
+        """Reset all registers and memory."""
         self.registers = dict.fromkeys(WIDTHS, 0)
         self.memory = bytearray(PAGES * PAGE)
         self.worked, self.since = 0, time.monotonic_ns()
@@ -119,25 +119,25 @@ class Device(Wire):
         self.clear_data()
 
     def clear_data(self) -> None:
-        """No buffer is being moved."""
-        self.plan: list[tuple[int, int]] = []  # what is to be saved: place and bytes
+        """Forget the transfer of a state."""
+        self.plan: list[tuple[int, int]] = []  # still to be saved: place and bytes
         self.buffer: tuple[int, int] | None = None  # the one in the section: offset and size
         self.ended = False
-        self.last_seen = False  # the registers came while resuming
+        self.last_seen = False  # the registers arrived in resuming
 
     def running(self) -> bool:
         """Whether bit 0 is set."""
         return self.state in (RUNNING, PRE_COPY)
 
     def work(self) -> int:
-        """Microseconds that the device ran."""
+        """Microseconds for which the device ran."""
         return self.worked + ((time.monotonic_ns() - self.since) // 1000 if self.running() else 0)
 
     def opened(self) -> None:
         self.enter(self.opens_in)
 
     def closed(self) -> None:
-        """Nothing of a client stays."""
+        """Forget all of the client."""
         for mapping in self.maps.values():
             if mapping.memory is not None:
                 mapping.memory.close()
@@ -178,7 +178,7 @@ class Device(Wire):
         return INFO.pack(needed, flags, index, INFO.size, size, 0) + chain
 
     def capability_chain(self) -> bytes:
-        """The type, and what can be mapped."""
+        """The type, and the mappable areas."""
         kind = struct.pack("<HHIII", CAP_TYPE, 1, INFO.size + 16 if self.areas else 0, 3, 1)
         if not self.areas:
             return kind
@@ -229,7 +229,7 @@ class Device(Wire):
         return body[: ACCESS.size]
 
     def write_register(self, offset: int, value: int) -> None:
-        """A register of region 0."""
+        """Write a register of region 0."""
         if offset in (COUNTER, STATUS):
             return
         self.registers[offset] = value
@@ -244,7 +244,7 @@ class Device(Wire):
             pages = [page for page in range(first, last + 1) if self.mapped(page)]
             if value == 1:
                 self.pinned.update(pages)
-            else:  # what a device wrote while it had a page is not known, so it counts as written
+            else:  # a pinned page may have been written, so it counts as written
                 if self.tracking:
                     self.dirty.update(self.pinned.intersection(pages))
                 self.pinned.difference_update(pages)
@@ -256,7 +256,7 @@ class Device(Wire):
     # -- the header -----------------------------------------------------------------------------------------------
 
     def read_header(self, offset: int) -> int:
-        """A register of the migration region."""
+        """Read a register of the migration region."""
         if offset == STATE:
             return self.state
         if offset == PENDING:
@@ -268,7 +268,7 @@ class Device(Wire):
         return self.read_reserved()
 
     def write_header(self, offset: int, value: int) -> None:
-        """The same, written; what is read-only ignores it."""
+        """Write a register of the migration region; read-only ones ignore it."""
         if offset == STATE:
             self.write_state(value)
         elif offset == SIZE and self.state == RESUMING:
@@ -283,7 +283,7 @@ class Device(Wire):
         """Ignored."""
 
     def write_state(self, value: int) -> None:
-        """A transition. Reserved bits are ignored."""
+        """Make a transition. Reserved bits are ignored."""
         self.judge_write(value)
         if self.state == ERROR:
             raise Refusal(errno.EIO)
@@ -298,17 +298,17 @@ class Device(Wire):
             self.enter(new)
 
     def judge_write(self, value: int) -> None:
-        """A place for what goes wrong when device_state is written."""
+        """A hook for faults of a write of device_state."""
 
     def allows(self, old: int, new: int) -> bool:
-        """Whether a transition between valid states is known; the good device knows them all."""
+        """Whether a transition between valid states is allowed; the good device allows all."""
         return True
 
     def leave(self, new: int) -> None:
-        """Before a valid transition."""
+        """A hook before a valid transition."""
 
     def enter(self, new: int) -> None:
-        """Be in another state, and forget what was being moved."""
+        """Enter another state, and forget the transfer of a state."""
         self.worked, self.since = self.work(), time.monotonic_ns()
         self.state = new
         self.clear_data()
@@ -318,7 +318,7 @@ class Device(Wire):
     # -- saving ---------------------------------------------------------------------------------------------------
 
     def to_save(self, state: int) -> list[tuple[int, int]]:
-        """The buffers of a phase: the memory in both, the registers when the device stands still."""
+        """The buffers of a phase: the memory in both, the registers in stop-and-copy."""
         memory = [(at, min(self.piece, len(self.memory) - at)) for at in range(0, len(self.memory), self.piece)]
         return memory + ([(THE_REGISTERS, REGISTER_STATE.size)] if state == STOP_AND_COPY else [])
 
@@ -327,7 +327,7 @@ class Device(Wire):
         return self.state in (PRE_COPY, STOP_AND_COPY)
 
     def read_pending(self) -> int:
-        """What is left. Asking says that the buffer which was made has been read."""
+        """Bytes left. A read of pending_bytes means that the offered buffer has been read."""
         if not self.saving():
             return 0
         if self.buffer is not None:
@@ -336,11 +336,11 @@ class Device(Wire):
         return self.estimate()
 
     def estimate(self) -> int:
-        """Bytes left; more than 0 while there are some is all that the text asks for."""
+        """Bytes left; the specification only requires more than 0 while there are some."""
         return sum(HEAD.size + size for _, size in self.plan)
 
     def read_offset(self) -> int:
-        """Makes a buffer where none is there."""
+        """Make a buffer, unless one is offered."""
         if self.state == RESUMING:
             return self.place_to_load()
         if not self.saving() or not self.plan:
@@ -355,18 +355,18 @@ class Device(Wire):
         return self.buffer[0]
 
     def place_to_save(self, size: int) -> int:
-        """Where a buffer is put."""
+        """The offset of a buffer that is offered."""
         return self.section[0]
 
     def place_to_load(self) -> int:
-        """Where the client may put one."""
+        """The offset at which the client may write one."""
         return self.section[0]
 
     def read_size(self) -> int:
         return self.buffer[1] if self.buffer is not None else 0
 
     def make(self, place: int, size: int) -> bytes:
-        """A buffer's bytes."""
+        """The bytes of a buffer."""
         if place == THE_REGISTERS:
             body = REGISTER_STATE.pack(
                 self.registers[SCRATCH],
@@ -381,7 +381,7 @@ class Device(Wire):
         return HEAD.pack(MAGIC, place, len(body)) + body
 
     def read_section(self, offset: int, count: int) -> bytes:
-        """Data, by read()."""
+        """Read the section by read()."""
         if offset < self.section[0] or offset + count > self.end:
             raise Refusal
         return self.region[offset : offset + count]
@@ -389,20 +389,20 @@ class Device(Wire):
     # -- resuming -------------------------------------------------------------------------------------------------
 
     def write_section(self, offset: int, data: bytes) -> None:
-        """Data, by write()."""
+        """Write the section by write()."""
         if offset < self.section[0] or offset + len(data) > self.end:
             raise Refusal
         self.region[offset : offset + len(data)] = data
 
     def take(self, size: int) -> None:
-        """data_size was written: what lies in the section is a buffer."""
+        """data_size was written: take the buffer in the section."""
         place = self.place_to_load()
         if not HEAD.size < size <= self.end - place:
             raise Refusal
         self.apply(*self.understand(self.region[place : place + size]))
 
     def understand(self, data: bytes) -> tuple[int, bytes]:
-        """What a buffer is, and its content."""
+        """The kind of a buffer, and its content."""
         magic, what, length = HEAD.unpack_from(data)
         body = data[HEAD.size :]
         whole = REGISTER_STATE.size if what == THE_REGISTERS else length
@@ -429,7 +429,7 @@ class Device(Wire):
     # -- memory of the client -------------------------------------------------------------------------------------
 
     def idle(self) -> float | None:
-        """The stream, about once a millisecond."""
+        """Write the stream, about once a millisecond."""
         if not (self.registers[CONTROL] & 1 and self.running()):
             return None
         left = self.streamed + 0.001 - time.monotonic()
@@ -485,7 +485,7 @@ class Device(Wire):
         return struct.pack("<IIQQQQ", 40 + len(bitmap), flags, address, size, page, len(bitmap)) + bitmap
 
     def unmap(self, address: int) -> None:
-        """Let go of a mapping."""
+        """Remove a mapping."""
         mapping = self.maps.pop(address)
         if mapping.memory is not None:
             mapping.memory.close()
@@ -494,7 +494,7 @@ class Device(Wire):
         self.dirty.difference_update(range(first, first + mapping.size // PAGE))
 
     def dma(self, address: int, data: bytes) -> bool:
-        """Write the client's memory; whether all of it is mapped for that."""
+        """Write the client's memory; return whether all of it is mapped for writing."""
         pieces = []
         at = address
         while at < address + len(data):
@@ -514,7 +514,7 @@ class Device(Wire):
         return True
 
     def remember(self, address: int, size: int) -> None:
-        """The pages of a write are dirty."""
+        """Mark the pages of a write as dirty."""
         if self.tracking and self.remembers and size:
             self.dirty.update(range(address // PAGE, (address + size - 1) // PAGE + 1))
 
@@ -541,7 +541,7 @@ class Device(Wire):
         return struct.pack("<IIQQQQ", 40 + len(bitmap), flags, address, size, page, len(bitmap)) + bitmap
 
     def judge_bitmap(self, address: int, size: int, page: int, room: int) -> int:
-        """Bytes of a bitmap of whole words, where it may be had."""
+        """The size of a bitmap, in whole words; a bad request is refused."""
         if not self.tracking or page != PAGE or not size or (address | size) % PAGE or address + size > 1 << 64:
             raise Refusal
         needed = (size // PAGE + 63) // 64 * 8

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Judges every device of the kit, good and with each of its faults, and compares with what its author expected.
+"""Judges every device of the kit, good and with each of its faults, and compares the result with its author's verdict.
 
     python tools/tests/foreign/kit_matrix.py [NAME ...] [--most N] [--shuffled N] [--jobs 2] [--out FOLDER] [--list]
 
-A device is a folder below ``kit``: its server, its profile, and in ``expected.yaml`` what a fair judge says of it.
+A device is a folder below ``kit``: its server, its profile, and ``expected.yaml``, the verdict of a fair judge.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ TIMEOUT = 900
 
 @dataclass
 class Expectation:
-    """What a fair judge says of a device; the names are those of Style."""
+    """The verdict of a fair judge on a device; the names are those of Style."""
 
     what: str
     good: bool
@@ -54,7 +54,7 @@ class Expectation:
 
     @classmethod
     def read(cls, written: dict[str, Any], good: bool, also: Expectation | None = None) -> Expectation:
-        """From a part of ``expected.yaml``; a fault comes on top of what is expected of the device itself."""
+        """Read a part of ``expected.yaml``; a fault adds to what is expected of the device itself (``also``)."""
         found = cls(
             written["is"],
             good,
@@ -79,12 +79,12 @@ class Judged(NamedTuple):
 
     @property
     def name(self) -> str:
-        """Of the device, with that of the fault."""
+        """The name of the device, with that of the fault."""
         return f"{self.folder.name}-{self.fault}" if self.fault else self.folder.name
 
 
 def devices() -> Iterator[Judged]:
-    """All that the kit has: every device, followed by its faults."""
+    """Every device of the kit, each followed by its faults."""
     for path in sorted(KIT.glob("*/*/expected.yaml")):
         written = yaml.safe_load(path.read_text())
         itself = Expectation.read(written, written["good"])
@@ -94,7 +94,7 @@ def devices() -> Iterator[Judged]:
 
 
 def differences(expected: Expectation, outcome: matrix.Outcome, journal: Path) -> list[str]:
-    """Where an outcome is not what is expected; what stands on a broken rule is reported with it, judged or not."""
+    """The differences of an outcome from what is expected; rules that stand on a broken one may fail or be unjudged."""
     result = summarise(read(journal))
     below = {rule for rule in result.rules if not expected.breaks.isdisjoint(result.foundations(rule))}
     wider = replace(expected, may=expected.may | below, unjudged=expected.unjudged | below)
@@ -110,7 +110,7 @@ def build(into: Path) -> None:
 
 
 def put(judged: Judged, built: Path, folder: Path) -> Path:
-    """Write the profile by which the device is judged, and give its path."""
+    """Write the profile by which the device is judged; return its path."""
     profile = yaml.safe_load((judged.folder / "profile.yaml").read_text())
     command = [word.replace("{project}/build/kit", str(built)) for word in profile["device"]["command"]]
     profile["device"]["command"] = command + ([f"--break={judged.fault}"] if judged.fault else [])
@@ -136,7 +136,7 @@ def verdicts(journal: Path) -> dict[str, str]:
 
 
 def shuffled(judged: Judged, built: Path, out: Path, runs: int, most: int | None) -> list[str]:
-    """The cases that get another verdict in one of so many runs in random orders than in the first; each a line."""
+    """The cases whose verdict in a later run, in random order, differs from that in the first; a line each."""
     first: dict[str, str] = {}
     differing = []
     for number in range(runs):
@@ -153,7 +153,7 @@ def shuffled(judged: Judged, built: Path, out: Path, runs: int, most: int | None
 
 
 def judge(judged: Judged, built: Path, out: Path, arguments: argparse.Namespace) -> tuple[str, bool]:
-    """The lines of the table for a device, and whether all is as expected."""
+    """The part of the table for a device, and whether all of it is as expected."""
     if arguments.shuffled:
         differing = shuffled(judged, built, out, arguments.shuffled, arguments.most)
         head = f"{'WRONG' if differing else 'ok   '} {judged.name}: {arguments.shuffled} runs in as many orders"
@@ -164,7 +164,7 @@ def judge(judged: Judged, built: Path, out: Path, arguments: argparse.Namespace)
 
 
 def main() -> int:
-    """The table; 1 where something differs."""
+    """Print the table; return 1 if something differs."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("names", nargs="*", help="devices, faults (tape-lost) or patterns; all without any")
     parser.add_argument("--most", type=int, help="at most this many cases of each rule")
@@ -172,7 +172,7 @@ def main() -> int:
     parser.add_argument("--shuffled", type=int, help="compare the verdicts of this many runs in random orders instead")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--out", type=Path, help="folder for profiles, journals and table.txt")
-    parser.add_argument("--list", action="store_true", help="only what is there, and what it breaks")
+    parser.add_argument("--list", action="store_true", help="only list the devices and what they break")
     arguments = parser.parse_args()
     chosen = [
         each
@@ -197,7 +197,7 @@ def main() -> int:
             failed += [] if right else [runs[future]]
             for stream in (sys.stdout, file):
                 print(text, file=stream, flush=True)
-    print(f"{len(chosen)} judged, {len(failed)} otherwise than expected: {', '.join(sorted(failed)) or 'none'}")
+    print(f"{len(chosen)} judged, {len(failed)} not as expected: {', '.join(sorted(failed)) or 'none'}")
     return bool(failed)
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Judges every style by the suite of a checkout, old or new, and compares with what is expected.
+"""Judges every style by the suite of a checkout, old or new, and compares the result with what is expected.
 
     python tools/tests/foreign/matrix.py [--project DIR] [--styles a,b*] [--only v1|dirty] [--most N] [--jobs 2]
                                          [--out FOLDER] [--again] [--list]
@@ -33,7 +33,7 @@ from styles import STYLES  # noqa: E402
 
 BROKEN = {"fail", "hang", "kernel", "stale"}
 
-#: Leaves N cases of each rule, spread evenly, and all of some rules; a plugin for any checkout.
+#: A plugin for any checkout: keeps N cases of each rule, spread evenly, and all cases of some rules.
 THIN = """
 from collections import defaultdict
 import os
@@ -53,7 +53,7 @@ def pytest_collection_modifyitems(config, items):
     items[:] = [item for item in items if item in kept]
 """
 
-#: Loads it in each process of the run, whatever the runner leaves of pytest's own variables.
+#: Loads it in each process of the run, even if the runner drops pytest's own variables.
 SITE = """
 import os
 if "FOREIGN_MOST" in os.environ:
@@ -62,7 +62,7 @@ if "FOREIGN_MOST" in os.environ:
 
 
 class Outcome(NamedTuple):
-    """What a run said: verdicts of each rule's cases, and the rest."""
+    """The result of a run: verdicts of each rule's cases, and the rest."""
 
     cases: dict[str, Counter[str]]
     deaths: int
@@ -72,11 +72,11 @@ class Outcome(NamedTuple):
     failures: dict[str, str]
 
     def rules(self, verdicts: set[str]) -> set[str]:
-        """The rules of which a case ended so."""
+        """The rules of which a case has one of these verdicts."""
         return {rule for rule, seen in self.cases.items() if verdicts & set(seen)}
 
     def total(self, *verdicts: str) -> int:
-        """So many cases ended so; all without any."""
+        """The number of cases with one of these verdicts; of all cases if none is given."""
         counts = [item for seen in self.cases.values() for item in seen.items()]
         return sum(number for verdict, number in counts if verdict in verdicts or not verdicts)
 
@@ -124,7 +124,7 @@ def brief(record: dict[str, Any]) -> str:
 
 
 def matches(rule: str, patterns: set[str]) -> bool:
-    """Whether one of the patterns is the rule's."""
+    """Whether one of the patterns matches the rule."""
     return any(fnmatch(rule, pattern) for pattern in patterns)
 
 
@@ -154,7 +154,7 @@ class Expected(Protocol):
 
 
 def clients(style: Expected) -> set[str]:
-    """The rules of the suite's own traffic, where it cannot show what it does on a device that is broken."""
+    """The rules of the suite's own traffic, which a broken device may keep it from showing."""
     return set() if style.good else {"v1.client.*", "dirty.client.*"}
 
 
@@ -164,7 +164,7 @@ def blocks(rule: str) -> bool:
 
 
 def differences(style: Expected, outcome: Outcome) -> list[str]:
-    """Where an outcome is not what a style expects; each a line."""
+    """The differences of an outcome from what a style expects, a line each."""
     seen = outcome.rules(BROKEN)
     wrong = [
         f"broken but should not be: {rule} ({outcome.failures.get(rule, 'hang')})"
@@ -203,7 +203,7 @@ def exits(style: Expected, outcome: Outcome) -> set[int]:
     if style.dies is None and not style.breaks:
         return {1, 2}
     if style.exit is not None:
-        # Hangs beside broken rules: 1, as a broken rule comes first.
+        # A hang with a broken rule: 1, as a broken rule takes precedence.
         return {1, 3} if style.exit == 3 else {style.exit}
     if style.dies or any(blocks(rule) for rule in style.breaks - style.may):
         return {1}
@@ -211,7 +211,7 @@ def exits(style: Expected, outcome: Outcome) -> set[int]:
 
 
 def run(name: str, project: Path, out: Path, most: int | None, timeout: float) -> Outcome:
-    """Judges a style by the suite of ``project``, and reads the journal."""
+    """Judge a style by the suite of ``project``, and read the journal."""
     style = STYLES[name]
     folder = out / name
     shutil.rmtree(folder, ignore_errors=True)
@@ -223,7 +223,7 @@ def run(name: str, project: Path, out: Path, most: int | None, timeout: float) -
 def judge(
     path: Path, project: Path, most: int | None, whole: Collection[str], options: Collection[str], timeout: float
 ) -> Outcome:
-    """Judges a device by its profile, which is in a folder of its own, and reads the journal.
+    """Judge a device by its profile, which is in a folder of its own, and read the journal.
 
     ``most`` cases of each rule are run, but all of those in ``whole``.
     """
@@ -251,7 +251,7 @@ def judge(
 
 
 def again(folder: Path) -> Outcome:
-    """The outcome of a run that was made before."""
+    """The outcome of an earlier run."""
     status = int((folder / "status").read_text())
     return read(folder / "result" / "journal.jsonl", status, (folder / "output.txt").read_text(errors="replace"))
 
@@ -263,7 +263,7 @@ def summary(style: type[Style]) -> str:
 
 
 def table(name: str, outcome: Outcome, wrong: list[str]) -> str:
-    """A style's part of the table."""
+    """The part of the table for a style."""
     return lines(name, summary(STYLES[name]), STYLES[name].breaks, outcome, wrong)
 
 
@@ -289,7 +289,7 @@ def lines(name: str, what: str, breaks: set[str], outcome: Outcome, wrong: list[
 
 
 def shorten(rules: list[str]) -> str:
-    """A list of rules that stays on a screen."""
+    """A list of rules that is short enough for a screen."""
     return (", ".join(rules[:8]) + (f" and {len(rules) - 8} more" if len(rules) > 8 else "")) or "none"
 
 
@@ -304,19 +304,19 @@ def chosen(arguments: argparse.Namespace) -> list[str]:
 
 
 def main() -> int:
-    """The table; 1 where something differs."""
+    """Print the table; return 1 if something differs."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--project", type=Path, default=HERE.parents[2], help="the checkout whose suite judges")
-    parser.add_argument("--styles", help="names or patterns, by commas")
+    parser.add_argument("--styles", help="names or patterns, separated by commas")
     parser.add_argument(
-        "--only", type=lambda text: re.split("[, ]", text), help="v1 or dirty; v1 without it unless --styles"
+        "--only", type=lambda text: re.split("[, ]", text), help="v1 or dirty; by default v1, or all with --styles"
     )
-    parser.add_argument("--most", type=int, help="at most so many cases of each rule")
+    parser.add_argument("--most", type=int, help="at most this many cases of each rule")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--out", type=Path, help="folder for profiles, journals and table.txt")
     parser.add_argument("--timeout", type=float, default=400, help="seconds for one style")
-    parser.add_argument("--again", action="store_true", help="run nothing: read what --out has of an earlier run")
-    parser.add_argument("--list", action="store_true", help="only the styles and what they break")
+    parser.add_argument("--again", action="store_true", help="run nothing: read the earlier run in --out")
+    parser.add_argument("--list", action="store_true", help="only list the styles and what they break")
     arguments = parser.parse_args()
     if not arguments.styles and not arguments.only:
         arguments.only = ["v1"]
@@ -343,7 +343,7 @@ def main() -> int:
             failed += [name] if wrong else []
             for stream in (sys.stdout, file):
                 print(table(name, outcome, wrong), file=stream, flush=True)
-    print(f"{len(names)} styles, {len(failed)} judged otherwise than expected: {', '.join(sorted(failed)) or 'none'}")
+    print(f"{len(names)} styles, {len(failed)} not judged as expected: {', '.join(sorted(failed)) or 'none'}")
     return bool(failed)
 
 

@@ -17,12 +17,12 @@ WORDS = [(1, 0x0000), (1, 0x1000), (1, 0x2FF8), (1, 0x3000), (1, 0x4FF8), (0, 0x
 
 
 def write(offset: int, width: int, value: object, region: int = 0) -> dict[str, Any]:
-    """A step of a register program."""
+    """A step of a register program that writes."""
     return {"write": {"region": region, "offset": offset, "width": width, "value": value}}
 
 
 def read(offset: int, width: int, region: int = 0) -> dict[str, Any]:
-    """The same."""
+    """A step of a register program that reads."""
     return {"read": {"region": region, "offset": offset, "width": width}}
 
 
@@ -74,7 +74,7 @@ INTERFACES = {"v1": ["migration_v1"], "dirty": ["dirty_type1"]}
 
 
 def profile(name: str, style: type[Style], scratch: Path) -> dict[str, Any]:
-    """What a style's profile says."""
+    """The content of a style's profile."""
     document = copy.deepcopy(BASE)
     document["name"] = name
     document["description"] = (style.__doc__ or "").splitlines()[0]
@@ -96,7 +96,7 @@ def profile(name: str, style: type[Style], scratch: Path) -> dict[str, Any]:
 
 
 def put(name: str, style: type[Style], folder: Path) -> Path:
-    """Writes the profile of a style, and gives its path; the style's processes share the folder."""
+    """Write the profile of a style; return its path. The style's processes share the folder."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "profile.yaml"
     path.write_text(json.dumps(profile(name, style, folder), indent=1) + "\n")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""One device of another hand: ``python server.py --style=NAME --socket-path=PATH [--scratch=DIR]``."""
+"""One device by another author: ``python server.py --style=NAME --socket-path=PATH [--scratch=DIR]``."""
 
 from __future__ import annotations
 

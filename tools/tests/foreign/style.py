@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What a style is: the good device with one thing changed, and what a fair judge says of it.
+"""A style: the good device with one change, and the verdict of a fair judge.
 
-``breaks`` was written before the suite was run on the style, with few exceptions. ``may`` and ``unjudged`` were in part
-widened after it, so they are weaker evidence. Rule patterns are those of fnmatch.
+With few exceptions, ``breaks`` was written before the suite was run on the style. Some of ``may`` and ``unjudged`` were
+widened later, so they are weaker evidence. Rule patterns are those of fnmatch.
 """
 
 from __future__ import annotations
@@ -20,27 +20,27 @@ KNOWN: dict[str, type[Style]] = {}
 
 
 class Style(Device):
-    """Subclasses that have a docstring are styles, by their name in lower case with hyphens."""
+    """Subclasses with a docstring are styles, named as the class, in lower case with hyphens."""
 
-    #: Whether the text allows it.
+    #: Whether the specification allows it.
     good: ClassVar[bool] = False
     #: The rules that it breaks. A judge names exactly these,
     breaks: ClassVar[set[str]] = set()
     #: and may name these: each has its reason in a comment.
     may: ClassVar[set[str]] = set()
-    #: Rules that cannot be judged because of what is broken; of the others all cases are judged.
+    #: Rules that the fault keeps from being judged; all cases of the others are judged.
     unjudged: ClassVar[set[str]] = set()
-    #: Rules of which at least a case is judged, passed or failed; for styles whose ``unjudged`` is wide.
+    #: Rules of which at least one case passes or fails; for styles with many rules in ``unjudged``.
     judged: ClassVar[set[str]] = set()
-    #: Whether the server's death is a verdict; None where it hangs up and lives, which may be told as either.
+    #: Whether the server's death is reported; None if it hangs up and lives, which may be reported or not.
     dies: ClassVar[bool | None] = False
-    #: Exit code where the rules do not say it.
+    #: The exit code, if it does not follow from the rules.
     exit: ClassVar[int | None] = None
-    #: What the profile says otherwise: dotted keys, None takes one out.
+    #: Changes to the profile: dotted keys; None removes one.
     profile: ClassVar[dict[str, object]] = {}
     #: "v1" is judged by the rules of the region and of clients, "dirty" by those of dirty tracking.
     part: ClassVar[str] = "v1"
-    #: Only these rules are run, where a whole run would take minutes.
+    #: Only these rules are run, if a whole run would take minutes.
     only: ClassVar[tuple[str, ...]] = ()
     #: What a project must have to judge it.
     needs: ClassVar[str] = ""
@@ -51,7 +51,7 @@ class Style(Device):
             KNOWN[re.sub(r"(?<!^)(?=[A-Z0-9])", "-", cls.__name__).lower()] = cls
 
     def once(self) -> bool:
-        """True for the first caller of all processes of this style; the others go on as if nothing had been."""
+        """True for the first call in all processes of this style; False for all others."""
         try:
             os.close(os.open(os.path.join(self.scratch, "once"), os.O_CREAT | os.O_EXCL))
         except FileExistsError:
@@ -59,9 +59,9 @@ class Style(Device):
         return True
 
 
-#: Transitions of the good device that the text does not draw: the profile claims them.
+#: Transitions of the good device that the specification does not draw: the profile claims them.
 STATES = ("running", "pre-copy", "stop-and-copy", "stop", "resuming")
-TEXT_DRAWS = {
+DRAWN = {
     ("running", "stop"),
     ("running", "stop-and-copy"),
     ("stop-and-copy", "stop"),
@@ -70,7 +70,7 @@ TEXT_DRAWS = {
     ("running", "resuming"),
     ("resuming", "running"),
 }
-UNDRAWN = [f"{old} -> {new}" for old in STATES for new in STATES if old != new and (old, new) not in TEXT_DRAWS]
+UNDRAWN = [f"{old} -> {new}" for old in STATES for new in STATES if old != new and (old, new) not in DRAWN]
 SELF_WRITES = [f"{state} -> {state}" for state in STATES]
 
 

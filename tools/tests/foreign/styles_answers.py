@@ -33,7 +33,7 @@ class RegionInfoInRunningOnly(Style):
 
 
 class DeviceInfoOnce(Style):
-    """The device's information is refused after the first time in a connection."""
+    """The device's information is given once in a connection, and then refused."""
 
     good = True
     asked = False
@@ -50,7 +50,7 @@ class DeviceInfoOnce(Style):
 
 
 class InfoAtOpenOnly(Style):
-    """All information is refused once device_state was written in a connection."""
+    """All information is refused after the first write of device_state in a connection."""
 
     good = True
     working = False
@@ -74,7 +74,7 @@ class InfoAtOpenOnly(Style):
 
 
 class NoInfoAfterData(Style):
-    """The regions' information is refused once data was read in a connection."""
+    """The regions' information is refused after the first read of data in a connection."""
 
     good = True
     read = False
@@ -116,7 +116,7 @@ class ReservedReadRefused(Style):
     """Reading the reserved register is refused."""
 
     breaks = {"v1.reserved.reads-zero"}
-    unjudged = {"v1.reserved.ignores-writes"}  # what a write left cannot be read
+    unjudged = {"v1.reserved.ignores-writes"}  # the value after a write cannot be read
 
     def read_reserved(self) -> int:
         raise Refusal
@@ -153,7 +153,7 @@ class ReservedGarbageInStop(Style):
 
 
 class ReservedGarbageAfterPreCopy(Style):
-    """The reserved register reads garbage in running once pre-copy was entered; no reset and no new client helps."""
+    """After pre-copy, the reserved register reads garbage in running, even after a reset and for a new client."""
 
     breaks = {"v1.reserved.reads-zero"}
     spoilt = False
@@ -181,7 +181,7 @@ class ReservedWithoutPayload(Style):
     """Reading the reserved register succeeds without the four bytes."""
 
     breaks = {"v1.reserved.reads-zero"}
-    # Each of these reads it, beside what it is about.
+    # Each of these also reads it.
     unjudged = {"v1.reserved.ignores-writes", "v1.state.never-changes-by-itself"}
     register = RESERVED
 
@@ -217,7 +217,7 @@ class SizeWithoutPayload(ReservedWithoutPayload):
 
     register = SIZE
     breaks = {"v1.saving.size-can-be-read"}
-    # Nothing can be saved, and each of these has its own sentence about that.
+    # Nothing can be saved, which each of these rules may report.
     may = unjudged = {"v1.header.register-places", "v1.saving.*", "v1.layout.*", "v1.resuming.*", "v1.pre-copy.*"} | {
         "v1.sessions.*",
         "v1.stop-and-copy.*",
@@ -227,7 +227,7 @@ class SizeWithoutPayload(ReservedWithoutPayload):
         "v1.pending.read-only",
         "v1.data-offset.read-only",
         "v1.state.never-changes-by-itself",
-        # A transition may be seen in the course of a whole save.
+        # These may watch a transition during a whole save.
         "v1.state.reads-what-was-written",
         "v1.state.write-is-complete",
         "v1.client.*",
@@ -242,7 +242,7 @@ class SizeWithoutPayload(ReservedWithoutPayload):
 class ErrorsWithBody(Style):
     """An error reply has a body of the size of a good reply."""
 
-    good = True  # the library that most servers use does so
+    good = True  # as the library that most servers use
 
     def refuse(self, number: int, command: int, flags: int, refusal: Refusal) -> None:
         refusal.body = bytes(32)
@@ -266,7 +266,7 @@ class ErrorsWithEcho(Style):
 class ErrorsWithLargeBody(Style):
     """An error reply has a body of 1 MiB."""
 
-    # It is as long as the largest data that both sides agreed on: a client skips it. The fault is nowhere a rule's.
+    # It is as long as the largest data that both sides agreed on, and a client skips it. No rule judges it.
     good = True
 
     def refuse(self, number: int, command: int, flags: int, refusal: Refusal) -> None:
@@ -299,7 +299,7 @@ class StateErrnoZero(Style):
 
 
 class StateErrnoZeroWithBody(StateErrnoZero):
-    """The same, with a body."""
+    """A refused write of device_state has errno 0, and a body."""
 
     def refuse(self, number: int, command: int, flags: int, refusal: Refusal) -> None:
         refusal.body = bytes(16)
@@ -307,7 +307,7 @@ class StateErrnoZeroWithBody(StateErrnoZero):
 
 
 class OtherErrnoZero(Style):
-    """Every refusal but that of a write of device_state has errno 0."""
+    """Every refusal has errno 0, except that of a write of device_state."""
 
     good = True
 
@@ -344,12 +344,12 @@ class StrangeErrno(Style):
 class ThreeByteAccessHangsUp(Style):
     """An access of three bytes to the header ends the connection, without an answer; the server lives."""
 
-    # No error is returned, so the refusal that the text asks for is missing.
+    # No error is returned, as the specification requires.
     breaks = {"v1.width.read-native-only", "v1.width.write-native-only"}
     dies = None
 
     def access(self, body: bytes) -> None:
-        """Hang up where it is one."""
+        """Hang up after such an access."""
         offset, region, count = ACCESS.unpack_from(body)
         if region == MIGRATION and offset < 32 and count == 3:
             raise Gone
@@ -380,19 +380,19 @@ class OddReadsAnswered(Style):
 
 
 class EchoesBodies(Style):
-    """Replies to commands that need no body repeat the request's."""
+    """Replies that need no body repeat the body of the request."""
 
-    # The protocol gives these replies no body, and a client has no use for one. It is no rule's business.
+    # The protocol gives these replies no body, and a client ignores it. No rule judges it.
     good = True
 
     def body(self, command: int, request: bytes, reply: bytes) -> bytes:
         return request if command in (DMA_MAP, DEVICE_RESET) else reply
 
 
-class TailBehindRegionInfo(Style):
-    """argsz names more than the reply has."""
+class TailAfterRegionInfo(Style):
+    """argsz is larger than the reply."""
 
-    # A reply's argsz may be larger than the reply: then the rest is asked for. Asked with room enough it comes whole.
+    # A larger argsz makes the client ask again, with enough room; then the reply is complete.
     good = True
 
     def on_region_info(self, body: bytes) -> bytes:
@@ -429,10 +429,10 @@ class SlowAnswers(Style):
 
 
 class NoMigrationInVersion(Style):
-    """VERSION says nothing of migration, and there is no dirty tracking; the region is there."""
+    """VERSION does not mention migration, and there is no dirty tracking; the region exists."""
 
     good = True
-    may = {"qemu.probe.finds-all", "qemu.dirty.accepted"}  # QEMU wants dirty tracking
+    may = {"qemu.probe.finds-all", "qemu.dirty.accepted"}  # QEMU needs dirty tracking
     capabilities: dict[str, object] | None = {"max_msg_fds": 1, "max_data_xfer_size": 1 << 20}
 
     def on_dirty_pages(self, body: bytes) -> bytes:
@@ -440,19 +440,19 @@ class NoMigrationInVersion(Style):
 
 
 class NoCapabilities(NoMigrationInVersion):
-    """VERSION says nothing but the numbers."""
+    """VERSION has only its numbers."""
 
     capabilities = None
 
 
 class EmptyCapabilities(NoMigrationInVersion):
-    """VERSION has capabilities, and none in them."""
+    """VERSION has an empty list of capabilities."""
 
     capabilities = {}
 
 
 class SmallMessages(Style):
-    """Messages move 4 KiB at most; a buffer is larger than that."""
+    """Messages move at most 4 KiB; buffers are larger."""
 
     good = True
     capabilities = {"max_msg_fds": 1, "max_data_xfer_size": 4096, "migration": {"pgsize": 4096}}
@@ -466,13 +466,13 @@ class SmallMessages(Style):
         return super().on_region_write(body)
 
     def judge_size(self, body: bytes) -> None:
-        """More than was agreed on is a client's fault, and ends the connection."""
+        """Hang up if a client exceeds the agreed size."""
         if ACCESS.unpack_from(body)[2] > 4096:
             raise Gone
 
 
 class TinyMessages(SmallMessages):
-    """Messages move 1 KiB at most."""
+    """Messages move at most 1 KiB."""
 
     capabilities = {"max_msg_fds": 1, "max_data_xfer_size": 1024, "migration": {"pgsize": 4096}}
 
@@ -494,15 +494,15 @@ class NoDescriptors(Style):
         super().handle(number, command, flags, body, descriptors)
 
 
-class DescriptorsUnsaid(Style):
-    """max_msg_fds and max_data_xfer_size are left out: the defaults hold."""
+class DescriptorsUnstated(Style):
+    """max_msg_fds and max_data_xfer_size are left out: the defaults apply."""
 
     good = True
     capabilities = {"migration": {"pgsize": 4096}}
 
 
 class MoreInVersion(Style):
-    """VERSION says more than anybody asked for."""
+    """VERSION has more than a client needs."""
 
     good = True
     capabilities = {

@@ -11,12 +11,12 @@ from device import HEAD, MAGIC, PAGE, PAGES, PRE_COPY, REGISTER_STATE, RESUMING,
 from style import Style
 from wire import Refusal
 
-#: What rests on data that came through.
+#: Rules that depend on data being transferred.
 MOVES = {
     "v1.saving.pending-has-no-effect",
     "v1.state.never-changes-by-itself",
     "v1.resuming.*",
-    "v1.saving.goes-on-after-*",
+    "v1.saving.continues-after-*",
     "v1.sessions.*",
     "v1.stop-and-copy.state-is-complete",
     "v1.pre-copy.later-changes-carried",
@@ -24,7 +24,7 @@ MOVES = {
     "qemu.load.*",
     "qemu.paused.migrates",
 }
-#: Transitions that may be seen in the course of a whole save and load.
+#: Rules that may watch a transition during a whole save and load.
 WAYS = {
     "v1.state.reads-what-was-written",
     "v1.state.write-is-complete",
@@ -32,7 +32,7 @@ WAYS = {
     "v1.transition.stop-and-copy-to-stop",
     "v1.layout.write-always-works",
 }
-#: What rests on data that can be saved.
+#: Rules that depend on data that can be saved.
 SAVES = MOVES | {
     "v1.saving.*",
     "v1.layout.buffer-in-section",
@@ -48,7 +48,7 @@ SAVES = MOVES | {
 }
 
 
-# -- how the section is reached -----------------------------------------------------------------------------------
+# -- access to the section ---------------------------------------------------------------------------------------
 
 
 class Trapped(Style):
@@ -60,7 +60,7 @@ class Trapped(Style):
 
 
 class MapsHalf(Style):
-    """The first page of the section can be mapped; buffers reach past it."""
+    """The first page of the section can be mapped; buffers extend past it."""
 
     good = True
     areas = ((PAGE, PAGE),)
@@ -76,7 +76,7 @@ class MapsSecondHalf(Style):
 
 
 class MapsWithHole(Style):
-    """The first and the third page of the section can be mapped; a buffer reaches over the hole."""
+    """The first and the third page of the section can be mapped; a buffer extends over the hole."""
 
     good = True
     section = (PAGE, 4 * PAGE)
@@ -100,12 +100,12 @@ class WrongClaim(Style):
 
 
 class MappedOnly(Style):
-    """Data goes through the mapping only, as the profile says: reading and writing it is refused."""
+    """Data is accessible only by mapping, as the profile says: read() and write() are refused."""
 
     breaks = {"v1.layout.read-always-works"}
-    # Writing is the other half of the same fault.
+    # write() is the other half of the same fault.
     may = {"v1.layout.write-always-works", "v1.resuming.any-split", "v1.resuming.takes-data"}
-    # Pieces that are read and written need read() and write().
+    # Splitting needs read() and write().
     unjudged = {"v1.saving.any-split", "v1.resuming.any-split", "v1.layout.mapped-view-agrees"}
     judged = {"v1.saving.*", "v1.resuming.data-is-used", "v1.stop-and-copy.state-is-complete", "qemu.load.restores"}
     profile = {"claims.data_section": "mapped-only"}
@@ -119,27 +119,27 @@ class MappedOnly(Style):
 
 
 class MappedOnlyUnclaimed(MappedOnly):
-    """The same; the profile says mapped."""
+    """Data is accessible only by mapping, though the profile says mapped."""
 
     profile: ClassVar[dict[str, object]] = {}
     needs = ""
-    # A profile that says mapped-only is the way to have the rest judged.
+    # The rest is judged only if the profile says mapped-only.
     unjudged = SAVES
     judged = {"v1.state.five-states", "v1.reserved.*", "v1.undrawn.safe", "v1.saving.pending-means-data"}
 
 
 class ReadNeedsMapping(MappedOnly):
-    """Data is read through the mapping only; writing works both ways. The profile says mapped-only."""
+    """read() is refused, and write() accepted. The profile says mapped-only."""
 
     def write_section(self, offset: int, data: bytes) -> None:
         self.region[offset : offset + len(data)] = data
 
 
 class WriteNeedsMapping(Style):
-    """Data is written through the mapping only; reading works both ways."""
+    """write() is refused, and read() accepted."""
 
     breaks = {"v1.layout.write-always-works"}
-    # The same fault, as each of these meets it.
+    # These meet the same fault.
     may = {"v1.resuming.takes-data", "v1.resuming.any-split"}
     unjudged = MOVES | WAYS | {"v1.transition.resuming-to-running", "v1.transition.running-to-pre-copy"}
 
@@ -148,9 +148,9 @@ class WriteNeedsMapping(Style):
 
 
 class MappedOnlyWritesReadBack(MappedOnly):
-    """Data read by read() is zeros; the mapping has it. The profile says mapped-only."""
+    """read() returns zeros; the mapping has the data. The profile says mapped-only."""
 
-    # read() works, and what it gives is not the data.
+    # read() succeeds, but does not return the data.
     breaks = {"v1.layout.mapped-view-agrees"}
     may = MappedOnly.may | {"v1.layout.read-always-works"}
 
@@ -162,7 +162,7 @@ class MappedOnlyWritesReadBack(MappedOnly):
 
 
 class OneBuffer(Style):
-    """All of the state is one buffer."""
+    """The whole state is one buffer."""
 
     good = True
     section = (PAGE, 8 * PAGE)
@@ -189,7 +189,7 @@ class OneBuffer(Style):
 
 
 class OneBufferNoPreCopyData(OneBuffer):
-    """All of the state is one buffer, which comes in stop-and-copy."""
+    """The whole state is one buffer, which comes in stop-and-copy."""
 
     profile = {"claims.precopy_data": False}
 
@@ -213,7 +213,7 @@ class OddSizes(Style):
 
 
 class SmallBuffers(Style):
-    """Buffers of 100 bytes in a section of 128 that follows the header at once."""
+    """Buffers of 100 bytes in a section of 128, right after the header."""
 
     good = True
     section = (32, 128)
@@ -232,7 +232,7 @@ class UnalignedTrapped(Style):
 
 
 class MovingOffset(Style):
-    """data_offset is another page for each buffer, saved or loaded."""
+    """data_offset is a different page for each buffer, saved or loaded."""
 
     good = True
     section = (PAGE, 6 * PAGE)
@@ -272,7 +272,7 @@ class NoPreCopyData(Style):
 
 
 class PendingTooLow(Style):
-    """pending_bytes says 1 while anything is left."""
+    """pending_bytes is 1 while anything is left."""
 
     good = True
 
@@ -281,7 +281,7 @@ class PendingTooLow(Style):
 
 
 class PendingTooHigh(Style):
-    """pending_bytes says a thousand times as much as is left."""
+    """pending_bytes is a thousand times what is left."""
 
     good = True
 
@@ -299,7 +299,7 @@ class PendingHuge(Style):
 
 
 class PendingDrifts(Style):
-    """pending_bytes is another number at each read."""
+    """pending_bytes is a different number at each read."""
 
     good = True
     drift = 0
@@ -310,7 +310,7 @@ class PendingDrifts(Style):
 
 
 class EndlessPreCopy(Style):
-    """In pre-copy data never ends: memory comes again and again, as where a guest is busy."""
+    """In pre-copy, data never ends: memory is sent again and again, as if the guest were busy."""
 
     good = True
 
@@ -321,10 +321,10 @@ class EndlessPreCopy(Style):
 
 
 class EndlessSame(Style):
-    """In stop-and-copy the same buffer comes again for ever."""
+    """In stop-and-copy, the same buffer is offered forever."""
 
     breaks = {"v1.saving.ends"}
-    # All that needs a whole state cannot be judged; QEMU would never be done.
+    # Rules that need a whole state cannot be judged; QEMU would never finish.
     may = {"qemu.*", "v1.saving.offers-state"}
     unjudged = SAVES | WAYS | {"v1.reset.recovers-fault"}
     judged = {"v1.state.*", "v1.reserved.*", "v1.saving.pending-means-data", "v1.undrawn.safe", "v1.close.*"}
@@ -338,13 +338,13 @@ class EndlessSame(Style):
 
 
 class EndlessSameLarge(EndlessSame):
-    """The same, where a state may be as large as 1 GiB."""
+    """In stop-and-copy, the same buffer is offered forever, and a state may have 1 GiB."""
 
     profile = {"limits.largest_state": "1GiB"}
 
 
 class EndlessNew(EndlessSame):
-    """In stop-and-copy new data comes for ever."""
+    """In stop-and-copy, new data is offered forever."""
 
     fresh = 0
 
@@ -362,7 +362,7 @@ class EndlessNew(EndlessSame):
 
 
 class EndlessTiny(EndlessSame):
-    """In stop-and-copy buffers of one byte come for ever."""
+    """In stop-and-copy, buffers of one byte are offered forever."""
 
     profile = {"limits.largest_state": "64KiB"}
 
@@ -371,7 +371,7 @@ class EndlessTiny(EndlessSame):
 
 
 class PendingComesBack(Style):
-    """After the end of the state pending_bytes reads 0 once, and more again."""
+    """At the end of the state, pending_bytes reads 0 once, and then more again."""
 
     breaks = {"v1.saving.ends"}
     may = {"v1.saving.pending-has-no-effect"}
@@ -389,7 +389,7 @@ class NoState(Style):
     """There is nothing to save, and the profile has no visible state."""
 
     good = True
-    exit = 2  # what rests on visible state is not judged, and the run says so
+    exit = 2  # rules that need visible state are not judged, and the run says so
     unjudged = SAVES
     profile = {"stimulus.visible_state": None, "stimulus.save_fault": None, "claims.precopy_data": False}
 
@@ -398,10 +398,10 @@ class NoState(Style):
 
 
 class NoStateVisible(Style):
-    """There is nothing to save, though the device has visible state."""
+    """There is nothing to save, although the device has visible state."""
 
     breaks = {"v1.saving.offers-state"}
-    # What is restored from nothing is nothing: the text's other words for the same.
+    # Nothing is restored either: these rules require the same in other words.
     may = MOVES | {"v1.error.surfaces", "qemu.*"}
     unjudged = SAVES
     profile = {"claims.precopy_data": False}
@@ -414,7 +414,7 @@ class NoStateVisible(Style):
 
 
 class AppliesAtTheEnd(Style):
-    """What was given is used when running is written, from the driver's own copy."""
+    """The data is used, from the driver's own copy, when running is written."""
 
     good = True
 
@@ -435,10 +435,7 @@ class AppliesAtTheEnd(Style):
 
 
 class Image(Style):
-    """"""
-
-    # An image without heads: what a buffer is follows from how much came before it. At its end it begins again.
-    __doc__ = None
+    # An image without heads: the bytes before a buffer determine what it is. After its end, it begins again.
     profile = {"claims.precopy_data": False}
 
     def clear_data(self) -> None:
@@ -459,11 +456,11 @@ class Image(Style):
         self.advance(size)
 
     def advance(self, size: int) -> None:
-        """The next buffer follows."""
+        """Go to the next buffer."""
         self.position = (self.position + size) % (PAGES * PAGE + REGISTER_STATE.size)
 
     def put(self, position: int, data: bytes) -> None:
-        """Bytes of the image."""
+        """Use bytes of the image."""
         memory = data[: max(0, PAGES * PAGE - position)]
         self.memory[position : position + len(memory)] = memory
         rest = data[len(memory) :]
@@ -472,13 +469,13 @@ class Image(Style):
 
 
 class ImageAtDataSize(Image):
-    """An image without heads, used as data_size is written."""
+    """An image without heads, used when data_size is written."""
 
     good = True
 
 
 class AppliesAtOnce(Image):
-    """Data is used as it is written, before data_size."""
+    """Data is used at once when it is written, before data_size."""
 
     good = True
     areas = ()
@@ -499,7 +496,7 @@ class AppliesAtOnce(Image):
             self.memory[at : at + len(data)] = data
 
     def put_byte(self, at: int, byte: int) -> None:
-        """One byte of the image, where it is one."""
+        """Use one byte, if it is in the image."""
         if at < PAGES * PAGE:
             self.memory[at] = byte
         elif at < PAGES * PAGE + REGISTER_STATE.size:
@@ -513,31 +510,31 @@ class AppliesAtOnce(Image):
 
 
 class ConsumesLate(Image):
-    """A buffer is used when the next data_offset is read, or running is written, and not before."""
+    """A buffer is used only when the next data_offset is read, or running is written."""
 
     breaks = {"v1.resuming.consumed-on-return"}
-    # Seen only by a client that writes the next data at once at the place that it knows. One that asks for the place of
-    # each buffer, as RSM-01 has it, meets nothing wrong.
+    # Only a client that reuses the known place and writes the next data at once sees it. One that reads data_offset for
+    # each buffer, as in RSM-01, does not.
     may = breaks
 
     def clear_data(self) -> None:
         super().clear_data()
-        self.told = 0
+        self.announced = 0
 
     def take(self, size: int) -> None:
         self.consume()
         if not 0 < size <= self.end - self.section[0]:
             raise Refusal
-        self.told = size
+        self.announced = size
 
     def consume(self) -> None:
-        """Use what data_size was written for."""
-        size, self.told = self.told, 0
+        """Use the buffer whose data_size was written."""
+        size, self.announced = self.announced, 0
         if size:
             super().take(size)
 
     def place_to_load(self) -> int:
-        self.consume() if self.told else None
+        self.consume() if self.announced else None
         return self.section[0]
 
     def leave(self, new: int) -> None:
@@ -546,33 +543,33 @@ class ConsumesLate(Image):
 
 
 class ConsumedByTheNext(Image):
-    """A buffer is used when the next data_size is written, or running; by then the next data lies there."""
+    """A buffer is used when the next data_size is written, or running; by then, the next data has replaced it."""
 
     breaks = {"v1.resuming.consumed-on-return", "v1.resuming.data-is-used"}
-    # The same loss, as each of these puts it.
+    # These may report the same loss.
     may = MOVES
     unjudged = MOVES
 
     def clear_data(self) -> None:
         super().clear_data()
-        self.told = 0
+        self.announced = 0
 
     def take(self, size: int) -> None:
-        before, self.told = self.told, size
+        before, self.announced = self.announced, size
         if before:
             super().take(before)
 
     def leave(self, new: int) -> None:
-        if self.state == RESUMING and self.told:
-            super().take(self.told)
+        if self.state == RESUMING and self.announced:
+            super().take(self.announced)
 
 
 class LastBufferAtTheEnd(Image):
-    """A buffer is used when data_size is written, but the last one only when running is."""
+    """A buffer is used when data_size is written, but the last one only when running is written."""
 
-    # The last one, written over though nobody was told of new data, is lost.
+    # If the last one is overwritten before that, it is lost.
     breaks = {"v1.resuming.consumed-on-return"}
-    # Of the next buffer, which there is none after the last, nothing is seen: such a judge passes it.
+    # A judge that overwrites a buffer only with the next one passes it, as no buffer follows the last.
     may = {"v1.resuming.consumed-on-return"}
 
     def take(self, size: int) -> None:
@@ -591,7 +588,7 @@ class LastBufferAtTheEnd(Image):
 
 
 class RefusesDataAfterTheLast(Style):
-    """After the last buffer data is refused, and so is data_size."""
+    """After the last buffer, data and data_size are refused."""
 
     good = True
 
@@ -607,7 +604,7 @@ class RefusesDataAfterTheLast(Style):
 
 
 class RefusesOffsetAfterTheLast(RefusesDataAfterTheLast):
-    """After the last buffer data_offset is refused too."""
+    """After the last buffer, data_offset is refused as well."""
 
     def read_offset(self) -> int:
         if self.state == RESUMING and self.last_seen:
@@ -616,7 +613,7 @@ class RefusesOffsetAfterTheLast(RefusesDataAfterTheLast):
 
 
 class RefusesHalfStates(Style):
-    """Running is refused until the last buffer came, and then after data that could not be read."""
+    """Running is refused before the last buffer, and after data that could not be read."""
 
     good = True
     # QEMU cancels a load from resuming.
@@ -640,10 +637,10 @@ class RefusesHalfStates(Style):
 
 
 class ForgetsAll(Style):
-    """All data is taken, and none of it used."""
+    """All data is accepted, but none of it is used."""
 
     breaks = {"v1.resuming.data-is-used"}
-    # The same loss, as each of these puts it.
+    # These may report the same loss.
     may = MOVES
     unjudged = MOVES
 
@@ -652,9 +649,9 @@ class ForgetsAll(Style):
 
 
 class ForgetsAllThin(ForgetsAll):
-    """The same, and the profile says nothing but how to reach the device."""
+    """All data is accepted, but not used; the profile only says how to reach the device."""
 
-    # No rule can see it, so the run has judged too little and says so.
+    # No rule can show it: the run has judged too little, and says so.
     breaks: ClassVar[set[str]] = set()
     may: ClassVar[set[str]] = set()
     unjudged = {"*"}
@@ -663,7 +660,7 @@ class ForgetsAllThin(ForgetsAll):
 
 
 class PlainThin(Style):
-    """The good device, and the profile says nothing but how to reach it."""
+    """The good device; the profile only says how to reach it."""
 
     good = True
     unjudged = {"*"}
@@ -672,14 +669,14 @@ class PlainThin(Style):
 
 
 class NoLimits(Style):
-    """The good device, and the profile names no limits."""
+    """The good device; the profile has no limits."""
 
     good = True
     profile = {"limits": None}
 
 
 class PlainUnseen(PlainThin):
-    """The good device, and the profile names no visible state."""
+    """The good device; the profile has no visible state."""
 
     unjudged = MOVES | {"v1.saving.*", "v1.pre-copy.later-changes-carried", "qemu.*"}
     judged = {"v1.state.stopped-before-return", "v1.saving.ends"}
@@ -687,7 +684,7 @@ class PlainUnseen(PlainThin):
 
 
 class ForgetsAllUnseen(ForgetsAllThin):
-    """All data is taken and none used, and the profile names no visible state."""
+    """All data is accepted, but not used; the profile has no visible state."""
 
     unjudged = PlainUnseen.unjudged
     judged = PlainUnseen.judged
@@ -695,9 +692,9 @@ class ForgetsAllUnseen(ForgetsAllThin):
 
 
 class PlainUnwatched(PlainThin):
-    """The good device, and the profile names nothing that runs."""
+    """The good device; the profile has nothing that shows it running."""
 
-    # What can be seen without it is judged.
+    # Cases that can do without it are judged.
     unjudged = {
         "v1.state.running-bit",
         "v1.state.stopped-before-return",
@@ -713,7 +710,7 @@ class PlainUnwatched(PlainThin):
 
 
 class ForgetsOneBuffer(Style):
-    """The third page of memory is taken, and not used."""
+    """The third page of memory is accepted, but not used."""
 
     breaks = {"v1.resuming.every-buffer-counts"}
     may = MOVES
@@ -725,7 +722,7 @@ class ForgetsOneBuffer(Style):
 
 
 class ForgetsTheRegisters(ForgetsOneBuffer):
-    """The last buffer is taken, and not used."""
+    """The last buffer is accepted, but not used."""
 
     def apply(self, what: int, body: bytes) -> None:
         if what != THE_REGISTERS:
@@ -733,11 +730,11 @@ class ForgetsTheRegisters(ForgetsOneBuffer):
 
 
 class SavesOnlyPreCopy(Style):
-    """After pre-copy stop-and-copy offers the registers alone: what changed since is lost."""
+    """After pre-copy, stop-and-copy offers only the registers: later changes are lost."""
 
-    # What is not read in pre-copy is not saved at all.
+    # Data that is not read in pre-copy is not saved at all.
     breaks = {"v1.pre-copy.later-changes-carried", "v1.sessions.pre-copy-left"}
-    may = {"qemu.live.completes", "qemu.load.restores"}  # QEMU's states come that way
+    may = {"qemu.live.completes", "qemu.load.restores"}  # QEMU saves in this way
     unjudged = {"v1.saving.pending-has-no-effect"}
     before = 0
 

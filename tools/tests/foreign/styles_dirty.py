@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # ruff: noqa: RUF012 (what a class declares is never changed)
-"""Memory of the client, and which pages of it were written."""
+"""The client's memory, and which of its pages were written."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import struct
 from style import Style, hang, segfault
 from wire import Refusal
 
-#: A page that is written and in no bitmap: each of these asks for it in its own way.
+#: A page was written, but is in no bitmap: each of these rules may report it.
 MISSES = {"dirty.bitmap.*", "dirty.history.*", "dirty.tracking.*", "dirty.unmap.*", "dirty.unspecified.*"} | {
     "dirty.request.*",
 }
 
-#: What is judged only where the same goes well in running.
+#: These are judged only if the same passes in running.
 STANDS = {"dirty.states.*", "dirty.reset.tracking-continues"}
 
 
@@ -24,7 +24,7 @@ class Dirty(Style):
 
 
 class Tracks(Dirty):
-    """The good device, judged by what it tracks."""
+    """The good device, judged by the rules of dirty tracking."""
 
     good = True
 
@@ -36,14 +36,14 @@ class ByMessages(Dirty):
     by_message = True
 
 
-class ByMessagesUntold(ByMessages):
-    """Memory is written by messages, and the pages are not in the bitmap: the client knows them, as it wrote them."""
+class ByMessagesUnreported(ByMessages):
+    """Memory is written by messages, and the pages are not in the bitmap: the client carried out the writes itself."""
 
-    # Pinned pages are not part of that.
+    # Pinned pages are still reported.
     remembers = False
 
 
-class Untold(Dirty):
+class Unreported(Dirty):
     """Memory is written directly, and the pages are not in the bitmap."""
 
     breaks = {"dirty.bitmap.written-is-set"}
@@ -53,7 +53,7 @@ class Untold(Dirty):
 
 
 class HalfByMessages(Dirty):
-    """Every other write goes by a message and is not in the bitmap; the others are direct, and in it."""
+    """Every other write is a message and not in the bitmap; the others are direct, and in it."""
 
     good = True
 
@@ -63,8 +63,8 @@ class HalfByMessages(Dirty):
         return super().dma(address, data)
 
 
-class HalfUntold(HalfByMessages):
-    """Every other write goes by a message and is in the bitmap; the others are direct, and in none."""
+class HalfUnreported(HalfByMessages):
+    """Every other write is a message and in the bitmap; the others are direct, and not in it."""
 
     good = False
     breaks = {"dirty.bitmap.written-is-set"}
@@ -82,7 +82,7 @@ class DiesOnUnmap(Dirty):
 
     dies = True
     breaks = {"dirty.unmap.plain"}
-    # All of them unmap, and so do the ends of all others.
+    # All of them unmap, at the latest when they end.
     may = unjudged = {"dirty.*"}
 
     def on_dma_unmap(self, body: bytes) -> bytes:
@@ -90,10 +90,10 @@ class DiesOnUnmap(Dirty):
 
 
 class HangsOnUnmapOnce(Dirty):
-    """One unmapping is never answered; a new server is fine."""
+    """One unmapping is never answered; a new server answers."""
 
     exit = 3
-    may = {"*"}  # the case at hand
+    may = {"*"}  # the case that meets it
     profile = {"limits.call": "500ms"}
     countdown = 10
 
@@ -109,7 +109,7 @@ class DiesOnBitmapAtUnmap(Dirty):
 
     dies = True
     breaks = {"dirty.unmap.written-is-set"}
-    may = unjudged = {"dirty.unmap.*", "dirty.history.*"}  # these unmap so in their bodies
+    may = unjudged = {"dirty.unmap.*", "dirty.history.*"}  # these unmap in this way themselves
     judged = {"dirty.unmap.plain", "dirty.bitmap.*", "dirty.history.nothing-lost"}
 
     def on_dma_unmap(self, body: bytes) -> bytes:
@@ -132,10 +132,10 @@ class DiesOnBitmap(Dirty):
 
 
 class RefusesUnmapBitmap(Dirty):
-    """Unmapping with a bitmap is refused; without one it works."""
+    """Unmapping with a bitmap is refused; without one, it succeeds."""
 
     breaks = {"dirty.unmap.written-is-set"}
-    may = unjudged = {"dirty.unmap.*", "dirty.history.*"}  # these unmap so in their bodies
+    may = unjudged = {"dirty.unmap.*", "dirty.history.*"}  # these unmap in this way themselves
     judged = {"dirty.unmap.plain", "dirty.bitmap.*", "dirty.history.nothing-lost"}
 
     def on_dma_unmap(self, body: bytes) -> bytes:
@@ -155,9 +155,9 @@ class UnmapRefused(Dirty):
 
 
 class AnyRoom(Dirty):
-    """However much room for a bitmap a client says it has, it is enough."""
+    """A client may give any size for a bitmap."""
 
-    # Nothing is written past the bitmap, and the protocol names no most.
+    # Nothing is written past the bitmap, and the protocol has no limit.
     good = True
     most_room = (1 << 64) - 1
 
@@ -165,7 +165,7 @@ class AnyRoom(Dirty):
 class EchoesDirtyPages(Dirty):
     """START and STOP are answered with the request's body."""
 
-    # The protocol gives these replies no body, and a client has no use for one. It is no rule's business.
+    # The protocol gives these replies no body, and a client ignores it. No rule judges it.
     good = True
 
     def body(self, command: int, request: bytes, reply: bytes) -> bytes:
@@ -175,7 +175,7 @@ class EchoesDirtyPages(Dirty):
 class EverythingDirty(Dirty):
     """All mapped pages are always dirty, as behind an IOMMU; the profile says so."""
 
-    # Such a driver pins nothing: the claim denies it, so what is about pinning is n/a.
+    # Such a driver pins nothing, as its profile says, so rules about pinning are n/a.
     good = True
     profile = {"claims.dirty_scope": "everything", "stimulus.dirty.pin": None, "stimulus.dirty.unpin": None}
 
@@ -187,7 +187,7 @@ class EverythingDirty(Dirty):
 
 
 class ErrorsWithBodyDirty(Dirty):
-    """An error reply has a body of the size of a good reply, here too."""
+    """An error reply has a body of the size of a good reply, judged by dirty tracking."""
 
     good = True
 
@@ -197,7 +197,7 @@ class ErrorsWithBodyDirty(Dirty):
 
 
 class ErrnoZeroDirty(Dirty):
-    """Every refusal has errno 0, here too."""
+    """Every refusal has errno 0, judged by dirty tracking."""
 
     good = True  # none of these is a write of device_state
 

@@ -25,13 +25,13 @@ from style import SELF_WRITES, UNDRAWN, Style, abort, hang, leave, segfault
 from wire import Gone, Refusal
 
 ALL = {"*"}
-#: QEMU resets a device and writes RUNNING where it begins: where neither leads there it fails, whatever the text says.
+#: QEMU begins with a reset and a write of RUNNING; it fails if neither leads there, whatever the specification says.
 QEMU_STARTS = {"qemu.save.begins-in-running", "qemu.error.next-guest-runs"}
-#: In stop a device that knows only the text's arrows can be left by reset alone.
+#: A device that allows only the specification's arrows leaves stop only by a reset.
 RESET_RULES = {"v1.reset.accepted", "v1.reset.recovers-error", "v1.reset.ends-running"}
-#: One case of this begins with a reset.
+#: These have a case that begins with a reset.
 AFTER_RESET = {"v1.transition.running-to-resuming", "v1.sessions.*"}
-#: These say of a reset that it works, after what they are about.
+#: These end with a reset, which must succeed.
 ENDS_IN_RESET = {"v1.undrawn.safe", "v1.resuming.bad-data-safe", "v1.reset.recovers-fault"}
 QEMU_UNDRAWN = {
     "qemu.paused.migrates",
@@ -48,13 +48,13 @@ QEMU_SELF_WRITES = {
 
 
 class Plain(Style):
-    """The good device as it is."""
+    """The good device, unchanged."""
 
     good = True
 
 
 class Alone(Style):
-    """The good device without a second one: what it saved is restored on itself."""
+    """The good device without a second one: its state is restored on itself."""
 
     good = True
     profile = {"device.second": None}
@@ -64,7 +64,7 @@ class Alone(Style):
 
 
 class OpensInStop(Style):
-    """In stop at every open; a reset gives running."""
+    """In stop at every open; a reset leads to running."""
 
     breaks = {"v1.open.running"}
     may = QEMU_STARTS
@@ -72,7 +72,7 @@ class OpensInStop(Style):
 
 
 class OpensInStopAlone(OpensInStop):
-    """In stop at every open; a reset gives running; there is no second device."""
+    """In stop at every open; a reset leads to running; there is no second device."""
 
     profile = {"device.second": None}
 
@@ -81,7 +81,7 @@ class StopAtOpenAndReset(Style):
     """In stop at every open and after a reset; running can be written there."""
 
     breaks = {"v1.open.running"}
-    # Its default is stop, and a reset leads to the default: a judge may count that as one fault or as two.
+    # A reset leads to its default, which is stop: a judge may count one fault or two.
     may = QEMU_STARTS | {"v1.reset.ends-running"}
     unjudged = {"v1.reset.*"} | AFTER_RESET | ENDS_IN_RESET
     opens_in = resets_to = STOP
@@ -102,7 +102,7 @@ class StopAtOpenResetKeeps(Style):
 
 
 class StopAtOpenNoReset(Style):
-    """In stop at every open, and no reset at all; as four of five real drivers are."""
+    """In stop at every open, and no reset at all, as in four of five real drivers."""
 
     breaks = {"v1.open.running", "v1.reset.accepted"}
     may = QEMU_STARTS
@@ -112,7 +112,7 @@ class StopAtOpenNoReset(Style):
 
 
 class OpensInResuming(Style):
-    """In resuming at every open; a reset gives running."""
+    """In resuming at every open; a reset leads to running."""
 
     breaks = {"v1.open.running"}
     may = QEMU_STARTS
@@ -120,7 +120,7 @@ class OpensInResuming(Style):
 
 
 class OpensInPreCopy(Style):
-    """In pre-copy at every open; a reset gives running."""
+    """In pre-copy at every open; a reset leads to running."""
 
     breaks = {"v1.open.running"}
     may = QEMU_STARTS
@@ -140,7 +140,7 @@ class NoReset(Style):
 
 
 class NoResetFewArrows(NoReset):
-    """No reset, and no transitions but the text's: from stop only closing leads on."""
+    """No reset, and only the specification's transitions: only a close leaves stop."""
 
     may = QEMU_UNDRAWN | QEMU_SELF_WRITES | {"qemu.error.next-guest-runs"}
     profile = {"claims.transitions": []}
@@ -188,10 +188,10 @@ class ResetRefusedWhileSaving(ResetRefusedInStop):
 
 
 class ResetRefusedInError(ResetRefusedInStop):
-    """A reset is refused in the error state, the one place where the text asks for it."""
+    """A reset is refused in the error state, where the specification requires it."""
 
     breaks = {"v1.reset.recovers-error"}
-    may = {"qemu.error.next-guest-runs"}  # closing leaves the error state here, so QEMU's reset is in running
+    may = {"qemu.error.next-guest-runs"}  # a close leaves the error state, so QEMU's reset is in running
     unjudged = set()
     refused_in = (ERROR,)
 
@@ -208,7 +208,7 @@ class ResetKeepsState(Style):
 
 
 class ResetKeepsStateFewArrows(ResetKeepsState):
-    """The same, with no transitions but the text's: from stop only closing leads on."""
+    """A reset keeps device_state, and there are only the specification's transitions: only a close leaves stop."""
 
     may = QEMU_UNDRAWN | QEMU_SELF_WRITES
     profile = {"claims.transitions": []}
@@ -240,14 +240,14 @@ class Keeper(Style):
 
 
 class KeepsOverClose(Keeper):
-    """The state is kept over a close; a reset gives running."""
+    """The state survives a close; a reset leads to running."""
 
     breaks = {"v1.close.needs-no-stop"}
-    may = {"v1.open.running"}  # the next user's first read: the same fault, by another clause
+    may = {"v1.open.running"}  # the next user's first read shows the same fault
 
 
 class KeepsOverCloseNoReset(Keeper):
-    """The state is kept over a close, the error state too, and there is no reset."""
+    """The state survives a close, even the error state, and there is no reset."""
 
     breaks = {"v1.close.needs-no-stop", "v1.reset.accepted"}
     may = {"v1.open.running", "qemu.error.next-guest-runs"}
@@ -256,7 +256,7 @@ class KeepsOverCloseNoReset(Keeper):
 
 
 class NeedsStopBeforeClose(Style):
-    """Closed while running it is in stop for the next user, as it was not shut down."""
+    """After a close while running, it is in stop for the next user, as it was not shut down."""
 
     breaks = {"v1.close.needs-no-stop"}
     may = {"v1.open.running"} | QEMU_STARTS
@@ -273,7 +273,7 @@ class NeedsStopBeforeClose(Style):
 
 
 class LeavesWithClient(Style):
-    """The server ends with status 0 when its client has gone."""
+    """The server ends with status 0 after its client has gone."""
 
     good = True
 
@@ -282,7 +282,7 @@ class LeavesWithClient(Style):
 
 
 class LeavesWithClientNoReset(LeavesWithClient):
-    """The same, and there is no reset: each way back is a new server."""
+    """The server ends with its client, and there is no reset: each return to running needs a new server."""
 
     good = False
     breaks = {"v1.reset.accepted"}
@@ -292,7 +292,7 @@ class LeavesWithClientNoReset(LeavesWithClient):
 
 
 class LeavesWithClientOpensInStop(LeavesWithClient):
-    """The same, in stop at every open."""
+    """The server ends with its client, and is in stop at every open."""
 
     good = False
     breaks = {"v1.open.running"}
@@ -300,12 +300,12 @@ class LeavesWithClientOpensInStop(LeavesWithClient):
     opens_in = STOP
 
 
-#: What is judged after the device was closed and opened again.
+#: Judged after the device was closed and opened again.
 LEFT_BEFORE = {"v1.sessions.complete-after-two"}
 
 
 class SegfaultsAtClose(Style):
-    """The server dies by SIGSEGV when its client has gone."""
+    """The server dies by SIGSEGV after its client has gone."""
 
     dies = True
     unjudged = LEFT_BEFORE
@@ -315,7 +315,7 @@ class SegfaultsAtClose(Style):
 
 
 class AbortsAtClose(Style):
-    """The server dies by SIGABRT when its client has gone."""
+    """The server dies by SIGABRT after its client has gone."""
 
     dies = True
     unjudged = LEFT_BEFORE
@@ -325,7 +325,7 @@ class AbortsAtClose(Style):
 
 
 class Exits3AtClose(Style):
-    """The server ends with status 3 when its client has gone."""
+    """The server ends with status 3 after its client has gone."""
 
     dies = True
     unjudged = LEFT_BEFORE
@@ -345,7 +345,7 @@ class Exits3BetweenConnections(Style):
     def closed(self) -> None:
         super().closed()
         threading.Timer(self.delay, leave, [self.status]).start()
-        # No new client is taken: it would be a connection, and the case another one.
+        # No new client is accepted: otherwise another case would meet the end.
         self.listener.close()
         time.sleep(10)
 
@@ -355,7 +355,7 @@ class Exits0WhileOpen(Style):
 
     dies: ClassVar[bool | None] = True
     exit = 1
-    may = ALL  # the case at hand fails
+    may = ALL  # the case that meets it fails
     calls_before = 300
 
     def on_region_read(self, body: bytes) -> bytes:
@@ -376,7 +376,7 @@ class SegfaultsOnce(Exits0WhileOpen):
         segfault()
 
 
-class SegfaultsOnceAtOnce(Exits0WhileOpen):
+class SegfaultsAtFirstAccess(Exits0WhileOpen):
     """The server dies by SIGSEGV at its first access, once."""
 
     calls_before = 0
@@ -395,7 +395,7 @@ class Exits3Once(Exits0WhileOpen):
 
 
 class KilledOnce(Exits0WhileOpen):
-    """The server is killed by SIGKILL that is not the suite's, once."""
+    """The server is killed by SIGKILL, not by the suite, once."""
 
     calls_before = 350
 
@@ -404,7 +404,7 @@ class KilledOnce(Exits0WhileOpen):
         raise AssertionError
 
 
-class TakesItsTimeToDie(Exits0WhileOpen):
+class HangsUpThenDies(Exits0WhileOpen):
     """The connection ends at once, the process a moment later with status 3, once."""
 
     calls_before = 250
@@ -425,7 +425,7 @@ class DropsConnectionOnce(Exits0WhileOpen):
 
 
 class Exits1OnSigterm(Style):
-    """The server ends with status 1 when it is asked to end."""
+    """The server ends with status 1 on SIGTERM."""
 
     good = True  # the suite asked for it
 
@@ -435,9 +435,9 @@ class Exits1OnSigterm(Style):
 
 
 class IgnoresSigterm(Style):
-    """The server does not end when it is asked to."""
+    """The server ignores SIGTERM."""
 
-    good = True  # no rule speaks of it; the suite has other means
+    good = True  # no rule is about it, and the suite has other means
 
     def opened(self) -> None:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -445,7 +445,7 @@ class IgnoresSigterm(Style):
 
 
 class LeavesAChild(Style):
-    """The server has a child that outlives it for a while, with its descriptors."""
+    """The server has a child that outlives it for a while and holds its descriptors."""
 
     good = True
     begun = False
@@ -471,7 +471,7 @@ class DiesOn5(DiesOnState):
 
     dies = True
     breaks = {"v1.state.invalid-never-entered"}
-    # Each of these writes the value itself, in its body.
+    # Each of these writes the value itself.
     may = {"v1.state.failure-*", "v1.state.usable-after-refusal"}
     unjudged = {"v1.state.failure-*", "v1.state.usable-after-refusal"}
 
@@ -501,11 +501,11 @@ class DiesOnReservedBits(Style):
 
 
 class DiesOnStopUndrained(Style):
-    """The server dies when it is stopped in stop-and-copy while data is left."""
+    """The server dies when stop is written in stop-and-copy while data is left."""
 
     dies = True
     breaks = {"v1.saving.left-at-any-point"}
-    # These go the same way undrained in their bodies, and need not.
+    # These may do the same with data left.
     may = {"v1.transition.stop-and-copy-to-stop", "v1.transition.live-migration", "v1.undrawn.*"}
 
     def leave(self, new: int) -> None:
@@ -514,11 +514,11 @@ class DiesOnStopUndrained(Style):
 
 
 class DiesOnPreCopyUndrained(Style):
-    """The server dies when it goes from pre-copy to stop-and-copy while data is left."""
+    """The server dies when stop-and-copy is written in pre-copy while data is left."""
 
     dies = True
     breaks = {"v1.saving.left-at-any-point"}
-    may = {"v1.transition.live-migration", "qemu.live.completes"}  # QEMU goes that way
+    may = {"v1.transition.live-migration", "qemu.live.completes"}  # QEMU does this
     unjudged = {"qemu.*", "v1.sessions.*"}
 
     def leave(self, new: int) -> None:
@@ -565,11 +565,11 @@ class DiesOnResetInError(Style):
 
 
 class DiesOnBadData(Style):
-    """The server dies when a buffer is given that it cannot read."""
+    """The server dies when it gets a buffer that it cannot read."""
 
     dies = True
     breaks = {"v1.resuming.bad-data-safe"}
-    # Buffers in two pieces are such ones.
+    # A buffer in two pieces is such a one.
     may = {"qemu.load.cut-buffer-safe"}
 
     def take(self, size: int) -> None:
@@ -583,10 +583,10 @@ class DiesOnBadData(Style):
 
 
 class HangsOnce(Style):
-    """One write of device_state is never answered; a new server is fine."""
+    """One write of device_state is never answered; a new server answers."""
 
     exit = 3
-    may = ALL  # the case at hand
+    may = ALL  # the case that meets it
     profile = {"limits.call": "500ms"}
     value, countdown = STOP_AND_COPY, 6
 
@@ -598,7 +598,7 @@ class HangsOnce(Style):
 
 
 class HangsOnceInResuming(HangsOnce):
-    """The first write of resuming is never answered; a new server is fine."""
+    """The first write of resuming is never answered; a new server answers."""
 
     value, countdown = RESUMING, 1
 
@@ -616,10 +616,10 @@ class HangsOnceAndLives(HangsOnce):
 
 
 class HangsOnceInVersion(Style):
-    """The third connection is taken, and its VERSION never answered; a new server is fine."""
+    """The third connection is accepted, and its VERSION never answered; a new server answers."""
 
     exit = 3
-    may = ALL  # the case at hand
+    may = ALL  # the case that meets it
     profile = {"limits.call": "500ms"}
     connections = 0
 
@@ -631,10 +631,10 @@ class HangsOnceInVersion(Style):
 
 
 class SecondHangsOnce(Style):
-    """The second device never answers the first write of resuming; a new server is fine."""
+    """The second device never answers the first write of resuming; a new server answers."""
 
     exit = 3
-    may = ALL  # the case at hand
+    may = ALL  # the case that meets it
     profile = {"limits.call": "500ms"}
     place = 0
 
@@ -644,7 +644,7 @@ class SecondHangsOnce(Style):
             self.place += 1
 
     def mine(self, place: int) -> bool:
-        """Whether this process is the one with that number."""
+        """Whether this process is number ``place``."""
         path = os.path.join(self.scratch, f"process-{place}")
         try:
             with open(path, "x") as file:
@@ -659,12 +659,12 @@ class SecondHangsOnce(Style):
             self.end_it()
 
     def end_it(self) -> None:
-        """What goes wrong."""
+        """Fail."""
         hang()
 
 
 class SecondDiesOnce(SecondHangsOnce):
-    """The second device dies at the first write of resuming; a new server is fine."""
+    """The second device dies at the first write of resuming; a new server answers."""
 
     exit = 1
     dies = True
@@ -675,10 +675,10 @@ class SecondDiesOnce(SecondHangsOnce):
 
 
 class HangsOnceInReset(Style):
-    """The third reset is never answered; a new server is fine."""
+    """The third reset is never answered; a new server answers."""
 
     exit = 3
-    may = ALL  # the case at hand
+    may = ALL  # the case that meets it
     profile = {"limits.call": "500ms"}
     countdown = 3
 
@@ -710,7 +710,7 @@ class HangsInEverySave(Style):
         "v1.reset.*",
         "v1.pending.read-only",
         "v1.state.never-changes-by-itself",
-        # A transition may be seen in the course of a whole save.
+        # These may watch a transition during a whole save.
         "v1.state.reads-what-was-written",
         "v1.state.write-is-complete",
     }
@@ -737,13 +737,13 @@ class HangsOnInvalid(Style):
             hang()
 
 
-# -- what must be done first --------------------------------------------------------------------------------------
+# -- setup after open and reset -----------------------------------------------------------------------------------
 
 ENABLING = [{"write": {"region": 0, "offset": ENABLE, "width": 4, "value": 1}}]
 
 
 class EnableAfterOpen(Style):
-    """Running is refused until a register was written, once for each client; a reset keeps the register."""
+    """Running is refused until a register is written, once for each client; a reset keeps the register."""
 
     good = True
     profile = {"setup.after_open": ENABLING}
@@ -760,7 +760,7 @@ class EnableAfterOpen(Style):
 
 
 class EnableAfterReset(EnableAfterOpen):
-    """Running is refused until a register was written, after each open and each reset."""
+    """Running is refused until a register is written, after each open and each reset."""
 
     profile = {"setup.after_open": ENABLING, "setup.after_reset": ENABLING}
 
@@ -771,7 +771,7 @@ class EnableAfterReset(EnableAfterOpen):
 
 
 class EnableAndStart(EnableAfterReset):
-    """The same, and in stop after each open and reset, as long as the register is 0."""
+    """In stop after each open and reset, and running is refused until a register is written."""
 
     good = False
     breaks = {"v1.open.running"}
@@ -781,7 +781,7 @@ class EnableAndStart(EnableAfterReset):
 
 
 class SetupFails(Style):
-    """The good device; the profile's steps after opening wait for what never comes."""
+    """The good device; the profile's steps after an open wait for a value that never comes."""
 
     good = True
     unjudged = ALL
@@ -795,13 +795,13 @@ class SetupFails(Style):
 
 
 class SetupRefused(SetupFails):
-    """The good device; the profile's steps after opening are refused."""
+    """The good device; the profile's steps after an open are refused."""
 
     profile = {"setup.after_open": [{"write": {"region": 0, "offset": 0x800, "width": 4, "value": 1}}]}
 
 
 class MappedBeforeSaving(Style):
-    """No saving until the client has mapped the section, which the server sees in /proc."""
+    """Saving is refused until the client has mapped the section, which the server sees in /proc."""
 
     good = True
     profile = {"setup.after_open": [{"map": "data_section"}]}
@@ -824,10 +824,10 @@ class MappedBeforeSaving(Style):
 
 
 class RefusesUndrawn(Style):
-    """No transition but the text's, and no self-write."""
+    """Only the specification's transitions, and no self-writes."""
 
     good = True
-    may = QEMU_UNDRAWN | QEMU_SELF_WRITES  # QEMU needs them; the text does not
+    may = QEMU_UNDRAWN | QEMU_SELF_WRITES  # QEMU needs them; the specification does not require them
     profile = {"claims.transitions": []}
 
     def allows(self, old: int, new: int) -> bool:
@@ -835,10 +835,10 @@ class RefusesUndrawn(Style):
 
 
 class RefusesSelfWrites(Style):
-    """Every transition, but no self-write."""
+    """All transitions, but no self-writes."""
 
     good = True
-    may = QEMU_SELF_WRITES | {"qemu.paused.migrates"}  # from stop, too, QEMU writes stop-and-copy twice
+    may = QEMU_SELF_WRITES | {"qemu.paused.migrates"}  # QEMU writes stop-and-copy twice, also from stop
     profile = {"claims.transitions": UNDRAWN}
 
     def allows(self, old: int, new: int) -> bool:
@@ -846,7 +846,7 @@ class RefusesSelfWrites(Style):
 
 
 class RefusesUndrawnTakesSelfWrites(Style):
-    """No transition but the text's; a self-write is taken."""
+    """Only the specification's transitions; self-writes are accepted."""
 
     good = True
     may = QEMU_UNDRAWN
@@ -857,7 +857,7 @@ class RefusesUndrawnTakesSelfWrites(Style):
 
 
 class RefusedLeadsToError(Style):
-    """Whatever is refused leads to the error state."""
+    """Every refused write of device_state leads to the error state."""
 
     good = True  # DS-06
     may = QEMU_UNDRAWN | QEMU_SELF_WRITES
@@ -885,19 +885,19 @@ class ReservedBitsRefused(Style):
 
 
 class HighBitsRead(Style):
-    """device_state reads with bits set above the three, and takes them back."""
+    """device_state reads with bits set above the low three, which can be written back."""
 
-    good = True  # they are reserved for what comes: a user masks and preserves them
+    good = True  # they are reserved for the future: a user masks and preserves them
 
     def read_header(self, offset: int) -> int:
         return super().read_header(offset) | (0x5A0 if offset == 0 else 0)
 
 
 class RefusesUndrained(Style):
-    """A saving state is not left before all of its data was read."""
+    """A saving state cannot be left before all of its data is read."""
 
     breaks = {"v1.saving.left-at-any-point"}
-    may = {"qemu.*", "v1.transition.live-migration"}  # QEMU leaves pre-copy when it likes
+    may = {"qemu.*", "v1.transition.live-migration"}  # QEMU leaves pre-copy at any time
     unjudged = {"v1.sessions.*"}
 
     def leave(self, new: int) -> None:
@@ -906,7 +906,7 @@ class RefusesUndrained(Style):
 
 
 class DiesAtCloseWhileSaving(Style):
-    """The server dies when its client leaves while a state is being saved."""
+    """The server dies if its client leaves while a state is being saved."""
 
     dies = True
     breaks = {"v1.close.needs-no-stop"}
@@ -932,7 +932,7 @@ class DiesOnSelfWrite(Style):
 
 
 class OpensInError(Style):
-    """In the error state at every open; a reset gives running."""
+    """In the error state at every open; a reset leads to running."""
 
     breaks = {"v1.open.running"}
     may = QEMU_STARTS
@@ -941,7 +941,7 @@ class OpensInError(Style):
 
 
 class ResetKeepsError(Style):
-    """A reset keeps the error state; otherwise it gives running."""
+    """A reset keeps the error state; otherwise, it leads to running."""
 
     breaks = {"v1.reset.recovers-error"}
     may = {"qemu.error.next-guest-runs"}

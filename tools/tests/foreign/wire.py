@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # ruff: noqa: RUF012 (what a class declares is never changed)
-"""The server's side of vfio-user: one connection after the other, one command after the other.
+"""The server's side of vfio-user: one connection after another, one command after another.
 
-Written from the protocol's text alone, and standing by itself: it imports nothing of this project, so that a mistake in
-the suite's own reading of the protocol cannot be repeated here. A device is a subclass with a method for each command.
+Written from the protocol's specification alone: it imports nothing of this project, so that a mistake in the suite's
+own reading of the protocol is not repeated here. A device is a subclass with a method for each command.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ HEADER = struct.Struct("<HHIII")  # id, command, size, flags, error
 ACCESS = struct.Struct("<QII")  # offset, region, count
 DMA = struct.Struct("<QQ")  # address, count
 
-#: Larger messages end the connection: no client has a reason to send one.
+#: A larger message ends the connection: no client has a reason to send one.
 LARGEST = 4 << 20
 
 
@@ -52,12 +52,12 @@ class Gone(Exception):
 
 
 class Wire:
-    """A listening socket and at most one client. Subclasses have ``on_…`` methods, which give a reply's body.
+    """A listening socket and at most one client. Subclasses have ``on_…`` methods, which return a reply's body.
 
     A method raises Refusal for an error, and may leave descriptors for the reply in ``self.attach``.
     """
 
-    #: What VERSION offers; a style changes it.
+    #: The capabilities in the reply to VERSION; styles change them.
     capabilities: dict[str, object] | None = {
         "max_msg_fds": 1,
         "max_data_xfer_size": 1 << 20,
@@ -87,7 +87,7 @@ class Wire:
     # -- connections ----------------------------------------------------------------------------------------------
 
     def serve(self) -> None:
-        """Clients, one after the other."""
+        """Serve clients, one after another."""
         while True:
             self.client, _ = self.listener.accept()
             self.backlog.clear()
@@ -104,10 +104,10 @@ class Wire:
         """A client connected."""
 
     def closed(self) -> None:
-        """Its connection ended."""
+        """The client's connection ended."""
 
     def idle(self) -> float | None:
-        """Whatever the device does by itself; seconds until it wants to be called again, None: not before a command."""
+        """Do what the device does by itself; return the seconds until the next call, or None to wait for a command."""
         return None
 
     # -- messages -------------------------------------------------------------------------------------------------
@@ -122,7 +122,7 @@ class Wire:
                 return self.receive()
 
     def receive(self) -> tuple[int, int, int, bytes, list[int]]:
-        """A message off the socket."""
+        """Receive a message."""
         descriptors = array.array("i")
         head, ancillary, _, _ = self.client.recvmsg(HEADER.size, socket.CMSG_SPACE(8 * descriptors.itemsize))
         for level, kind, data in ancillary:
@@ -137,7 +137,7 @@ class Wire:
         return number, command, flags, self.exactly(size - HEADER.size), list(descriptors)
 
     def exactly(self, count: int) -> bytes:
-        """So many bytes off the socket."""
+        """Receive the given number of bytes."""
         data = bytearray()
         while len(data) < count:
             piece = self.client.recv(count - len(data))
@@ -147,9 +147,9 @@ class Wire:
         return bytes(data)
 
     def handle(self, number: int, command: int, flags: int, body: bytes, descriptors: list[int]) -> None:
-        """One command: do it, and answer it."""
+        """Carry out a command, and answer it."""
         if flags & 0xF:
-            return  # a reply that nothing waits for
+            return  # an unexpected reply
         self.attach = []
         self.descriptors = descriptors
         try:
@@ -166,16 +166,16 @@ class Wire:
                 self.send(number, command, REPLY, 0, self.body(command, body, reply))
 
     def body(self, command: int, request: bytes, reply: bytes) -> bytes:
-        """The body of a good reply; a style adds to it."""
+        """The body of a successful reply; styles change it."""
         return reply
 
     def refuse(self, number: int, command: int, flags: int, refusal: Refusal) -> None:
-        """An error reply: the header alone."""
+        """Send an error reply: the header alone."""
         if not flags & NO_REPLY:
             self.send(number, command, REPLY | ERROR, refusal.number, refusal.body)
 
     def send(self, number: int, command: int, flags: int, error: int, body: bytes) -> None:
-        """A whole message, with what is in ``attach``."""
+        """Send a whole message, with the descriptors in ``attach``."""
         message = HEADER.pack(number, command, HEADER.size + len(body), flags, error) + body
         sent = socket.send_fds(self.client, [message], self.attach) if self.attach else self.client.send(message)
         if sent < len(message):
@@ -184,7 +184,7 @@ class Wire:
     # -- the server's own commands --------------------------------------------------------------------------------
 
     def ask(self, command: int, body: bytes) -> bytes | None:
-        """A command to the client; its answer's body, None for an error. The client's commands meanwhile wait."""
+        """Send a command to the client; return the body of its answer, None for an error. The client's wait."""
         self.attach = []
         self.number = self.number + 1 & 0xFFFF
         self.send(self.number, command, 0, 0, body)
@@ -196,7 +196,7 @@ class Wire:
                 return None if flags & ERROR else answer
 
     def dma_write(self, address: int, data: bytes) -> bool:
-        """Write the client's memory by messages; whether all of it was taken."""
+        """Write the client's memory by messages; return whether all of it was accepted."""
         step = 1 << 16
         pieces = [(address + start, data[start : start + step]) for start in range(0, len(data), step)]
         return all(self.ask(DMA_WRITE, DMA.pack(at, len(piece)) + piece) is not None for at, piece in pieces)
@@ -204,7 +204,7 @@ class Wire:
     # -- VERSION --------------------------------------------------------------------------------------------------
 
     def on_version(self, body: bytes) -> bytes:
-        """The same major version, and what this server can."""
+        """Agree on the major version, and name the capabilities."""
         major, minor = struct.unpack_from("<HH", body)
         if major != 0:
             raise Refusal(errno.EINVAL)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What proves each rule: the defects that break it, what its failure says then, and what breaks beside it.
+"""What proves each rule: the defects that break it, the message of its failure, and what else fails.
 
-``python tools/tests/proofs/proofs.py > tools/tests/proofs/README.md`` writes it down for those who read verdicts.
+``python tools/tests/proofs/proofs.py > tools/tests/proofs/README.md`` writes the page for readers of verdicts.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ SIDE_FAILURES = Path(__file__).with_name("side_failures.yaml")
 CATALOGUE = spec.load(PROJECT / "suites")
 TESTS = by_rule(PROJECT / "suites")
 
-#: Each defect with the rules that it is there to prove, and what their failures say.
+#: Each defect with the rules that it is there to break, and the messages of their failures.
 DEFECTS = spec.by_defect(CATALOGUE)
 
 _INTRODUCTION = """\
@@ -32,11 +32,11 @@ _INTRODUCTION = """\
 <!-- Made by `python tools/tests/proofs/proofs.py > tools/tests/proofs/README.md`; the self-tests compare. -->
 # What proves the rules
 
-A test that never failed proves nothing. So the reference driver can be broken on purpose, in one way at a time, and
-judged by the rules of the interface that the defect is about: those that it is there for have to fail, with a message
-that names the cause, and no other rule may fail but those that the defect really breaks as well, each with the reason.
-`tox run -e selftest` does this for every defect below; `tox run-parallel -m live` does it on the kernel module for some
-of those that a driver behind a kernel can have.
+A test that has never failed proves nothing. So the reference driver can be broken on purpose, in one way at a time, and
+is then judged by the rules of the defect's interface. The rules that the defect is there to break must fail, with a
+message that names the cause. Another rule may fail only if the defect really breaks it as well; the reason is listed.
+`tox run -e selftest` does this for every defect below; `tox run-parallel -m live` does it on the kernel module, for a
+part of the defects that a driver behind a kernel can have.
 
 To see one: `vfio-compliance run profiles/reference.yaml --defect NAME`.
 """
@@ -44,7 +44,7 @@ To see one: `vfio-compliance run profiles/reference.yaml --defect NAME`.
 
 @functools.cache
 def side_failures() -> dict[str, dict[str, str]]:
-    """Each defect that breaks more than it is there for: those rules, each with the reason."""
+    """Defects that break more rules than they are there to break: those rules, each with the reason."""
     groups = yaml.safe_load(SIDE_FAILURES.read_text(encoding="utf-8")) or {}
     return {
         defect: {rule: group["because"] for group in those for rule in group["rules"]}
@@ -52,15 +52,15 @@ def side_failures() -> dict[str, dict[str, str]]:
     }
 
 
-def shown(pattern: str, sentence: str) -> bool:
-    """Whether a failure says what the pattern says, with anything in place of each ``*``."""
+def shown(pattern: str, message: str) -> bool:
+    """Whether a failure has the words of the pattern, in which each ``*`` stands for any text."""
     words = ".*".join(re.escape(part) for part in pattern.split("*"))
-    return re.search(words, sentence, re.DOTALL) is not None
+    return re.search(words, message, re.DOTALL) is not None
 
 
 def page() -> Iterator[str]:
     """The lines of README.md."""
-    beside = side_failures()
+    side = side_failures()
     provable = [rule for rule in CATALOGUE if rule.defects]
     others = [rule for rule in CATALOGUE if rule.unprovable]
     yield from _INTRODUCTION.splitlines()
@@ -68,13 +68,13 @@ def page() -> Iterator[str]:
     yield from _table(
         ("what", "how many"),
         [
-            ("clauses of the interface, each with a rule", len(CATALOGUE.clauses)),
-            ("rules, each with a test or a few", len(CATALOGUE.rules)),
+            ("clauses of the interfaces, each with a rule", len(CATALOGUE.clauses)),
+            ("rules, each with one or a few tests", len(CATALOGUE.rules)),
             ("tests", sum(map(len, TESTS.values()))),
             ("rules proven by defects", len(provable)),
             ("defects", len(DEFECTS)),
             ("pairs of a rule and a defect that is there to break it", sum(len(rule.defects) for rule in provable)),
-            ("other rules that fail, each with the reason", sum(map(len, beside.values()))),
+            ("other rules that fail, each with the reason", sum(map(len, side.values()))),
             ("rules that no defect of a driver can prove", len(others)),
         ],
     )
@@ -98,13 +98,13 @@ def page() -> Iterator[str]:
     )
     yield from ("", "## From defect to what catches it", "")
     yield from _table(
-        ("defect", "the driver's fault", "caught by, saying (`*` varies)", "fails too, because"),
+        ("defect", "the driver's fault", "caught by, with this message (`*` varies)", "also fails, because"),
         [
             (
                 _code(defect),
                 description,
                 "<br>".join(f"{_code(rule)}: {shows}" for rule, shows in DEFECTS[defect].items()),
-                _grouped(beside.get(defect, {})),
+                _grouped(side.get(defect, {})),
             )
             for defect, description in DESCRIPTIONS.items()
         ],
@@ -112,7 +112,7 @@ def page() -> Iterator[str]:
 
 
 def _grouped(reasons: dict[str, str]) -> str:
-    """Rules that fail for one reason, together."""
+    """The rules, grouped by the reason why they fail."""
     rules: dict[str, list[str]] = {}
     for rule, reason in reasons.items():
         rules.setdefault(reason, []).append(_code(rule))

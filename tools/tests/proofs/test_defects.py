@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Every rule can fail: each defect of the reference device is caught by the test of the rule that it breaks.
 
-All rules of the interface judge the broken device, and none but those that are written down as broken by the defect
-fail. Of rules that are not there to catch it a case is taken; ``--whole`` takes all cases of all rules. ``--target
-profiles/refdriver-kernel.yaml`` proves the same on the kernel module, where it is loaded.
+All rules of the interface judge the broken device, and only those that are listed as broken by the defect fail. A rule
+that need not catch it is judged by one case; ``--whole`` takes all cases of all rules. ``--target
+profiles/refdriver-kernel.yaml`` proves the same on the kernel module, if it is loaded.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import yaml
@@ -15,45 +18,55 @@ from proofs import CATALOGUE, DEFECTS, shown, side_failures
 from vfio_compliance import profiles
 from vfio_compliance.dirty_type1 import fixtures
 from vfio_compliance.migration_v1.exploration import stress
-from vfio_compliance.results.summary import TROUBLE
+from vfio_compliance.results.summary import TROUBLE, Summary
 from vfio_compliance.results.verdict import Verdict
 from vfio_compliance.sections import PROFILE
 
-#: What is judged on request only, each rule with each of its defects.
+#: Rules that are judged on request only, each with each of its defects.
 EXPLORED = [(rule.id, defect) for rule in CATALOGUE if rule.on_request for defect in rule.defects]
 
-#: Found by a walk through two migrations, for which an emulated machine makes too few walks.
+#: Only a walk through two migrations finds these, and an emulated machine makes too few walks.
 LATE = ("left-cancelled-kept", "resume-again-ignored")
 
-#: Cases of each rule beside those that the defect is there to break, and rounds of copying memory by its bitmaps.
+#: Cases of each rule that the defect need not break, and rounds of copying memory by its bitmaps.
 CASES, ROUNDS = 1, 6
+
+#: Rules whose cases continue until enough has happened.
+LONG = {"dirty.history.never-a-false-clean"}
 
 
 @pytest.fixture(scope="module")
-def in_kernel(target) -> bool:
+def in_kernel(target: Path) -> bool:
     """Whether the reference driver is the kernel module."""
     return profiles.load(target, PROFILE).device.transport == "kernel-group"
 
 
 @pytest.fixture(scope="module")
-def lacks(in_kernel, project):
-    """Whether a defect is none of the kernel module, which has no interrupts, for one."""
+def lacks(in_kernel: bool, project: Path) -> Callable[[str], bool]:
+    """Whether the kernel module does not have a defect: it has no interrupts, for example."""
     table = (project / "tools/kmod/defects/defects.h").read_text()
     return lambda defect: in_kernel and f'"{defect}"' not in table
 
 
 @pytest.fixture(scope="module")
-def breakable(in_kernel) -> set[str]:
-    """The rules that the reference driver can break: behind a kernel not those that the kernel keeps for it."""
+def breakable(in_kernel: bool) -> set[str]:
+    """The rules that the reference driver can break: those that a kernel keeps for it are left out behind a kernel."""
     return {rule.id for rule in CATALOGUE if not rule.on_request and not (in_kernel and rule.side == "kernel")}
 
 
 @pytest.fixture
-def judge_defect(judge_in_process, target, tmp_path, breakable, monkeypatch, pytestconfig):
-    """Judges the device with a defect by every rule that the driver can break, of the interface that it is about."""
+def judge_defect(
+    judge_in_process: Callable[..., Summary],
+    target: Path,
+    tmp_path: Path,
+    breakable: set[str],
+    monkeypatch: pytest.MonkeyPatch,
+    pytestconfig: pytest.Config,
+) -> Callable[[str], Summary]:
+    """Judges the device with a defect by every rule of the defect's interface that the driver can break."""
     whole = pytestconfig.getoption("--whole")
 
-    def judge(defect):
+    def judge(defect: str) -> Summary:
         interfaces = {CATALOGUE.rules[rule].interface for rule in DEFECTS[defect]}
         judging = [rule for rule in sorted(breakable) if whole or CATALOGUE.rules[rule].interface in interfaces]
         only = [f"--only={rule}" for rule in judging]
@@ -65,15 +78,18 @@ def judge_defect(judge_in_process, target, tmp_path, breakable, monkeypatch, pyt
     return judge
 
 
-#: Rules whose cases go on until enough has happened.
-LONG = {"dirty.history.never-a-false-clean"}
-
-
 @pytest.mark.proof
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("defect", DEFECTS)
-def test_defect_is_caught(judge_defect, breakable, lacks, pytestconfig, count, defect):
-    """The rule that it is there to break is broken, with a message that says how, and no other one by surprise."""
+def test_defect_is_caught(
+    judge_defect: Callable[[str], Summary],
+    breakable: set[str],
+    lacks: Callable[[str], bool],
+    pytestconfig: pytest.Config,
+    count: Callable[..., None],
+    defect: str,
+) -> None:
+    """Each rule that the defect proves is broken, with a message that says how, and no other rule fails unlisted."""
     proves = {rule: shows for rule, shows in DEFECTS[defect].items() if rule in breakable}
     if not proves:
         pytest.skip("a driver cannot break what the kernel does for it")
@@ -84,28 +100,28 @@ def test_defect_is_caught(judge_defect, breakable, lacks, pytestconfig, count, d
     broken = {rule: verdict for rule, verdict in result.verdicts.items() if verdict in TROUBLE}
     assert set(broken.values()) == {Verdict.FAIL}, broken
     for rule, shows in proves.items():
-        said = [str(case.failure) for case in result.cases_of(rule) if case.verdict is Verdict.FAIL]
-        assert any(shown(shows, words) for words in said), f"{rule}: none of these says {shows!r}: {said}"
-    written = set(side_failures().get(defect, {})) & breakable
-    beside = set(broken) - set(proves)
-    assert beside <= written, {
+        messages = [str(case.failure) for case in result.cases_of(rule) if case.verdict is Verdict.FAIL]
+        assert any(shown(shows, message) for message in messages), f"{rule}: no message has {shows!r}: {messages}"
+    listed = set(side_failures().get(defect, {})) & breakable
+    others = set(broken) - set(proves)
+    assert others <= listed, {
         rule: str(case.failure)
-        for rule in sorted(beside - written)
+        for rule in sorted(others - listed)
         for case in result.cases_of(rule)
         if case.verdict is Verdict.FAIL
     }
     if pytestconfig.getoption("--whole"):
-        assert beside == written
+        assert others == listed
     count(
         defects_caught=1,
         pairs_of_a_rule_and_a_defect_that_breaks_it=len(proves),
-        rules_that_failed_besides_as_written_down=len(beside),
+        other_rules_that_failed_as_listed=len(others),
         cases_judged_on_broken_devices=len(result.cases),
     )
 
 
-def without_memory(target, folder):
-    """A profile of the same device alone: faults of the kernel's own container would be found first."""
+def without_memory(target: Path, folder: Path) -> Path:
+    """A profile of the same device without its container: the walks would find the faults of the kernel's own first."""
     document = yaml.safe_load(target.read_text())
     document["interfaces"] = ["migration_v1"]
     path = folder / "profile.yaml"
@@ -117,9 +133,17 @@ def without_memory(target, folder):
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize(("rule", "defect"), EXPLORED, ids=["-".join(pair) for pair in EXPLORED])
 def test_defect_is_found_by_exploring(
-    judge_in_process, target, in_kernel, lacks, tmp_path, monkeypatch, count, rule, defect
-):
-    """What random operations are there to find they find, within a time that is many times what is needed."""
+    judge_in_process: Callable[..., Summary],
+    target: Path,
+    in_kernel: bool,
+    lacks: Callable[[str], bool],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    count: Callable[..., None],
+    rule: str,
+    defect: str,
+) -> None:
+    """Random operations find each of these defects, in a fraction of the time allowed."""
     if lacks(defect):
         pytest.skip("the kernel module does not have this defect")
     if in_kernel and defect in LATE:
@@ -136,9 +160,11 @@ def test_defect_is_found_by_exploring(
     count(pairs_of_a_rule_and_a_defect_that_breaks_it=1)
 
 
-@pytest.mark.skipif("config.getoption('--every') > 1", reason="proofs are few where the good device was judged before")
-def test_good_device_passes(judge_in_process, target, tmp_path, breakable):
-    """Without a defect all these rules hold: what is caught above is the defect and nothing else."""
+@pytest.mark.skipif("config.getoption('--every') > 1", reason="with --every, the good device is judged elsewhere")
+def test_good_device_passes(
+    judge_in_process: Callable[..., Summary], target: Path, tmp_path: Path, breakable: set[str]
+) -> None:
+    """Without a defect, all these rules pass: the failures above are due to the defect alone."""
     provable = {rule for proves in DEFECTS.values() for rule in proves} & breakable
     result = judge_in_process(target, tmp_path, *(f"--only={rule}" for rule in sorted(provable)))
     assert result.verdicts == dict.fromkeys(result.verdicts, Verdict.PASS)

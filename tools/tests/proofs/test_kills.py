@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A run that was killed anywhere, and resumed, has the result of one that was not.
+"""A run that is killed at any moment, and resumed, has the result of one that is not.
 
 pytest tools/tests/proofs/test_kills.py --runs 20 --whole    # twenty kills of runs of all cases
 """
@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from random import Random
 
@@ -21,41 +22,47 @@ import pytest
 from vfio_compliance.results import journal
 from vfio_compliance.results.events import End
 from vfio_compliance.results.reading import summarise
+from vfio_compliance.results.verdict import Verdict
 from vfio_compliance.watch.folder import FolderError, claimed
 
-#: Without --whole: some hundred cases, of which a few fail.
+#: Without --whole: about a hundred cases, a few of which fail.
 ONLY = ("v1.reserved", "v1.state", "v1.saving", "dirty.bitmap")
 
-#: How often a resumed run is killed, too.
+#: How likely a resumed run is killed as well.
 _TWICE = 0.25
 
-#: Seconds for which a test process may go on that is watched no more.
+#: Seconds in which a test process that is no longer watched must end.
 PATIENCE = 60
 
 
 @pytest.fixture
-def command(project, pytestconfig):
-    """Runs vfio-compliance run with these words, where the path of a socket is not too long; the process."""
+def command(project: Path, tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
+    """Starts ``vfio-compliance run`` with these words, in a folder whose path is short enough for sockets."""
     with tempfile.TemporaryDirectory() as temporary:
-        keys = {"cwd": project, "stdout": subprocess.DEVNULL, "env": {**os.environ, "TMPDIR": temporary}}
+        environment = {**os.environ, "TMPDIR": temporary}
 
-        def start(*words):
-            return subprocess.Popen([sys.executable, "-m", "vfio_compliance", "run", *map(str, words)], **keys)
+        def start(*words: str | Path) -> subprocess.Popen[bytes]:
+            asked = [sys.executable, "-m", "vfio_compliance", "run", *map(str, words)]
+            return subprocess.Popen(asked, cwd=project, stdout=subprocess.DEVNULL, env=environment)
 
         yield start
+        # A killed run leaves its folder until the next one starts.
+        assert start("profiles/reference.yaml", "--only=v1.open", f"--out={tmp_path / 'last'}").wait() == 0
         assert [*Path(temporary).iterdir()] == []
 
 
-def verdicts(out):
+def verdicts(out: Path) -> dict[str, tuple[Verdict, tuple[str, str | None] | None]]:
     """Each case with its verdict, and what was seen."""
     result = summarise(journal.read(out / journal.NAME))
     assert result.stops == []
     cases = result.cases.values()
-    return {case.key: (case.verdict, case.failure and (case.failure.what, case.failure.seen)) for case in cases}
+    return {
+        case.key: (case.verdict, (case.failure.what, case.failure.seen) if case.failure else None) for case in cases
+    }
 
 
-def ended(out):
-    """The exit code of a run that was killed only after it had come to its end; None of any other."""
+def ended(out: Path) -> int | None:
+    """The exit code of a run that was killed only after its end; None for any other."""
     if not (out / journal.NAME).exists():
         return None
     try:
@@ -65,8 +72,8 @@ def ended(out):
     return None if result.stops else result.exit_code
 
 
-def wait_until_free(out):
-    """Until no process uses the folder: the test process notices that it is watched no more, and closes the device."""
+def wait_until_free(out: Path) -> None:
+    """Wait until no process uses the folder: the test process notices that it is no longer watched, and ends."""
     deadline = time.monotonic() + PATIENCE
     while True:
         try:
@@ -78,8 +85,13 @@ def wait_until_free(out):
 
 
 @pytest.mark.timeout(0)
-def test_killed_anywhere(command, tmp_path, pytestconfig, report_line):
-    """Kill -9 of the watching process at a random moment, as often as ``--runs`` says; some runs are killed twice."""
+def test_killed_anywhere(
+    command: Callable[..., subprocess.Popen[bytes]],
+    tmp_path: Path,
+    pytestconfig: pytest.Config,
+    report_line: Callable[[str], None],
+) -> None:
+    """SIGKILL to the watching process at a random moment, in ``--runs`` runs; some runs are killed twice."""
     only = [] if pytestconfig.getoption("--whole") else [f"--only={each}" for each in ONLY]
     words = ["profiles/reference.yaml", "--defect=reserved-garbage", "--seed=1", *only]
     began = time.monotonic()
@@ -89,7 +101,8 @@ def test_killed_anywhere(command, tmp_path, pytestconfig, report_line):
     rng, kills, before_the_plan = Random(7), 0, 0
     for number in range(pytestconfig.getoption("--runs")):
         out = tmp_path / str(number)
-        more, dies = [*words, f"--out={out}"], True
+        more: list[str | Path] = [*words, f"--out={out}"]
+        dies = True
         while True:
             with command(*more) as running:
                 try:
@@ -105,11 +118,12 @@ def test_killed_anywhere(command, tmp_path, pytestconfig, report_line):
                 break
             planned = (out / journal.NAME).exists() and b'"event":"plan"' in (out / journal.NAME).read_bytes()
             before_the_plan += not planned
-            out = out if planned else out.with_name(f"{out.name}-again")  # there was nothing to go on with
+            out = out if planned else out.with_name(f"{out.name}-again")  # there is nothing to resume
             more = ["--resume", out] if planned else [*words, f"--out={out}"]
         assert code == 1
         assert verdicts(out) == expected
-        ends = Counter(line.event.case for line in journal.read(out / journal.NAME) if isinstance(line.event, End))
+        events = [each.event for each in journal.read(out / journal.NAME) if isinstance(each, journal.Recorded)]
+        ends = Counter(event.case for event in events if isinstance(event, End))
         assert set(ends.values()) == {1}
-    early = f"{before_the_plan} of them before there was a plan"
+    early = f"{before_the_plan} of them before the plan was made"
     report_line(f"{kills} kills, {early}: the same {len(expected)} verdicts each time")

@@ -1,18 +1,22 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What a case leaves on a device that is not reset before the next one is no other rule's matter.
+"""What a case leaves on a device that is not reset before the next one breaks no other rule.
 
-These defects are remembered by the device: until a reset, or over what comes next. All cases of the rules are run that
-could meet them, and those rules alone fail that the defects are there to break.
+The device remembers these defects, until a reset or longer. All cases of the rules that could meet them are run, and
+only the rules that the defects are there to break fail.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
 import pytest
 from proofs import DEFECTS, side_failures
 
+from vfio_compliance.results.summary import Summary
 from vfio_compliance.results.verdict import Verdict
 
-#: By a refused write, by a read, by time, and by what an earlier case did; the rules whose cases are run.
+#: Caused by a refused write, by a read, by time, or by an earlier case; with the rules whose cases are run.
 REMEMBERED = {
     "refusal-latches": ["v1.state"],
     "state-latched-after-second-failure": ["v1.state"],
@@ -27,7 +31,7 @@ REMEMBERED = {
     "tracking-restart-wedges": ["dirty.request", "dirty.tracking", "dirty.unspecified", "dirty.bitmap"],
 }
 
-#: Rules that compare with a migration which goes wrong itself.
+#: Rules that compare with a migration that fails itself.
 CANNOT_BE_JUDGED = {"saved-again-stale": ["v1.sessions.complete-after-two", "v1.sessions.resumed-device-saves"]}
 
 GOOD = {Verdict.PASS, Verdict.NOT_APPLICABLE}
@@ -35,8 +39,10 @@ GOOD = {Verdict.PASS, Verdict.NOT_APPLICABLE}
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize(("defect", "rules"), REMEMBERED.items(), ids=REMEMBERED)
-def test_it_is_no_other_rules_matter(judge_in_process, project, tmp_path, defect, rules):
-    """Each defect breaks its own rules, and what is written down besides."""
+def test_no_other_rule_is_blamed(
+    judge_in_process: Callable[..., Summary], project: Path, tmp_path: Path, defect: str, rules: Sequence[str]
+) -> None:
+    """Each defect breaks its own rules, and those listed as failing with it."""
     only = sorted({*rules, *DEFECTS[defect]})
     options = [f"--defect={defect}", *(f"--only={rule}" for rule in only)]
     result = judge_in_process(project / "profiles/reference.yaml", tmp_path, *options)

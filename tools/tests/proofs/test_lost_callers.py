@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A driver that warns, oopses under its caller, or never lets it go: that case is a verdict, and all others are judged.
+"""A driver that warns, oopses under its caller, or never lets it go: that case has a verdict, the others are judged.
 
-One run has all of it: the driver strikes at writes of device_state, so rules about that are judged, and each defect at
+One run has all of them. They strike at writes of device_state, so the rules about it are judged; each defect strikes at
 another write, the graver ones later.
 
 Only a kernel can do this, and it is not the same afterwards. In a virtual machine:
@@ -16,6 +16,7 @@ import re
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -30,8 +31,8 @@ from vfio_compliance.results.summary import Summary
 from vfio_compliance.results.verdict import Verdict
 from vfio_compliance.sections import PROFILE
 
-#: What each defect has the kernel say, and the verdict of the case that it strikes, in the order in which they strike.
-#: Of a lockup two watchdogs may speak; which is first is chance where the machine is busy.
+#: What the kernel reports of each defect, and the verdict of the case that it strikes, in the order of the strikes.
+#: Two watchdogs may report a lockup; on a busy machine, it is chance which one is first.
 STRUCK = {
     "warn-once": ("defect_warn_once", Verdict.WAIVED),
     "lockup-once": ("soft lockup|detected stalls", Verdict.KERNEL),
@@ -53,15 +54,15 @@ kernel_warnings:
   - {file: defects/lost.c, function: defect_warn_once, reason: it is meant to, expires: 2999-12-31}
 """
 
-#: Milliseconds between two allocations that this sanitizer looks at; 0 for none.
+#: Milliseconds between two allocations that this sanitizer checks; 0 if it checks none.
 KFENCE = Path("/sys/module/kfence/parameters/sample_interval")
 
-#: Lets the caller go that ``hang-once`` holds, so that the next test of this file has the device.
+#: Releases the caller that ``hang-once`` holds, so that the next test of this file can use the device.
 RELEASE = Path("/sys/module/vfio_refdriver/parameters/release")
 
 
 class Struck(NamedTuple):
-    """A run on the module with all of these defects."""
+    """A run on the module with all these defects."""
 
     #: Those that strike here.
     defects: list[str]
@@ -71,10 +72,10 @@ class Struck(NamedTuple):
     summary: Summary
 
     def complaint(self, defect: str) -> Kernel:
-        """What the kernel said of a defect."""
-        said = re.compile(STRUCK[defect][0])
-        found = [e for e in self.events if isinstance(e, Kernel) and any(map(said.search, e.lines))]
-        assert found, f"the kernel said nothing of {defect}: {self.shown[-3000:]}"
+        """What the kernel reported of a defect."""
+        words = re.compile(STRUCK[defect][0])
+        found = [e for e in self.events if isinstance(e, Kernel) and any(map(words.search, e.lines))]
+        assert found, f"the kernel reported nothing of {defect}: {self.shown[-3000:]}"
         return found[0]
 
     @property
@@ -84,9 +85,9 @@ class Struck(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def struck(target, project, tmp_path_factory) -> Struck:
+def struck(target: Path, project: Path, tmp_path_factory: pytest.TempPathFactory) -> Struck:
     if profiles.load(target, PROFILE).device.transport != "kernel-group":
-        pytest.skip("a server's end is seen elsewhere: only a kernel warns, or holds a caller for ever")
+        pytest.skip("only a kernel warns, or holds a caller forever; another test has the end of a server")
     folder = tmp_path_factory.mktemp("struck")
     known = folder / "known.yaml"
     known.write_text(KNOWN)
@@ -96,12 +97,15 @@ def struck(target, project, tmp_path_factory) -> Struck:
     ended = subprocess.run(words, cwd=project, capture_output=True, text=True, check=False)
     RELEASE.write_text("1")
     lines = list(journal.read(folder / "result" / journal.NAME))
-    return Struck(defects, ended.returncode, ended.stdout + ended.stderr, [e.event for e in lines], summarise(lines))
+    events = [line.event for line in lines if isinstance(line, journal.Recorded) and line.event]
+    return Struck(defects, ended.returncode, ended.stdout + ended.stderr, events, summarise(lines))
 
 
 @pytest.mark.timeout(900)
-def test_each_has_a_case_of_its_own_and_all_others_are_judged(struck, count, report_line):
-    """A second test process goes on after the oops, a third one after the hang, on a spare device."""
+def test_each_strikes_one_case_and_all_others_are_judged(
+    struck: Struck, count: Callable[..., None], report_line: Callable[[str], None]
+) -> None:
+    """A second test process continues after the oops, a third one after the hang, on a spare device."""
     report_line(str(Counter(case.verdict.value for case in struck.summary.cases.values())))
     report_line(
         str([type(event).__name__ for event in struck.events if isinstance(event, Hang | Broken | Process | Way)])
@@ -110,24 +114,25 @@ def test_each_has_a_case_of_its_own_and_all_others_are_judged(struck, count, rep
     assert [case.verdict for case in struck.cases] == verdicts, struck.shown[-3000:]
     assert len(struck.summary.processes) == 2
     assert (struck.exit_code, struck.summary.exit_code) == (1, 1)
-    count(cases_judged_beside_those=len(struck.summary.cases) - len(verdicts))
+    count(other_cases_judged=len(struck.summary.cases) - len(verdicts))
 
 
 @pytest.mark.parametrize("defect", [defect for defect, (words, _) in STRUCK.items() if words])
-def test_a_report_is_of_its_case_and_call(struck, report_line, defect):
-    """What the kernel, its watchdog or its sanitizer says while a call is made is put down to that call."""
+def test_a_report_names_its_case_and_call(struck: Struck, report_line: Callable[[str], None], defect: str) -> None:
+    """What the kernel, its watchdog or its sanitizer reports during a call is attributed to that call."""
     if defect not in struck.defects:
-        pytest.skip("KFENCE is not looking: boot with kfence.sample_interval=100 (--append, for a virtual machine)")
-    said = struck.complaint(defect)
-    report_line(f"{defect}: {said.lines[0]}")
-    assert (said.call.verb, said.call.number, said.call.length) == ("write", 0, 4)
-    assert said.case == struck.cases[struck.defects.index(defect)].id
+        pytest.skip("KFENCE is off: boot with kfence.sample_interval=100 (--append, for a virtual machine)")
+    report = struck.complaint(defect)
+    report_line(f"{defect}: {report.lines[0]}")
+    assert report.call
+    assert (report.call.verb, report.call.number, report.call.length) == ("write", 0, 4)
+    assert report.case == struck.cases[struck.defects.index(defect)].id
 
 
-def test_a_waiver_excuses_a_warning_with_its_taint(struck):
-    """The warning is listed by file and function; what caused it is named."""
-    said = struck.complaint("warn-once")
-    assert any("called from" in line for line in said.lines)
+def test_a_waiver_excuses_a_warning_with_its_taint(struck: Struck) -> None:
+    """The warning is listed by file and function; the report names its caller."""
+    report = struck.complaint("warn-once")
+    assert any("called from" in line for line in report.lines)
     (case,) = [case for case in struck.cases if case.verdict is Verdict.WAIVED]
     assert case.why.waiver == "it is meant to"
-    assert "the kernel got tainted: W" in case.why.seen
+    assert "the kernel got tainted: W" in (case.why.seen or "")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Clause, rule, test and defect: every chain is whole, both ways."""
+"""Clause, rule, test and defect: every chain is complete, in both directions."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import re
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import groupby
 from operator import attrgetter
 from pathlib import Path
@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from proofs import DEFECTS, page, side_failures
 
-from refdriver.defects import REGISTRY
+from refdriver.overlays import REGISTRY
 from vfio_compliance import rules as spec
 from vfio_compliance.cli.main import main
 from vfio_compliance.interfaces import CLAUSES
@@ -27,30 +27,30 @@ SUITES = Path(__file__).resolve().parents[3] / "suites"
 CATALOGUE = spec.load(SUITES)
 TESTS = list(find(SUITES))
 
-#: Tests of one rule.
+#: The most tests of one rule.
 MOST = 4
 
 
-def test_each_clause_has_a_rule():
+def test_each_clause_has_a_rule() -> None:
     """No clause of a suite is left without a rule."""
     covered = {clause for rule in CATALOGUE for clause in rule.clauses}
     assert covered == set(CATALOGUE.clauses)
 
 
-def test_each_rule_has_tests():
-    """No rule without a test, no test for a rule that is not there."""
+def test_each_rule_has_tests() -> None:
+    """There is no rule without a test, and no test of an unknown rule."""
     assert {test.rule for test in TESTS} == set(CATALOGUE.rules)
 
 
-def test_the_tests_of_a_rule_are_few_and_stand_together():
-    """A rule has a test for each way in which it can be broken: a few, one after the other."""
+def test_the_tests_of_a_rule_are_few_and_adjacent() -> None:
+    """A rule has a few tests, one for each way in which it can be broken, next to each other."""
     runs = [(rule, len(list(tests))) for rule, tests in groupby(TESTS, key=attrgetter("rule"))]
     assert [rule for rule, times in Counter(rule for rule, _ in runs).items() if times > 1] == []
     assert [rule for rule, tests in runs if tests > MOST] == []
 
 
 def branching(source: str) -> Iterator[str]:
-    """Tests of a file that do one thing or another by nothing but their parameters."""
+    """Tests of a file that branch on their parameters alone."""
     module = ast.parse(source).body
     marks = {ast.unparse(node.targets[0]): node.value for node in module if isinstance(node, ast.Assign)}
     for function in module:
@@ -67,7 +67,7 @@ def branching(source: str) -> Iterator[str]:
 
 
 def parameters(mark: ast.expr) -> Iterator[str]:
-    """The names that a ``parametrize`` gives values to; none where a fixture makes something of the values."""
+    """The names that a ``parametrize`` gives values to; none if a fixture transforms the values (``indirect``)."""
     if isinstance(mark, ast.Call) and ast.unparse(mark.func) == "pytest.mark.parametrize":
         if any(keyword.arg == "indirect" for keyword in mark.keywords):
             return
@@ -76,7 +76,7 @@ def parameters(mark: ast.expr) -> Iterator[str]:
 
 
 def only(known: set[str], unknown: set[str], expression: ast.expr) -> bool:
-    """Whether an expression uses something that is known before the test begins, and nothing else."""
+    """Whether an expression uses names that are known before the test begins, and no others."""
     used = names(expression)
     return bool(used & known) and not used & unknown
 
@@ -97,31 +97,31 @@ def names(*nodes: ast.AST) -> set[str]:
         ("for each in case: device.write(each)", False),
     ],
 )
-def test_what_looks_at_its_parameter_is_found(body, found):
-    """The walk sees what it is there to see, and nothing that depends on the device."""
+def test_branches_on_parameters_are_found(body: str, found: bool) -> None:
+    """Branches on a parameter are found; those on what the device answers are not."""
     head = "mark = pytest.mark.parametrize('case', [])\n@mark\ndef test_it(device, case):"
     assert bool(list(branching(f"{head}\n    {body}"))) == found
 
 
-def test_no_test_looks_at_its_parameter_to_know_what_to_do():
-    """A body that branches on a parameter is two tests."""
+def test_no_test_branches_on_its_parameter() -> None:
+    """A body that branches on a parameter should be two tests."""
     assert [
         f"{file.name}::{test}" for file in sorted(SUITES.glob("*/test_*.py")) for test in branching(file.read_text())
     ] == []
 
 
-def test_each_test_says_a_sentence():
+def test_each_docstring_is_a_sentence() -> None:
     """The docstring of a test is a sentence about a good device."""
     assert [test.name for test in TESTS if not (test.says[:1].isupper() and test.says.endswith("."))] == []
 
 
-def test_each_test_stands_with_its_rule():
-    """A test lies in the suite whose rules.yaml has its rule."""
+def test_each_test_is_in_the_suite_of_its_rule() -> None:
+    """A test is in the suite whose rules.yaml has its rule."""
     assert [test.name for test in TESTS if test.file.parent.name != CATALOGUE.rules[test.rule].suite] == []
 
 
-def test_defects_are_those_of_the_driver():
-    """Every defect that a rule names is one of the reference driver, and every one of the driver proves a rule."""
+def test_defects_are_those_of_the_driver() -> None:
+    """Rules name the defects of the reference driver, all of them and no others."""
     listed = subprocess.run(
         [sys.executable, "-m", "refdriver", "--list-defects"], capture_output=True, text=True, check=True
     )
@@ -129,11 +129,11 @@ def test_defects_are_those_of_the_driver():
     assert {defect for rule in CATALOGUE for defect in rule.defects} == known
 
 
-def test_module_has_the_same_defects(project):
-    """The kernel module's defects go by the names of the server's; it has none of what a kernel does for it, and no
-    interrupts.
+def test_module_has_the_same_defects(project: Path) -> None:
+    """The kernel module's defects have the names of the server's.
 
-    Six more break no rule: a run has to tell what becomes of it when a driver upsets the kernel.
+    It has none of those that a kernel prevents, nor those of interrupts. Six more break no rule: a run has to report
+    what happens when a driver upsets the kernel.
     """
     source = (project / "tools/kmod/defects/defects.h").read_text()
     known = set(re.findall(r'DEFECT\(\w+, "([a-z0-9-]+)", \w+\)', source))
@@ -150,13 +150,13 @@ def test_module_has_the_same_defects(project):
     assert known == proving["driver"] - proving["kernel"] - of_interrupts | upsetting
 
 
-def test_each_defect_says_what_is_seen():
-    """A pair of rule and defect has the words in which the failure tells the cause."""
+def test_each_pair_has_its_message() -> None:
+    """A pair of rule and defect has the words in which the failure names the cause."""
     assert [(defect, rule) for defect, proves in DEFECTS.items() for rule, shows in proves.items() if not shows] == []
 
 
-def test_side_failures_are_of_other_rules():
-    """What is written down as failing besides is a rule, and none that the defect is there for."""
+def test_side_failures_are_of_other_rules() -> None:
+    """What is listed as failing with a defect is a rule, and not one that the defect is there to break."""
     beside = side_failures()
     assert beside.keys() <= DEFECTS.keys()
     assert [(defect, rule) for defect in beside for rule in beside[defect] if rule not in CATALOGUE.rules] == []
@@ -164,13 +164,13 @@ def test_side_failures_are_of_other_rules():
     assert all(reason for reasons in beside.values() for reason in reasons.values())
 
 
-def test_the_page_of_proofs_is_up_to_date(project):
-    """The page of proofs is what its generator writes now."""
+def test_the_page_of_proofs_is_current(project: Path) -> None:
+    """README.md is what its generator writes now."""
     assert (project / "tools/tests/proofs/README.md").read_text().splitlines() == list(page())
 
 
-def test_defects_are_listed_with_their_rules(capsys):
-    """``list --defects`` names every defect with the rules that it breaks, and every rule that none breaks."""
+def test_defects_are_listed_with_their_rules(capsys: pytest.CaptureFixture[str]) -> None:
+    """``list --defects`` names every defect with the rules that it breaks, and every rule that no defect breaks."""
     main(["list", "--defects"])
     lines = capsys.readouterr().out.splitlines()
     assert {line.split()[0]: line.split(None, 1)[1].split(", ") for line in lines if line.split()[0] in DEFECTS} == {
@@ -180,10 +180,10 @@ def test_defects_are_listed_with_their_rules(capsys):
     assert unproven == {rule.id for rule in CATALOGUE if rule.unprovable}
 
 
-def test_unprovable_rules_are_few():
-    """What no defect can prove is written down with its reason, and nothing of it is what a driver has to keep.
+def test_unprovable_rules_are_few() -> None:
+    """Rules that no defect can prove have a reason, and a driver need not keep any of them.
 
-    Of what a kernel has to keep it is what a server cannot be asked.
+    Those that a kernel has to keep are those that a server cannot be asked.
     """
     unprovable = [rule for rule in CATALOGUE if rule.unprovable and rule.side != "client"]
     assert all(rule.level == "may" for rule in unprovable if rule.side == "driver")
@@ -192,8 +192,8 @@ def test_unprovable_rules_are_few():
     assert len(unprovable) < len(CATALOGUE.rules) / 20
 
 
-def test_client_rules_are_those_of_the_judge():
-    """What a client has to keep is what the judge of clients judges, but for the macros."""
+def test_client_rules_are_those_of_the_judge() -> None:
+    """The rules of clients are those that the judge of clients judges, except for the macros."""
     judged = {rule.clause for rule in CATALOGUE if rule.side == "client" and not rule.id.startswith("v1.macro.")}
     assert judged == {*CLAUSES, FREE}
 
@@ -217,8 +217,8 @@ def test_client_rules_are_those_of_the_judge():
         ("stands_on: [x.y]", "x.y: stands on itself"),
     ],
 )
-def test_bad_rules_are_named(tmp_path, record, complaint):
-    """A rules file with a slip in it is refused, with the rule and the slip."""
+def test_bad_rules_are_named(tmp_path: Path, record: str, complaint: str) -> None:
+    """A rules file with a mistake in it is refused; the message names the rule and the mistake."""
     rule = {"id": "x.y", "clause": "X-01", "says": "S.", "level": "must", "status": "documented", "side": "driver"}
     rule |= {"source": "line 1", "defects": "{d: seen}"}
     first = "\n    ".join(f"{key}: {value}" for key, value in (rule | {"id": "a.b"}).items())
@@ -234,8 +234,8 @@ def test_bad_rules_are_named(tmp_path, record, complaint):
     assert complaint in str(caught.value)
 
 
-def catalogue_of(folder, **foundations):
-    """A catalogue of rules a, b, c, ... in two suites, each standing on others."""
+def catalogue_of(folder: Path, **foundations: Iterable[str]) -> spec.Catalogue:
+    """A catalogue of rules a, b, c, ... in two suites, each with the rules that it stands on."""
     half = len(foundations) // 2
     names = list(foundations)
     for suite, part in (("one", names[:half]), ("two", names[half:])):
@@ -250,14 +250,14 @@ def catalogue_of(folder, **foundations):
     return spec.load(folder)
 
 
-def test_rules_of_two_suites_stand_on_each_other(tmp_path):
-    """Whichever comes first."""
+def test_rules_of_two_suites_stand_on_each_other(tmp_path: Path) -> None:
+    """Whichever suite comes first."""
     catalogue = catalogue_of(tmp_path, a="bc", b="d", c="", d="")
     assert [rule.stands_on for rule in catalogue] == [("b", "c"), ("d",), (), ()]
 
 
-def test_a_long_way_down_is_no_trouble(tmp_path):
-    """A rule at the end of thousands, and the same with an end that leads back to the beginning."""
+def test_a_long_chain_of_rules_is_loaded(tmp_path: Path) -> None:
+    """A chain of thousands is loaded; if its end leads back to the beginning, it is refused as a cycle."""
     rules = {f"r{number}": [f"r{number + 1}"] for number in range(3000)}
     (tmp_path / "good").mkdir()
     assert len(catalogue_of(tmp_path / "good", **rules, r3000=[]).rules) == 3001
@@ -276,8 +276,10 @@ def test_a_long_way_down_is_no_trouble(tmp_path):
         ({"a": "b", "b": "c", "c": "xy"}, "c: stands on unknown rule x, y"),
     ],
 )
-def test_a_rule_stands_on_known_ones_and_never_on_itself(tmp_path, foundations, complaint):
-    """A cycle is named from where it begins, across suites; so is a rule that is not there."""
+def test_cycles_and_unknown_foundations_are_refused(
+    tmp_path: Path, foundations: Mapping[str, Iterable[str]], complaint: str
+) -> None:
+    """A cycle is named from its first rule on, across suites; an unknown rule is named, too."""
     with pytest.raises(spec.SpecError, match=r"rules\.yaml: ") as caught:
         catalogue_of(tmp_path, **foundations)
     assert str(caught.value).endswith(f"rules.yaml: {complaint}")
@@ -294,8 +296,8 @@ def test_a_rule_stands_on_known_ones_and_never_on_itself(tmp_path, foundations, 
         (b"when: 2026-13-45", ""),
     ],
 )
-def test_what_is_no_file_of_rules_is_named(tmp_path, content, complaint):
-    """No text, too deep, something else in place of a mapping."""
+def test_unusable_rules_files_are_named(tmp_path: Path, content: bytes, complaint: str) -> None:
+    """Not UTF-8, nested too deeply, something else in place of a mapping, an impossible date."""
     (tmp_path / "suite").mkdir()
     (tmp_path / "suite" / "rules.yaml").write_bytes(content)
     with pytest.raises(spec.SpecError, match=r"rules\.yaml") as caught:
@@ -303,8 +305,8 @@ def test_what_is_no_file_of_rules_is_named(tmp_path, content, complaint):
     assert complaint in str(caught.value)
 
 
-def test_what_does_not_block_comes_last(tmp_path):
-    """A suite says for all of its rules whether they block; unless it says so they do."""
+def test_rules_that_do_not_block_come_last(tmp_path: Path) -> None:
+    """A suite says for all its rules whether they block; by default, they do."""
     for folder, head in (("a", "blocking: false\n"), ("b", ""), ("c", "blocking: true\n")):
         (tmp_path / folder).mkdir()
         rule = f"{{id: {folder}, clause: X-1, says: S., level: must, status: documented, side: driver, source: s,"

@@ -139,7 +139,7 @@ def test_nothing_is_tried(ask: Callable[..., tuple[Findings, str]], fault: str) 
     code, reason = UNTRIED[fault]
     assert found.answers == []
     assert (found.exit_code, reason in found.why) == (code, True), found.why
-    assert f"Works with QEMU: {'n/a' if code == 4 else 'not known'}" in printed
+    assert f"Works with QEMU: {'n/a' if code == 4 else 'unknown'}" in printed
 
 
 #: Faults in a live migration: the outcome, the reason, and the exit code.

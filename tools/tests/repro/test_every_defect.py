@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Every failure is a program: for each defect its programs in C and in Python tell the broken driver from the good one.
+"""Every failure can be made a program: for each defect, those in C and Python distinguish the broken driver.
 
-``--target profiles/refdriver-kernel.yaml`` shows the same with the kernel module, where it is loaded.
+``--target profiles/refdriver-kernel.yaml`` shows the same with the kernel module, if it is loaded.
 """
 
 from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from proofs import CATALOGUE, DEFECTS, TESTS
@@ -19,40 +21,38 @@ from vfio_compliance.repro.live import SHOWS, SHOWS_NOT, Target
 from vfio_compliance.repro.make import make
 from vfio_compliance.repro.minimise import Limits
 from vfio_compliance.repro.statements import Body
+from vfio_compliance.results.summary import Summary
 from vfio_compliance.sections import PROFILE
 
 #: Pairs of a defect and a rule that it breaks.
 PAIRS = [(defect, rule) for defect, rules in DEFECTS.items() for rule in rules if not CATALOGUE.rules[rule].on_request]
 
-#: Those that no program shows yet, each with the reason; no more than one in twenty may stand here.
+#: Pairs that no program shows yet, each with the reason; at most one in twenty may be here.
 NOT_SHOWN: dict[tuple[str, str], str] = {
-    (
-        "resumed-in-part-outlives-user",
-        "v1.sessions.complete-after-one",
-    ): "it takes many earlier cases",
+    ("resumed-in-part-outlives-user", "v1.sessions.complete-after-one"): "it takes many earlier cases",
 }
 
-#: Emulated, a program takes twenty times as long.
+#: In emulation, a program takes twenty times as long.
 PATIENT = Limits(seconds=100)
 
-#: Statements of a body; a longer one is not made to be read.
+#: The most statements of a body that can still be read.
 LONGEST = 60
 
-#: Calls of a round on a single page.
+#: The most calls of a round on a single page.
 SHORT = 12
 
-#: Pairs that take more, each with the reason.
+#: Pairs whose body is longer, each with the reason.
 LONG = {("tracking-fifth-mapping-lost", "dirty.history.nothing-lost"): "it takes many mappings"}
 
 
 @pytest.fixture(scope="module")
-def profile(target):
+def profile(target: Path) -> profiles.Profile:
     """The profile of the reference device."""
     return profiles.load(target, PROFILE)
 
 
 @pytest.fixture(scope="module")
-def lacks(profile, project):
+def lacks(profile: profiles.Profile, project: Path) -> Callable[[str, str], bool]:
     """Whether the kernel module does not have a defect."""
     in_kernel = profile.device.transport == "kernel-group"
     table = (project / "tools/kmod/defects/defects.h").read_text()
@@ -62,7 +62,16 @@ def lacks(profile, project):
 @pytest.mark.proof
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize(("defect", "rule"), PAIRS, ids=["-".join(pair) for pair in PAIRS])
-def test_programs_tell_broken_from_good(judge_in_process, target, profile, lacks, tmp_path, count, defect, rule):
+def test_programs_distinguish_broken_from_good(
+    judge_in_process: Callable[..., Summary],
+    target: Path,
+    profile: profiles.Profile,
+    lacks: Callable[[str, str], bool],
+    tmp_path: Path,
+    count: Callable[..., None],
+    defect: str,
+    rule: str,
+) -> None:
     """Both exit with 1 on the broken driver and with 0 on the good one, and C compiles without a warning."""
     if lacks(defect, rule):
         pytest.skip("the kernel module does not have this defect")
@@ -79,7 +88,7 @@ def test_programs_tell_broken_from_good(judge_in_process, target, profile, lacks
         subprocess.run(["cc", "-Wall", "-Wextra", "-Werror", "-o", built, in_c], check=True)
         commands = [[str(built)], [sys.executable, "-I", "-S", str(in_python)]]
         for command in commands:
-            broken.renew()  # some faults are what the driver remembers of an earlier client
+            broken.renew()  # some faults come from what the driver remembers of an earlier client
             assert broken.run(command, made.program.devices) == SHOWS
     with Target(profile) as good:
         good.run(commands[0], made.program.devices)  # a kernel's device may still be as the broken driver left it
@@ -89,8 +98,14 @@ def test_programs_tell_broken_from_good(judge_in_process, target, profile, lacks
     count(pairs_shown_by_programs=1, calls_in_these_programs=len(made.program.steps))
 
 
-def test_a_matter_of_a_moment(judge_in_process, target, profile, lacks, tmp_path):
-    """What shows now and then is gone through in many rounds of a few calls, and the program says in how many."""
+def test_a_fault_that_shows_now_and_then(
+    judge_in_process: Callable[..., Summary],
+    target: Path,
+    profile: profiles.Profile,
+    lacks: Callable[[str, str], bool],
+    tmp_path: Path,
+) -> None:
+    """The program makes many rounds of a few calls, and says in how many of them the fault showed."""
     rule, defect = "dirty.history.never-a-false-clean", "bitmap-race"
     if lacks(defect, rule):
         pytest.skip("the kernel module does not have this defect")
@@ -106,8 +121,8 @@ def test_a_matter_of_a_moment(judge_in_process, target, profile, lacks, tmp_path
         assert "return verdict_of_rounds()" in "\n".join(lines)
 
 
-def test_few_are_not_shown():
-    """Nineteen of twenty are, and what is left out is a defect of that rule."""
+def test_few_pairs_are_not_shown() -> None:
+    """At least nineteen of twenty are shown, and each exception is a defect of that rule, with a reason."""
     assert set(NOT_SHOWN) <= set(PAIRS)
     assert len(NOT_SHOWN) * 20 <= len(PAIRS)
     assert all(reason.strip() for reason in NOT_SHOWN.values())

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What becomes of recorded calls: steps, what is looked at, what may be left out, and how it is written down."""
+"""From recorded calls to a program: its steps, what it checks, what can be left out, and how it is written."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ import errno
 import struct
 import subprocess
 from dataclasses import replace
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,15 +19,15 @@ from vfio_compliance.repro import c, python
 from vfio_compliance.repro.buffers import put_together
 from vfio_compliance.repro.contents import Contents
 from vfio_compliance.repro.evidence import Evidence
-from vfio_compliance.repro.fault import AsSeen, Bits, Fault, Refused, Taken, Unlike, Wrong
+from vfio_compliance.repro.fault import AsSeen, Bits, Fault, Refused, Simple, Taken, Unlike, Wrong
 from vfio_compliance.repro.lift import Lifting
 from vfio_compliance.repro.live import SHOWS, SHOWS_NOT
 from vfio_compliance.repro.minimise import Limits, minimise
 from vfio_compliance.repro.program import Program
-from vfio_compliance.repro.steps import Copied, Load, Number, Read, Reset, Save, Write
+from vfio_compliance.repro.steps import Copied, Load, Number, Read, Reset, Save, Step, Write
 from vfio_compliance.repro.trace import NoProgram
 from vfio_compliance.results.failure import Compared, Failure
-from vfio_compliance.rules import load
+from vfio_compliance.rules import Rule, load
 from vfio_compliance.uapi import type1, vfio
 
 STATES = {0: "stop", 1: "running", 2: "stop-and-copy", 3: "pre-copy", 4: "resuming"}
@@ -41,34 +44,34 @@ PLACES = {register.name: register for register in REGISTERS[9]}
 
 
 class Trace:
-    """Recorded calls, one after the other."""
+    """Recorded calls, in their order."""
 
-    def __init__(self):
-        self.calls = []
+    def __init__(self) -> None:
+        self.calls: list[Call] = []
 
-    def add(self, verb, target, number=0, length=0, **more):
+    def add(self, verb: str, target: str, number: int = 0, length: int = 0, **more: Any) -> int:
         self.calls.append(Call(verb, target, number, length, serial=len(self.calls) + 1, **more))
         return len(self.calls)
 
-    def read(self, name, value, target="region 9"):
+    def read(self, name: str, value: int, target: str = "region 9") -> int:
         register = PLACES[name]
         data = value.to_bytes(register.width, "little")
         return self.add("read", target, register.offset, register.width, received=data, value=register.width)
 
-    def write(self, name, value, errno=0, target="region 9"):
+    def write(self, name: str, value: int, errno: int = 0, target: str = "region 9") -> int:
         register = PLACES[name]
         data, moved = value.to_bytes(register.width, "little"), -1 if errno else register.width
         return self.add("write", target, register.offset, register.width, sent=data, value=moved, errno=errno)
 
-    def data(self, verb, offset, data, target="region 9"):
+    def data(self, verb: str, offset: int, data: bytes, target: str = "region 9") -> int:
         moved = {"received": data} if verb == "read" else {"sent": data}
         return self.add(verb, target, offset, len(data), value=len(data), **moved)
 
-    def reset(self, target="device"):
+    def reset(self, target: str = "device") -> int:
         return self.add("ioctl", target, vfio.VFIO_DEVICE_RESET)
 
-    def saved(self, *buffers):
-        """A whole state."""
+    def saved(self, *buffers: bytes) -> None:
+        """Read a whole state."""
         left = sum(map(len, buffers))
         for buffer in buffers:
             self.read("pending_bytes", left)
@@ -78,43 +81,44 @@ class Trace:
             left -= len(buffer)
         self.read("pending_bytes", 0)
 
-    def given(self, *buffers, errno=0):
-        """The same to a device that is resuming; the last data_size is refused with ``errno``."""
+    def given(self, *buffers: bytes, errno: int = 0) -> None:
+        """Give a whole state to a device that is resuming; the last data_size is refused with ``errno``, if not 0."""
         for number, buffer in enumerate(buffers, 1):
             self.read("data_offset", 0x2000)
             self.data("write", 0x2000, buffer)
             self.write("data_size", len(buffer), errno if number == len(buffers) else 0)
 
 
-def steps_of(trace, fault):
-    """The steps of a trace, whole buffers put together."""
+def steps_of(trace: Trace, fault: Fault) -> tuple[list[Step], Fault]:
+    """The steps of a trace, in which the calls for whole buffers are put together."""
     return put_together(Lifting(REGISTERS, Contents(), set(fault.steps)).steps(trace.calls), fault, REGISTERS)
 
 
-def fault_by(*looks):
-    """What is looked at, without words."""
+def fault_by(*looks: Simple) -> Fault:
+    """A fault with these checks, without words."""
     return Fault(looks, (), "", "", "")
 
 
-def found(trace, failure):
-    """What shows a failure in a trace."""
+def found(trace: Trace, failure: Failure) -> Fault:
+    """The fault that a failure shows in a trace."""
     return Evidence(failure, trace.calls, [], REGISTERS, Contents()).fault()
 
 
 # -- steps ------------------------------------------------------------------------------------------------------------
 
 
-def test_the_place_of_data_is_the_devices_choice():
-    """Data is read where data_offset says, as much as data_size says."""
+def test_the_device_chooses_the_place_of_data() -> None:
+    """Data is read at the offset in data_offset, of the size in data_size."""
     trace = Trace()
     offset, size = trace.read("data_offset", 0x1000), trace.read("data_size", 3)
     last = trace.data("read", 0x1000, b"abc")
     (*_, read), _ = steps_of(trace, fault_by(Refused(last)))
+    assert isinstance(read, Read)
     assert (read.offset, read.length) == (Number(0, offset), Number(0, size))
 
 
-def test_what_was_saved_is_given_back():
-    """A state that is saved and given back is a step each, whatever its buffers are."""
+def test_a_saved_state_is_given_back() -> None:
+    """Saving a state and giving it back is one step each, whatever its buffers are."""
     trace = Trace()
     trace.reset()
     trace.write("device_state", 2)
@@ -124,12 +128,14 @@ def test_what_was_saved_is_given_back():
     last = trace.write("device_state", 1)
     steps, _ = steps_of(trace, fault_by(Refused(last)))
     assert [type(step) for step in steps] == [Reset, Write, Save, Write, Load, Write]
-    assert steps[2].buffers is None
-    assert (steps[4].of, steps[4].buffers) == (steps[2].id, None)
+    (save,) = (step for step in steps if isinstance(step, Save))
+    (load,) = (step for step in steps if isinstance(step, Load))
+    assert save.buffers is None
+    assert (load.of, load.buffers) == (save.id, None)
 
 
-def test_a_refusal_inside_is_that_of_the_whole():
-    """Where the last data_size is refused, that is looked at in the answer of the step that gives all."""
+def test_a_refused_buffer_is_a_refused_state() -> None:
+    """If the last data_size is refused, the answer of the step that gives the whole state is checked."""
     trace = Trace()
     trace.write("device_state", 2)
     trace.saved(b"first buffer", b"second")
@@ -140,8 +146,8 @@ def test_a_refusal_inside_is_that_of_the_whole():
     assert fault.looks == (Refused(steps[-1].id),)
 
 
-def test_a_state_that_was_not_offered():
-    """Where the broken device offered nothing, what another one offers is given back all the same."""
+def test_a_state_that_was_never_offered() -> None:
+    """If the broken device offered nothing, what another one offers is given back nevertheless."""
     trace = Trace()
     trace.write("device_state", 2)
     trace.read("pending_bytes", 0)
@@ -151,8 +157,8 @@ def test_a_state_that_was_not_offered():
     assert [type(step) for step in steps] == [Write, Save, Write, Load, Write]
 
 
-def test_of_equal_buffers_the_right_one():
-    """Buffers that hold the same are given back in their order."""
+def test_equal_buffers_keep_their_order() -> None:
+    """Buffers with the same content are given back in their order."""
     trace = Trace()
     trace.write("device_state", 2)
     trace.saved(bytes(16), bytes(16), b"the third buffer")
@@ -163,8 +169,8 @@ def test_of_equal_buffers_the_right_one():
     assert [type(step) for step in steps] == [Write, Save, Write, Load, Write]
 
 
-def test_a_part_of_a_buffer():
-    """A piece of what was read, at another place: where it was is known."""
+def test_a_part_of_a_buffer() -> None:
+    """A part of the data read, written elsewhere: the program copies it from where it was."""
     trace = Trace()
     trace.write("device_state", 2)
     trace.saved(b"0123456789abcdef")
@@ -172,11 +178,13 @@ def test_a_part_of_a_buffer():
     trace.read("data_offset", 0x2000)
     last = trace.data("write", 0x2000, b"23456789ab")
     steps, _ = steps_of(trace, fault_by(Refused(last)))
-    assert steps[-1].data == (Copied(steps[1].id, 2, 10),)
+    write = steps[-1]
+    assert isinstance(write, Write)
+    assert write.data == (Copied(steps[1].id, 2, 10),)
 
 
-def test_data_that_nobody_gave():
-    """Much data that is not in the journal is a reason, with what to do about it."""
+def test_data_that_was_not_kept() -> None:
+    """If long data is not in the journal, there is no program, and the message says what to do."""
     trace = Trace()
     trace.read("data_offset", 0x2000)
     trace.add("write", "region 9", 0x2000, 5000, sent=b"x" * 64, sent_digest="ab" * 32, value=5000)
@@ -184,17 +192,18 @@ def test_data_that_nobody_gave():
         steps_of(trace, fault_by(Refused(2)))
 
 
-# -- what is looked at ------------------------------------------------------------------------------------------------
+# -- what is checked ---------------------------------------------------------------------------------------------------
 
 
-def test_a_number_by_what_was_compared():
-    """The last answer that has the number that was seen."""
+def test_a_number_that_was_compared() -> None:
+    """The last answer with the number that was seen is checked."""
     trace = Trace()
     trace.read("reserved", 7)
     last = trace.read("reserved", 7)
     trace.read("device_state", 1)
     failure = Failure("reading the reserved register", "0x0", "0x7", compared=Compared("equal", ("0x7",), ("0x0",)))
     (look,) = found(trace, failure).looks
+    assert isinstance(look, Wrong)
     assert (look.place.step, look.place.name, look.allowed) == (last, "reserved", (0,))
 
 
@@ -207,16 +216,16 @@ def test_a_number_by_what_was_compared():
         ("success", "EINVAL (Invalid argument)", Refused),
     ],
 )
-def test_a_failure_by_its_words(expected, seen, look):
-    """An older journal has words alone: what they allow is believed where all of it is understood."""
+def test_a_failure_by_its_words(expected: str, seen: str, look: type[Simple]) -> None:
+    """An older journal has only words: the values that they allow are used if all of them are understood."""
     trace = Trace()
     trace.write("device_state", 0, errno=22)
     trace.read("device_state", 0)
     assert isinstance(found(trace, Failure("reading device_state", expected, seen)).looks[0], look)
 
 
-def test_bits_of_the_last_bitmap():
-    """What a bitmap lacks is looked at bit by bit."""
+def test_bits_of_the_last_bitmap() -> None:
+    """The missing bits of a bitmap are checked one by one."""
     trace = Trace()
     request = bytes(48)
     behind = Behind(8, bytes(8))
@@ -227,22 +236,19 @@ def test_bits_of_the_last_bitmap():
     assert found(trace, failure).looks == (Bits(last, (5,), ()),)
 
 
-def test_the_same_place_read_twice():
-    """Of two looks at the same bytes that should be the same, whichever was right."""
+def test_the_same_place_read_twice() -> None:
+    """Two reads of the same bytes that should agree are compared with each other."""
     trace = Trace()
     first = trace.data("read", 0x1000, b"early bytes")
     second = trace.data("read", 0x1000, b"later bytes")
-    digests = [Contents().of(call) for call in trace.calls]
-    assert digests == [b"early bytes", b"later bytes"]
-    from hashlib import sha256
-
-    words = [f"sha256:{sha256(data).hexdigest()}" for data in digests]
+    assert [Contents().of(call) for call in trace.calls] == [b"early bytes", b"later bytes"]
+    words = [f"sha256:{sha256(data).hexdigest()}" for data in (b"early bytes", b"later bytes")]
     failure = Failure("looking", "the same bytes", "others", compared=Compared("equal", (words[0],), (words[1],)))
     assert found(trace, failure).looks == (Unlike(second, first),)
 
 
-def test_nothing_to_look_at():
-    """A failure that no call shows gives no program, rather than a wrong one."""
+def test_a_failure_without_evidence() -> None:
+    """There is no program of a failure that no call shows, rather than a wrong one."""
     trace = Trace()
     trace.add("close", "device")
     with pytest.raises(NoProgram, match="its calls do not show the failure again"):
@@ -253,18 +259,18 @@ def test_nothing_to_look_at():
 
 
 @pytest.fixture(scope="module")
-def rule(project):
+def rule(project: Path) -> Rule:
     """Any rule."""
     return load(project / "suites").rules["v1.reserved.reads-zero"]
 
 
-def program(rule, trace, fault):
-    """A program of a trace."""
+def program(rule: Rule, trace: Trace, fault: Fault) -> Program:
+    """The program of a trace."""
     steps, fault = steps_of(trace, fault)
     return Program(rule, "a case", "vfio-user", REGISTERS, tuple(steps), fault)
 
 
-def long_trace():
+def long_trace() -> tuple[Trace, int]:
     """Two resets, many reads, and a register that is wrong at the end."""
     trace = Trace()
     trace.reset()
@@ -276,28 +282,28 @@ def long_trace():
     return trace, trace.read("reserved", 7)
 
 
-def test_what_is_not_needed_goes(rule):
-    """What was before the last reset, and what only looks; not the states that the device went through after it."""
+def test_unneeded_calls_are_left_out(rule: Rule) -> None:
+    """Calls before the last reset, and those that only read, are left out, but not later changes of state."""
     trace, last = long_trace()
     made = minimise(program(rule, trace, fault_by(Taken(last))), lambda _: SHOWS)
     assert [type(step) for step in made.program.steps] == [Reset, Write, Read]
     assert made.reproducible
 
 
-def test_what_it_takes_stays(rule):
-    """A call without which the fault does not show stays, also where it comes before the last reset."""
+def test_needed_calls_stay(rule: Rule) -> None:
+    """A call without which the fault does not show stays, even if it was made before the last reset."""
     trace, last = long_trace()
     needed = trace.calls[1].serial
 
-    def play(tried):
+    def play(tried: Program) -> int:
         return SHOWS if any(step.id == needed for step in tried.steps) else SHOWS_NOT
 
     made = minimise(program(rule, trace, fault_by(Taken(last))), play)
     assert needed in [step.id for step in made.program.steps]
 
 
-def test_not_reproducible(rule):
-    """A fault that shows once in five tries is not told to anybody, and nothing is left out."""
+def test_a_fault_that_is_not_reproducible(rule: Rule) -> None:
+    """A fault that shows once in five tries is not reported as reproducible, and nothing is left out."""
     trace, last = long_trace()
     answers = iter([SHOWS, *[SHOWS_NOT] * 10])
     made = minimise(program(rule, trace, fault_by(Taken(last))), lambda _: next(answers))
@@ -306,11 +312,16 @@ def test_not_reproducible(rule):
     assert len(made.program.steps) == len(trace.calls)
 
 
-def test_limits(rule):
-    """No more is tried than was allowed for."""
+def test_minimising_keeps_its_limit(rule: Rule) -> None:
+    """No more tries are made than the limit allows."""
     trace, last = long_trace()
-    played = []
-    minimise(program(rule, trace, fault_by(Taken(last))), lambda each: played.append(each) or SHOWS, Limits(tries=1))
+    played: list[Program] = []
+
+    def play(tried: Program) -> int:
+        played.append(tried)
+        return SHOWS
+
+    minimise(program(rule, trace, fault_by(Taken(last))), play, Limits(tries=1))
     assert len(played) == 3
 
 
@@ -319,8 +330,8 @@ def test_limits(rule):
 
 @pytest.mark.parametrize("transport", ["vfio-user", "kernel-group"])
 @pytest.mark.parametrize("saves", [False, True], ids=["registers", "states"])
-def test_each_transport_compiles(rule, tmp_path, transport, saves):
-    """Without a warning in C, and in Python."""
+def test_programs_of_each_transport_compile(rule: Rule, tmp_path: Path, transport: str, saves: bool) -> None:
+    """In C without a warning, and in Python."""
     trace = Trace()
     trace.reset()
     if saves:
@@ -332,13 +343,12 @@ def test_each_transport_compiles(rule, tmp_path, transport, saves):
     made = replace(program(rule, trace, fault_by(Taken(last))), transport=transport)
     source = tmp_path / "program.c"
     source.write_text(c.render(made, "A head."))
-    asked = ["cc", "-Wall", "-Wextra", "-Werror", "-O2", "-o", tmp_path / "built", source]
-    subprocess.run(asked, check=True)
+    subprocess.run(["cc", "-Wall", "-Wextra", "-Werror", "-O2", "-o", tmp_path / "built", source], check=True)
     compile(python.render(made, "A head."), "program.py", "exec")
 
 
-def test_words_of_a_device_stay_words(rule):
-    """What a failure says cannot end a string or a comment."""
+def test_words_of_a_failure_stay_words(rule: Rule) -> None:
+    """The words of a failure cannot end a string or a comment."""
     trace = Trace()
     last = trace.read("reserved", 7)
     fault = Fault((Taken(last),), (), 'a "quote" \\ */ \n ??/ {', "'", "*/")
@@ -350,19 +360,19 @@ def test_words_of_a_device_stay_words(rule):
 
 
 @pytest.mark.parametrize(
-    ("sent", "there", "place"),
+    ("sent", "found", "kind"),
     [(0, None, "NULL"), (0x7F00, None, "unmapped"), (0x7F00, bytes(48), "read-only"), (0x7F00, bytes(47), "cut")],
     ids=["null", "unmapped", "read-only", "cut"],
 )
-def test_an_argument_that_cannot_be_used(rule, tmp_path, sent, there, place):
-    """Where an address leads to is known by what lies there; behind a kernel a program has it lie there, too."""
+def test_a_bad_pointer_is_made_again(rule: Rule, tmp_path: Path, sent: int, found: bytes | None, kind: str) -> None:
+    """The memory at an address shows which kind of bad pointer it was; a program makes the same kind for a kernel."""
     trace = Trace()
-    behind = None if there is None else Behind(len(there), there)
+    behind = None if found is None else Behind(len(found), found)
     last = trace.add(
         *("ioctl", "container", type1.VFIO_IOMMU_DIRTY_PAGES), sent=sent.to_bytes(8, "little"), behind=behind
     )
     made = replace(program(rule, trace, fault_by(Taken(last))), transport="kernel-group")
-    assert f'request_bad_pointer(device, VFIO_IOMMU_DIRTY_PAGES, "{place}"' in "\n".join(c.body(made))
+    assert f'request_bad_pointer(device, VFIO_IOMMU_DIRTY_PAGES, "{kind}"' in "\n".join(c.body(made))
     source = tmp_path / "program.c"
     source.write_text(c.render(made, "A head."))
     subprocess.run(["cc", "-Wall", "-Wextra", "-Werror", "-o", tmp_path / "built", source], check=True)
@@ -373,8 +383,8 @@ def test_an_argument_that_cannot_be_used(rule, tmp_path, sent, there, place):
     [(Behind(8, bytes(8), readonly=True), 8), (Behind(8, bytes(8)), 8), (Behind(0), 0)],
     ids=["read-only", "a word less", "nothing"],
 )
-def test_memory_that_is_not_fit_for_a_bitmap(rule, tmp_path, behind, memory):
-    """It cannot be written, or ends before the bitmap does; the next bitmap has what it needs."""
+def test_memory_that_cannot_hold_a_bitmap(rule: Rule, tmp_path: Path, behind: Behind, memory: int) -> None:
+    """The memory is read-only, or too short; the next bitmap gets the size that it needs."""
     trace = Trace()
     asked = struct.pack("<IIQQQQQ", 48, type1.DirtyPagesFlags.GET_BITMAP, 0, 128 * 4096, 4096, 16, 0x7F00)
     get = ("ioctl", "container", type1.VFIO_IOMMU_DIRTY_PAGES, 48)

@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""`repro` and `replay` on the command line, with what they are given wrong."""
+"""`repro` and `replay` on the command line, also with wrong arguments."""
 
 from __future__ import annotations
 
 import json
 import subprocess
 import sys
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 
 import pytest
 from stories import chained
@@ -13,12 +15,15 @@ from stories import chained
 from vfio_compliance.cli.main import main
 from vfio_compliance.results import journal
 
+#: Changes the lines of a journal.
+Change = Callable[[list[bytes]], Iterable[bytes]]
+
 RULE = "v1.reserved.reads-zero"
 CASE = "test_reserved_reads_zero[running]"
 
 
-def test_two_files(broken_run, tmp_path, capsys):
-    """One in C and one in Python, that say what they show and how they are run."""
+def test_repro_writes_two_programs(broken_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """One in C and one in Python; both say what they show and how to run them."""
     assert main(["repro", str(broken_run), RULE, "--output", str(tmp_path)]) == 0
     printed = capsys.readouterr().out
     in_c, in_python = tmp_path / f"{RULE}.c", tmp_path / f"{RULE}.py"
@@ -33,19 +38,21 @@ def test_two_files(broken_run, tmp_path, capsys):
     assert "SOCKET" in in_python.read_text()
 
 
-def test_all_calls_where_nothing_is_tried(broken_run, tmp_path, capsys):
-    """Nothing is left out then, and no device is needed."""
+def test_without_minimising_all_calls_stay(
+    broken_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nothing is left out, and no device is needed."""
     assert main(["repro", str(broken_run), CASE, "--output", str(tmp_path), "--no-minimise"]) == 0
     assert "not tried on a device" in capsys.readouterr().out
     assert (tmp_path / f"{RULE}.py").read_text().count("read_at(device, MIGRATION, DEVICE_STATE, 4)") == 2
 
 
-def test_it_says_what_it_lacks(broken_run, tmp_path):
-    """Without a device, or with one that is not there, both exit with 2 and say why."""
+def test_programs_need_a_device(broken_run: Path, tmp_path: Path) -> None:
+    """Without a device, or with one that does not exist, both exit with 2 and say why."""
     main(["repro", str(broken_run), RULE, "--output", str(tmp_path), "--no-minimise"])
     built = tmp_path / "built"
     subprocess.run(["cc", "-Wall", "-Wextra", "-Werror", "-o", built, tmp_path / f"{RULE}.c"], check=True)
-    for command in [built], [sys.executable, "-I", "-S", tmp_path / f"{RULE}.py"]:
+    for command in [str(built)], [sys.executable, "-I", "-S", str(tmp_path / f"{RULE}.py")]:
         alone = subprocess.run(command, capture_output=True, text=True, check=False)
         assert (alone.returncode, alone.stdout) == (2, "")
         assert "usage: " in alone.stderr
@@ -64,14 +71,16 @@ def test_it_says_what_it_lacks(broken_run, tmp_path):
         ("v1.reserved.reads-zera", "did you mean `v1.reserved.reads-zero`?"),
     ],
 )
-def test_a_case_that_did_not_fail(broken_run, tmp_path, capsys, what, complaint):
-    """One clear message, and no file."""
+def test_repro_needs_a_failing_case(
+    broken_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], what: str, complaint: str
+) -> None:
+    """There is one clear message, and no file."""
     assert main(["repro", str(broken_run), what, "--output", str(tmp_path / "out")]) == 2
     assert complaint in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 
-def damaged(folder, tmp_path, change):
+def damaged(folder: Path, tmp_path: Path, change: Change) -> Path:
     """A copy of a journal, with its lines changed."""
     lines = (folder / journal.NAME).read_bytes().splitlines(keepends=True)
     path = tmp_path / journal.NAME
@@ -79,7 +88,7 @@ def damaged(folder, tmp_path, change):
     return path
 
 
-def without_calls(lines):
+def without_calls(lines: list[bytes]) -> list[bytes]:
     return [line for line in lines if not line.startswith(b'{"event":"calls"')]
 
 
@@ -93,23 +102,25 @@ def without_calls(lines):
     ],
     ids=["empty", "another", "newer", "cut"],
 )
-def test_a_journal_that_cannot_be_used(broken_run, tmp_path, capsys, change, complaint):
-    """Of another format, newer, cut short: one clear message each."""
+def test_a_journal_that_cannot_be_used(
+    broken_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], change: Change, complaint: str
+) -> None:
+    """Empty, of another format, newer, or cut short: there is one clear message for each."""
     path = damaged(broken_run, tmp_path, change)
     assert main(["repro", str(path), RULE, "--no-minimise", "--output", str(tmp_path / "out")]) == 2
     assert complaint in capsys.readouterr().err
 
 
-def test_no_such_run(tmp_path, capsys):
-    """A folder that is not there."""
+def test_no_such_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The folder does not exist."""
     assert main(["repro", str(tmp_path / "none"), RULE]) == 2
     assert "No such file" in capsys.readouterr().err
 
 
-def test_an_older_journal(broken_run, tmp_path, capsys):
-    """Where it does not say as data what was compared, its words do."""
+def test_an_older_journal(broken_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It has the compared values only in words, which are used instead."""
 
-    def older(lines):
+    def older(lines: list[bytes]) -> Iterable[bytes]:
         events = [json.loads(line) for line in lines]
         for event in events:
             event.pop("chain", None)
@@ -124,13 +135,15 @@ def test_an_older_journal(broken_run, tmp_path, capsys):
 # -- replay -----------------------------------------------------------------------------------------------------------
 
 
-def replayed(broken_run, project, *more):
+def replayed(broken_run: Path, project: Path, *more: str) -> int:
     """The exit code of a replay of a case on the reference device."""
     return main(["replay", str(broken_run), str(project / "profiles/reference.yaml"), "--only", CASE, *more])
 
 
-def test_the_first_difference(broken_run, project, capsys):
-    """A good device answers otherwise where the broken one was at fault, and there only."""
+def test_replay_stops_at_the_first_difference(
+    broken_run: Path, project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A good device answers as recorded up to the call that shows the fault."""
     assert replayed(broken_run, project) == 1
     printed = capsys.readouterr().out
     assert printed.startswith("4 calls answered as recorded, then:\n")
@@ -138,8 +151,8 @@ def test_the_first_difference(broken_run, project, capsys):
     assert "recorded  0xdeadbeef\n  now       0x0\n" in printed
 
 
-def test_no_difference(broken_run, project, capsys):
-    """The same device answers as it did."""
+def test_replay_without_a_difference(broken_run: Path, project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The same broken device answers as recorded."""
     assert replayed(broken_run, project, "--defect", "reserved-garbage") == 0
     assert capsys.readouterr().out == "5 calls of 5 answered as recorded\n"
 
@@ -151,14 +164,16 @@ def test_no_difference(broken_run, project, capsys):
         (["--only", "test_nothing"], "no case 'test_nothing'"),
     ],
 )
-def test_which_case(broken_run, project, capsys, words, complaint):
-    """A run has many."""
+def test_replay_needs_one_case(
+    broken_run: Path, project: Path, capsys: pytest.CaptureFixture[str], words: Sequence[str], complaint: str
+) -> None:
+    """A run has many cases: one must be named, and be in it."""
     assert main(["replay", str(broken_run), str(project / "profiles/reference.yaml"), *words]) == 2
     assert complaint in capsys.readouterr().err
 
 
-def test_no_trace(project, tmp_path, capsys):
-    """A file that is none."""
+def test_replay_needs_a_trace(project: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Another file is refused."""
     path = tmp_path / "trace"
     path.write_text("{}\n")
     assert main(["replay", str(path), str(project / "profiles/reference.yaml")]) == 2

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""`run --repro`: programs of what failed, named in every report."""
+"""`run --repro` writes programs of the failures, and every report names them."""
 
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -14,32 +15,32 @@ RULE = "v1.reserved.reads-zero"
 
 
 @pytest.fixture(scope="module")
-def made(project, tmp_path_factory):
-    """The folder of a run of a broken device with programs and all reports, and its exit code."""
+def made(project: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, int]:
+    """The folder and the exit code of a run of a broken device, with programs and all reports."""
     out = tmp_path_factory.mktemp("run") / "run"
     reports = [f"--report={name}={out.parent / name}" for name in FORMATS]
     asked = ["run", str(project / "profiles/reference.yaml"), "--only", "v1.reserved", "--defect=reserved-garbage"]
     return out, main([*asked, "--repro", "--quiet", f"--out={out}", *reports])
 
 
-def test_the_files_are_there(made):
-    """Of the rule that failed, and of no other; the exit code is that of the run."""
+def test_only_the_failed_rule_has_programs(made: tuple[Path, int]) -> None:
+    """The other rules have none; the exit code is that of the run."""
     out, code = made
     assert code == 1
     assert sorted(path.name for path in (out / "repro").iterdir()) == [f"{RULE}.c", f"{RULE}.py"]
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_every_report_names_them(made, name):
-    """Each with both files."""
+def test_every_report_names_the_programs(made: tuple[Path, int], name: str) -> None:
+    """Each report names both files."""
     out, _ = made
     text = (out.parent / name).read_text()
     for ending in "c", "py":
         assert f"{RULE}.{ending}" in text.replace("\\", "")
 
 
-def test_what_they_did_on_the_device(made):
-    """They were seen to show it before anybody was told so."""
+def test_programs_are_tried_on_the_device(made: tuple[Path, int]) -> None:
+    """The report says that both were seen to show the fault."""
     out, _ = made
     report = json.loads((out.parent / "json").read_text())
     (programs,) = [case["programs"] for rule in report["rules"] for case in rule["cases"] if "programs" in case]
@@ -47,15 +48,15 @@ def test_what_they_did_on_the_device(made):
     assert "the one in Python shows it, the one in C shows it" in programs["remark"]
 
 
-def test_without_failures_there_are_none(project, tmp_path):
-    """Nothing is made where nothing failed."""
+def test_a_run_without_failures_writes_no_program(project: Path, tmp_path: Path) -> None:
+    """If nothing fails, there is no folder of programs."""
     asked = ["run", str(project / "profiles/reference.yaml"), "--only", RULE, "--repro", "--quiet"]
     assert main([*asked, f"--out={tmp_path / 'run'}"]) == 0
     assert not (tmp_path / "run" / "repro").exists()
 
 
-def test_a_fault_that_kills_the_device(project, tmp_path):
-    """Each try starts its own server, so a fault that kills the server is shown with as few calls as any other."""
+def test_a_fault_that_kills_the_device(project: Path, tmp_path: Path) -> None:
+    """Each try starts its own server, so a fault that kills the server can be shown with as few calls as any other."""
     words = (project / "profiles/reference.yaml").read_text()
     server = project / "tools/tests/states/mortal_server.py"
     profile = tmp_path / "mortal.yaml"

@@ -150,7 +150,7 @@ def test_another_guest_continues_after_the_case_with_the_remaining_commands(mach
     folder = str(machines.folder / "6.12" / "r")
     assert machines.commands[1] == [["vfio-compliance", "run", "--resume", folder], ["echo", "after"]]
     assert judged.exits == [0, 0]
-    assert judged.ending == "panicked, went on"
+    assert judged.ending == "panicked, continued"
     assert {path.name for path in (machines.folder / "6.12").glob("console*")} == {"console.log", "console-2.log"}
 
 

@@ -32,7 +32,7 @@ class Complaint(Exception):
 
 
 def root() -> Path:
-    """The tree that has the suites: a checkout, or the files of an installation. Raises Complaint if there is none."""
+    """The tree that has the suites: a checkout, or the files of an installation. Raises Complaint if not found."""
     if not SUITES.is_dir():
         raise Complaint(f"{SUITES} is missing: install vfio-compliance again")
     return PROJECT
@@ -79,7 +79,7 @@ def results(name: str) -> Path:
 
 
 def matching(known: Catalogue, pattern: str) -> list[Rule]:
-    """The rules that a pattern names. Raises Complaint if there are none."""
+    """The rules that a pattern names. Raises Complaint if it names no rule."""
     if found := known.matching(pattern):
         return found
     raise Complaint(f"no rule or clause {pattern!r}{known.hint(pattern)}")

@@ -76,7 +76,7 @@ def carry_out(arguments: argparse.Namespace) -> int:
 
 
 def _text(device: Where) -> str:
-    """The text of a valid profile. Raises ProbeError."""
+    """A valid profile, as text. Raises ProbeError."""
     from ..probing.errors import ProbeError
     from ..profiles import Limits
 

@@ -227,7 +227,7 @@ class _Split(argparse.Action):
 
 
 def _cut(words: Sequence[str], separator: str) -> tuple[list[str], list[str] | None]:
-    """The words before the first separator, and those after it; None if there is none."""
+    """The words before the first separator, and those after it; None without a separator."""
     if separator not in words:
         return list(words), None
     place = words.index(separator)

@@ -19,7 +19,7 @@ from .project import INSTALLED, PACKAGE, PROJECT, SHIPPED, SUITES
 #: The path of the record in the tree.
 RECORD: Final = Path("tools", "packaging", "built.json")
 
-_YES, _NO, _NOT_KNOWN = "yes", "no", "not known"
+_YES, _NO, _UNKNOWN = "yes", "no", "unknown"
 #: Folders in which a new file is a change of the suite, not a note or profile of the user's.
 _OURS: Final = ("suites/", "tools/")
 _PIECE: Final = 1 << 20
@@ -64,7 +64,7 @@ def record() -> Built | None:
 def built() -> Built:
     """The record for a build that starts now."""
     found = facts()
-    return Built(found.get("suite commit", ""), found.get("suite modified", _NOT_KNOWN), found["suite digest"])
+    return Built(found.get("suite commit", ""), found.get("suite modified", _UNKNOWN), found["suite digest"])
 
 
 def suite_digest() -> str:
@@ -126,7 +126,7 @@ def _from_git() -> dict[str, str]:
         return {}
     lines = _git("status", "--porcelain")
     if lines is None:
-        return {"suite commit": commit, "suite modified": _NOT_KNOWN}
+        return {"suite commit": commit, "suite modified": _UNKNOWN}
     changed = any(line[:2] != "??" or line[3:].startswith(_OURS) for line in lines.splitlines())
     return {"suite commit": commit, "suite modified": _YES if changed else _NO}
 

@@ -21,14 +21,14 @@ def start(command: Sequence[str], **options: Any) -> subprocess.Popen[bytes]:
 
 
 def exited(descriptor: int, seconds: float | None = 0.0) -> bool:
-    """Whether the process of a pidfd has exited; waits up to ``seconds``, or for ever if None."""
+    """Whether the process of a pidfd has exited; waits up to ``seconds``, or forever if None."""
     poll = select.poll()
     poll.register(descriptor, select.POLLIN)
     return bool(poll.poll(None if seconds is None else seconds * 1000))
 
 
 def await_exit(process: subprocess.Popen[bytes], seconds: float | None = None) -> bool:
-    """Whether a process exits within ``seconds``, or for ever if None; it keeps its process id."""
+    """Whether a process exits within ``seconds``, or forever if None; it keeps its process id."""
     if process.returncode is not None:
         return True
     descriptor = os.pidfd_open(process.pid)

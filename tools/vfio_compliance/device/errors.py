@@ -13,7 +13,7 @@ from ..transport import Outcome, PeerGone, ProtocolViolation
 
 
 def errno_name(number: int) -> str:
-    """``EINVAL (Invalid argument)`` for 22; ``errno 4095`` for a number unknown to the system; 0 is no errno."""
+    """``EINVAL (Invalid argument)`` for 22; ``errno 4095`` for a number unknown to the system; 0 is not an errno."""
     if not number:
         return "an error without an errno"
     known = errno.errorcode.get(number)

@@ -87,7 +87,7 @@ class Interrupts:
         self._vectors[index, vector] = added
 
     def disable(self, index: int) -> None:
-        """Stop the reports of all vectors of the index; does nothing if there are none."""
+        """Stop the reports of all vectors of the index; does nothing if it has none."""
         if self._of(index):
             self._set(f"disabling interrupt {index}", _NONE | _TRIGGER, index, 0, 0)
             self._forget(index)

@@ -43,7 +43,7 @@ class Histories:
         self._session = dirtying.session
         self._seed = seed
         self._left = _ALL
-        #: What a script has shown to be broken: what judge() was given, and whether of a call that fails.
+        #: What judge() was given, and whether the call fails, if a script has shown it broken.
         self._shown: set[tuple[Check, bool | None, bool]] = set()
         #: Where page 0 of the guest was the last time.
         self.base = 0
@@ -85,8 +85,8 @@ class Histories:
     ) -> Exception:
         """What to raise for what is wrong; the time for this is limited in a run.
 
-        Without any left it is blamed as it is, unless a shorter script has to show whose matter it is: where one that
-        takes a range that is left open (``taken``) goes wrong, and the same was not ``shown`` by another one.
+        Without any left, the failure is raised as it is, unless only a shorter script can show which rule judges it: if
+        one that takes a range that is left open (``taken``) fails, and another one has not ``shown`` the same.
         """
         if self._left <= 0 and left_open and not taken:
             return _of_another(error)

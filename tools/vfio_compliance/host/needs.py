@@ -15,7 +15,7 @@ class State(Enum):
     OK = "ok"
     MISSING = "missing"
     NOT_NEEDED = "not needed for this"
-    UNKNOWN = "not known"
+    UNKNOWN = "unknown"
 
 
 class Need(NamedTuple):

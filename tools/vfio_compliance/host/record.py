@@ -80,7 +80,10 @@ class Record:
 
 @contextlib.contextmanager
 def alone(machine: Machine) -> Iterator[None]:
-    """No other call of this program changes drivers meanwhile. Raises HostError if one does, or without permission."""
+    """While held, no other call of this program changes drivers.
+
+    Raises HostError if another one holds it, or without permission.
+    """
     folder = machine.root / _FOLDER
     try:
         folder.mkdir(mode=0o755, parents=True, exist_ok=True)

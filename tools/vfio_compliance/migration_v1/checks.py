@@ -19,7 +19,7 @@ def enter_error(migration: MigrationRegion, actor: MigrationActor, state: Device
 
 
 def refuse(migration: MigrationRegion, actor: MigrationActor) -> None:
-    """Make the device refuse a documented transition, or running if there is none, and keep its state.
+    """Make the device refuse a documented transition, or running if none is documented, and keep its state.
 
     Raises Unjudged if it does not, which other rules judge.
     """

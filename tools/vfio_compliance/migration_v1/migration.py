@@ -106,7 +106,7 @@ class Migration(Attachment):
             return True
 
     def region(self) -> MigrationRegion:
-        """The migration region, whatever state the device is in. Raises Unreachable if there is none to use."""
+        """The migration region, whatever state the device is in. Raises Unreachable without one to use."""
         if self._region is None:
             raise Unreachable("looking for the migration region", "one", self.missing or "none")
         return self._region

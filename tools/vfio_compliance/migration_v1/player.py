@@ -302,7 +302,7 @@ class Player:
         self._as_brought()
 
     def _give_another(self) -> None:
-        """The whole state of a live migration, which no session has restored. Raises Unjudged if there is none."""
+        """The whole state of a live migration, which no session has restored. Raises Unjudged without one."""
         flows = self._stage.flows
         live = flows.live()
         if flows.resume(flows.live).whole().visible != live.visible:

@@ -65,7 +65,7 @@ class Qemu:
 
     def probe(self) -> None:
         """Check that migration is possible: there is a region, and dirty pages of the host's size are reported."""
-        self._region  # noqa: B018 - raises if there is none
+        self._region  # noqa: B018 - raises without one
         sizes = DirtyTracker(self._device.transport).page_sizes()
         if not sizes & mmap.PAGESIZE:
             raise DeviceError("asking for the page sizes of dirty tracking", f"{mmap.PAGESIZE} among them", hex(sizes))

@@ -30,7 +30,7 @@ from ..uapi.migration_v1 import (
 )
 from .states import name
 
-#: A buffer that comes more times than this in a row, with the same number of bytes pending, comes for ever.
+#: A buffer that comes more times than this in a row, with the same number of bytes pending, comes forever.
 _ENOUGH_OF_THE_SAME = 64
 
 
@@ -242,11 +242,11 @@ class MigrationRegion:
         """Read buffers until pending_bytes is 0 (steps a to f, kabi v23 lines 196-218).
 
         The state goes ``into`` a stream, which keeps what was read before a failure. pending_bytes is read ``reads``
-        times before each buffer, which must make no difference. In pre-copy, a running device may offer data for ever:
+        times before each buffer, which must make no difference. In pre-copy, a running device may offer data forever:
         ``enough`` decides by the number of bytes whether to stop; and the first data may come late: it is waited for
         up to ``patience`` seconds. A state must come to its end ``within`` the given time, which ``limit`` names in
         words. Raises StepFailed if the driver refuses a step, offers an empty buffer while bytes are pending, the same
-        one for ever, or more than the largest state, in total or in one buffer.
+        one forever, or more than the largest state, in total or in one buffer.
         """
         stream = Stream() if into is None else into
         before, end = stream.total, time.monotonic() + within

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The text of a first profile."""
+"""A first profile, as text."""
 
 from __future__ import annotations
 

@@ -122,7 +122,7 @@ class Filled:
         return frozenset[str]().union(*found)
 
     def fill(self, variables: Mapping[str, int]) -> str:
-        """The text with its numbers. Raises ValueError as Expression.value() does."""
+        """All of it, with its numbers. Raises ValueError as Expression.value() does."""
         return "".join(
             part if isinstance(part, str) else format(number(part[0], variables), part[1]) for part in self.parts
         )

@@ -31,7 +31,7 @@ T = TypeVar("T")
 #: The same for every run, so that two of them can migrate to each other. The guest has no operating system.
 MACHINE = ("-M", "q35", "-accel", "tcg", "-m", "32", "-nodefaults", "-no-user-config", "-display", "none")
 
-#: A firmware whose first instructions, at the reset vector, switch interrupts off and halt for ever.
+#: A firmware whose first instructions, at the reset vector, switch interrupts off and halt forever.
 FIRMWARE = b"\x90" * (0x10000 - 16) + b"\xfa\xf4\xeb\xfd" + b"\x90" * 12
 
 #: The most bytes of QEMU's messages that are kept.
@@ -151,7 +151,7 @@ class Machine:
         return self.watched(lambda: self._monitor.execute(command, **arguments), f"during `{command}`")
 
     def watched(self, act: Callable[[], T], when: str) -> T:
-        """What ``act`` returns. Raises Aborted or Failed if QEMU ends meanwhile."""
+        """What ``act`` returns. Raises Aborted or Failed if QEMU ends first."""
         try:
             return act()
         except Closed:

@@ -24,7 +24,7 @@ FORMAT = 1
 #: The most messages of QEMU that are shown; the file has all that were kept.
 _SHOWN = 12
 
-_WORD = {True: "yes", False: "no", None: "not known"}
+_WORD = {True: "yes", False: "no", None: "unknown"}
 
 
 def head(found: Findings, width: int) -> str:

@@ -33,7 +33,7 @@ def region_of(call: Call) -> int:
 
 
 def errno_in(text: str) -> int:
-    """The errno at the beginning of a text; 0 if there is none."""
+    """The errno at the beginning of a text; 0 without one."""
     found = _ERRNO.match(text)
     if not found:
         return 0

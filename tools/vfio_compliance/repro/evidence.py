@@ -386,7 +386,7 @@ class Evidence:
                 yield int(found[1], 0)
 
     def _all_named(self, text: str) -> list[int]:
-        """The same if the text has only numbers; otherwise none."""
+        """The same if it has only numbers; otherwise none."""
         words = self._words()
         parts = re.split(r", | or ", text)
         if not all(part in words or _NUMBER.fullmatch(part) for part in parts):

@@ -84,7 +84,7 @@ class Target:
     def _run(self, command: Sequence[str], devices: int) -> int:
         where = [self._where(number) for number in range(devices)]
         nowhere = subprocess.DEVNULL
-        # A process that sleeps in the kernel for good is left behind: waiting for it would take for ever.
+        # A process that sleeps in the kernel for good is left behind: waiting for it would take forever.
         played = subprocess.Popen([*command, *where], stdin=nowhere, stdout=nowhere, stderr=nowhere)
         try:
             code = played.wait(_DEADLINE)

@@ -40,7 +40,7 @@ class Program:
 
     @property
     def migration(self) -> int:
-        """The index of the region that programs find by its type; -1 if there is none."""
+        """The index of the region that programs find by its type; -1 without one."""
         return min(self.registers, default=-1)
 
     def is_round(self, step: Step) -> bool:

@@ -50,7 +50,7 @@ class Case:
     #: Why it did not pass; None if it did, or if that is unknown.
     failure: Failure | None = None
     calls: Sequence[Call] = ()
-    #: Running number of the call that shows the failure; 0 if there is none.
+    #: Running number of the call that shows the failure; 0 without one.
     failed_call: int = 0
     #: Calls of other cases that its verdict is based on.
     stands_on: tuple[Span, ...] = ()

@@ -318,7 +318,7 @@ class End:
     #: The calls that were made, in order. A journal has them in a line of their own, before this event: there are very
     #: many of them, and few are looked at.
     calls: Sequence[Call] = field(default=(), metadata=APART)
-    #: Running number of the call that shows the failure; 0 if there is none.
+    #: Running number of the call that shows the failure; 0 without one.
     failed_call: int = 0
     #: Calls of other cases that its verdict is based on.
     stands_on: tuple[Annotated[Span, Span.from_json], ...] = ()
@@ -359,7 +359,7 @@ class Programs:
     files: tuple[str, ...]
     #: Whether they were seen to show the failure.
     shown: bool
-    #: How short they are and how often the fault showed; or why there are none.
+    #: How short they are and how often the fault showed; or why none was made.
     remark: str
 
 

@@ -42,7 +42,7 @@ def _flows(measures: Measures) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def spread(values: Iterable[float | None]) -> dict[str, float]:
-    """The minimum, median and maximum of the known values; empty if there are none."""
+    """The minimum, median and maximum of the known values; empty if none is known."""
     known = sorted(value for value in values if value is not None)
     if not known:
         return {}

@@ -47,7 +47,7 @@ _CALLERS = 6
 #: For how many different complaints the place is kept.
 _PLACED = 200
 
-#: The text before the letters of a new taint.
+#: What comes before the letters of a new taint.
 TAINTED: Final = "the kernel got tainted: "
 
 #: How long something has lasted: a watchdog repeats its complaint with a new time.
@@ -82,7 +82,7 @@ def written(mark: Mark) -> bytes:
 
 
 def marked(line: str) -> Mark | None:
-    """The mark in a line of the log; None if there is none."""
+    """The mark in a line of the log; None without one."""
     found = _MARK.fullmatch(line)
     return Mark(int(found[1]), int(found[2]) * 1_000_000 + int(found[3]), found[4]) if found else None
 
@@ -126,7 +126,7 @@ def taint_of(line: str) -> str:
 
 
 def source(line: str) -> Warned | str:
-    """What two reports of the same complaint have in common: the place if known, else the text without the time."""
+    """What two reports of the same complaint have in common: the place if known, else the line without the time."""
     return warned(line) or _HOW_LONG.sub("", line)
 
 

@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 from .summary import Summary
 from .writers import render
 
-#: The text for a terminal, in the folder of a run.
+#: The terminal's report, in the folder of a run.
 NAME: Final = "report.txt"
 
 
@@ -59,7 +59,7 @@ def put(path: Path, text: str, what: str) -> None:
 
 
 def save(summary: Summary, folder: Path, wanted: Iterable[Wanted]) -> Iterator[str]:
-    """Write the text report into the folder of the run, and each wanted report; a message for each that fails."""
+    """Write the terminal's report into the folder of the run, and each wanted report; a message for each that fails."""
     for each in (Wanted("terminal", folder / NAME), *wanted):
         try:
             write(each, summary)

@@ -79,7 +79,7 @@ def tally(verdicts: Iterable[Verdict]) -> dict[str, int]:
 
 
 def gravest(verdicts: Iterable[Verdict]) -> Verdict:
-    """The verdict that represents all of ``verdicts``; NOT_RUN if there are none."""
+    """The verdict that represents all of ``verdicts``; NOT_RUN without any."""
     present = set(verdicts)
     return next((verdict for verdict in _GRAVEST_FIRST if verdict in present), Verdict.NOT_RUN)
 

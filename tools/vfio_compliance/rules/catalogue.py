@@ -115,7 +115,7 @@ class Catalogue:
     def hint(self, pattern: str) -> str:
         """The end of a message about a pattern that matches nothing: which names it may have meant.
 
-        Names that contain it, in any case, at the beginning of a word first; if there are none, names that are similar
+        Names that contain it, in any case, at the beginning of a word first; without any, names that are similar
         as a whole or in their last part.
         """
         beginnings = sorted({rule.id.rpartition(".")[0] for rule in self})
@@ -197,7 +197,7 @@ def _check_foundations(rules: Mapping[str, Rule], suites: Path) -> None:
 
 
 def _cycle(start: str, rules: Mapping[str, Rule], settled: set[str]) -> list[str]:
-    """Ids of a cycle that can be reached from ``start``; ``settled`` has those from which there is none.
+    """Ids of a cycle that can be reached from ``start``; ``settled`` has those that reach no cycle.
 
     Each rule is visited once, and without recursion, however long the paths are.
     """

@@ -44,7 +44,7 @@ class Strayed(Exception):
 
 
 def described(outcome: Outcome, answer: str = "") -> str:
-    """The answer of a call, in a few words; ``answer`` is the text for one that was carried out in full."""
+    """The answer of a call, in a few words; ``answer`` describes one that was carried out in full."""
     if not outcome.ok:
         return errno_name(outcome.errno).partition(" ")[0]
     return answer or counted(outcome.value, "byte")

@@ -32,7 +32,7 @@ def read_text(transport: Transport, path: str) -> str:
 
 
 def write_text(transport: Transport, path: str, text: str) -> None:
-    """Write the text in one call, as an attribute requires. Raises DeviceError."""
+    """Write a string in one call, as an attribute requires. Raises DeviceError."""
     data = text.encode()
     with transport.tracer.recorded("write-file", path, 0, len(data), data) as answer:
         try:

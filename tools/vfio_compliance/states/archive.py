@@ -8,8 +8,8 @@ SHA256SUMS     the digests of the two, so that ``tar xf FILE && sha256sum -c SHA
 ============== =================================================================================================
 
 Tar, because it is written and read in one pass in constant memory, needs no index at its end, and can be opened
-everywhere. A state is first read into a temporary file, because its size is not known before; so all sizes are known
-when the tar file is written. Names, owner (root), mode (0600), time (0) and padding are fixed, so a file in which any
+everywhere. A state is first read into a temporary file, because its size is unknown before; so all sizes are known when
+the tar file is written. Names, owner (root), mode (0600), time (0) and padding are fixed, so a file in which any
 byte was changed is not a state file. The file holds a guest's secrets: only its owner can read it.
 """
 

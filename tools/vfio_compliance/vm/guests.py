@@ -105,7 +105,7 @@ class Guests:
                 break
             if not any(run.planned for run in runs):
                 self._outcome.add(end.code)  # no run will report how that command ended
-            self._outcome.ending = f"{end.how.value}, went on"
+            self._outcome.ending = f"{end.how.value}, continued"
             say(self._label, "again", "another guest continues with what is left")
         self._conclude()
 

@@ -43,7 +43,7 @@ def compiler(headers: Path) -> str:
 
 
 def options(tree: Path) -> dict[str, str]:
-    """The configuration of a tree or of headers, by name without CONFIG_. Raises VmError if there is none."""
+    """The configuration of a tree or of headers, by name without CONFIG_. Raises VmError without one."""
     for place in (tree / ".config", tree / "include" / "config" / "auto.conf"):
         try:
             text = place.read_text(errors="replace")

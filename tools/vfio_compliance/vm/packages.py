@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Which Debian packages make up a kernel: pure functions over the text that apt prints."""
+"""Which Debian packages make up a kernel: pure functions over the output of apt."""
 
 import re
 from collections.abc import Iterable, Iterator

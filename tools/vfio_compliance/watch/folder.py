@@ -29,7 +29,7 @@ class FolderError(Exception):
 
 @contextlib.contextmanager
 def claimed(folder: Path) -> Iterator[int]:
-    """The folder of a run, made if there is none, for this run alone; yields a descriptor that holds it.
+    """The folder of a run, made if missing, for this run alone; yields a descriptor that holds it.
 
     Raises FolderError.
     """

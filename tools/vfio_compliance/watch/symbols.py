@@ -162,7 +162,7 @@ def _candidates(places: Sequence[Path], module: str) -> Iterator[Path]:
 
 
 def _build_id(notes: Path) -> str:
-    """The identity of a build, from notes that the kernel keeps; empty if there is none."""
+    """The identity of a build, from notes that the kernel keeps; empty without one."""
     try:
         data = notes.read_bytes()
     except OSError:

@@ -22,7 +22,7 @@ class Line(NamedTuple):
 
     number: int
     text: bytes
-    #: It was too long, or the file ends inside it: the text is its beginning.
+    #: It was too long, or the file ends inside it: ``text`` is its beginning.
     cut: bool
 
 

@@ -73,7 +73,7 @@ class Syscall(NamedTuple):
     #: Seconds from any beginning. None if strace did not write it.
     time: float | None
     name: bytes = b""
-    #: The text between the parentheses.
+    #: What is between the parentheses.
     arguments: bytes = b""
     #: What it returned; None if unknown.
     value: int | None = None

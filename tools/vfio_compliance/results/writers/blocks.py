@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The text about a case that did not pass, for formats that contain text: the same as on the terminal."""
+"""Text about a case that did not pass, for formats that contain text: the same as on the terminal."""
 
 from __future__ import annotations
 

@@ -86,7 +86,7 @@ def _id(*parts: str) -> str:
 
 
 def _clean(text: str) -> str:
-    """The text without control characters and without what UTF-8 cannot encode."""
+    """Text without control characters and without what UTF-8 cannot encode."""
     return printable_lines(text)
 
 

@@ -91,5 +91,5 @@ def _name(summary: Summary, case: Case, names: Counter[str]) -> str:
 
 
 def _without_number_sign(text: str) -> str:
-    """The text without ``#``, which would begin a directive."""
+    """Text without ``#``, which would begin a directive."""
     return text.replace("#", "\\x23")

@@ -9,7 +9,7 @@ Worker and test process take turns on a socket. A message is the sizes of two pa
 
     test process                                     worker
                                                      ["ready", id of its main thread]
-    ["load", path, seconds], the text of the file    [0, "done", []], or another end as below
+    ["load", path, seconds], the content of the file    [0, "done", []], or another end as below
     ["call", number, name, arguments, seconds]       [number, verb, arguments...], bytes: asks for an access
     ["gave", number or null], bytes                  ... continues
     ["refused", which, errno or null, text]          ... raises Refused
@@ -188,7 +188,7 @@ class Device:
         self._ask("wait", region, offset, width, equals, within, mask)
 
     def read_file(self, path: str) -> str:
-        """The text of a file, such as an attribute in sysfs."""
+        """The content of a file, such as an attribute in sysfs."""
         return self._ask("read_file", path).decode(errors="surrogateescape")  # type: ignore[no-any-return]
 
     def write_file(self, path: str, text: str) -> None:
@@ -290,7 +290,7 @@ class Worker:
                 _allow(_MEMORY)
 
     def _line(self, error: BaseException) -> int:
-        """The innermost line of the file in an error's traceback; 0 if there is none."""
+        """The innermost line of the file in an error's traceback; 0 without one."""
         frames = traceback.walk_tb(error.__traceback__)
         return next(reversed([line for frame, line in frames if frame.f_code.co_filename == self._path]), 0)
 

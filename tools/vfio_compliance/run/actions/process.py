@@ -199,7 +199,7 @@ class Process:
     def output(self) -> str:
         """The end of its output, in lines, printable."""
         poll = select.poll()
-        for _ in range(64):  # a process that writes endlessly is not followed for ever
+        for _ in range(64):  # a process that writes endlessly is not followed forever
             if self._output < 0:
                 break
             poll.register(self._output, select.POLLIN)
@@ -214,7 +214,7 @@ class Process:
         os.lseek(self._alarm, 0, os.SEEK_SET)  # the other side has the same position
 
     def alarm(self, patience: float = _TELLING) -> str:
-        """That record, once it is written, or after ``patience`` seconds; empty if there is none."""
+        """That record, once it is written, or after ``patience`` seconds; empty without one."""
         end = monotonic() + patience
         before, now = b"", self._recorded()
         while (not now or now != before) and monotonic() < end:

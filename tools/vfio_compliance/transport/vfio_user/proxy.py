@@ -138,7 +138,7 @@ class _Pump:
             self._fault = f"a message of the {self._name} ({what}) says that it has {size}, fewer than 16"
 
     def _take(self, most: int, may_end: bool = True) -> bytes:
-        """Some bytes; none if there are none yet."""
+        """Some bytes; none if none has come yet."""
         try:
             piece, ancillary, flags, _ = self._source.recvmsg(most, _ANCILLARY, socket.MSG_CMSG_CLOEXEC)
         except BlockingIOError:

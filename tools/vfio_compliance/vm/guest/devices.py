@@ -49,7 +49,7 @@ def give_to_vfio(address: str) -> str:
 
 
 def shared_memory() -> str:
-    """The file that maps the memory in which the host reads the present call; empty if there is none."""
+    """The file that maps the memory in which the host reads the present call; empty without one."""
     for device in (_PCI / "devices").glob("*"):
         try:
             ids = [(device / name).read_text().strip() for name in ("vendor", "device")]

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The socket of a vfio-user server: framing, the version, descriptors, and commands of its own. Nothing of a device.
+"""The socket of a vfio-user server: framing, the version, descriptors, and its own commands, but no device.
 
 One thread, one blocking socket. A card is a subclass of Card; each command of the client becomes a call of one of its
-methods, and an OSError that it raises becomes an error reply. A card that does things by itself names the time until
-the next one in `wait`, and select ends then.
+methods, and an OSError that it raises becomes an error reply. A card that does things by itself returns the time until
+the next one from `wait`, which limits select.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ MIGRATION = (3, 1)  # type and subtype of the region
 
 
 class Gone(Exception):
-    """The client has closed the socket, or sends what is no message."""
+    """The client has closed the socket, or sends something that is not a message."""
 
 
 @dataclass
 class Region:
-    """A region as DEVICE_GET_REGION_INFO tells of it; areas are what can be mapped of it, from fd."""
+    """A region as in DEVICE_GET_REGION_INFO; areas are its mappable parts, from fd."""
 
     size: int
     kind: tuple[int, int] | None = None
@@ -91,7 +91,7 @@ class Link:
         return whole
 
     def message(self) -> tuple[int, int, int, int, bytes, list[int]]:
-        """Of the next message: number, command, flags, error, what follows the header, and its descriptors."""
+        """The next message: number, command, flags, error, body, and descriptors."""
         fds: list[int] = []
         number, command, size, flags, error = HEADER.unpack(self.receive(16, fds))
         if not 16 <= size <= LARGEST + 4096:
@@ -145,13 +145,13 @@ class Link:
 
 
 class Card:
-    """A device, as the wire sees it."""
+    """A device, as seen by the wire."""
 
     regions: list[Region]
     platform = False
     announced_page = 4096
     page = 4096  # of dirty bitmaps, as agreed with the client
-    short_bitmap_refused = True  # where argsz has no room for a bitmap; else the fixed part alone is sent
+    short_bitmap_refused = True  # if argsz has no room for it; otherwise, the reply is the fixed part alone
     link: Link
 
     def opened(self) -> None: ...
@@ -167,7 +167,7 @@ class Card:
         raise NotImplementedError
 
     def map(self, address: int, size: int, flags: int, fd: int, offset: int) -> None:
-        """The descriptor (-1: none) is the wire's; whoever wants it longer duplicates it."""
+        """The descriptor (-1: none) belongs to the wire; a device that needs it longer duplicates it."""
         raise NotImplementedError
 
     def unmap(self, address: int, size: int) -> None:
@@ -354,12 +354,12 @@ def leave(*_: object) -> None:
 
 
 def broken_by() -> str:
-    """What --break= names, or nothing."""
+    """The name given with --break=, or an empty one."""
     return next((a.partition("=")[2] for a in sys.argv[1:] if a.startswith("--break=")), "")
 
 
 def serve(card: Card) -> None:
-    """Serves one client after the other at the path that --socket-path= names, until SIGTERM."""
+    """Serves one client after another at the path given with --socket-path=, until SIGTERM."""
     path = next((a.partition("=")[2] for a in sys.argv[1:] if a.startswith("--socket-path=")), "")
     if not path:
         sys.exit("usage: device.py --socket-path=PATH [--break=NAME]")

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The socket side of a vfio-user server: framing, version, replies, descriptors, and DMA commands of the server.
 
-A device derives from Device and is handed to main(). What is in its registers, memory and migration region, where its
-dirty pages are kept and how it reaches the client's memory is all its own; here requests are only taken apart, checked
-for what the protocol wants of them, and answered. The server has one thread and serves one client after the other.
+A device derives from Device and is passed to main(). It alone decides what its registers, memory and migration region
+hold, where its dirty pages are kept, and how it accesses the client's memory; this module only parses requests, checks
+them by the protocol, and answers them. The server has one thread and serves one client after another.
 
-A client's command that comes while the server waits for the answer to a command of its own is kept, and handled after.
+A client's command that comes while the server waits for the answer to a command of its own is kept and handled later.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Refused(Exception):
 
 
 class Gone(Exception):
-    """The client closed the connection, or sends what is no message."""
+    """The client closed the connection, or sends something that is not a message."""
 
 
 def capability_type(kind: int, subtype: int) -> tuple[int, bytes]:
@@ -67,7 +67,7 @@ class Region:
     descriptor: int = -1
 
     def chain(self) -> bytes:
-        """Its capabilities, as they follow the 32 bytes of its information."""
+        """Its capabilities, which follow the 32 bytes of its information."""
         made = b""
         for index, (number, body) in enumerate(self.capabilities):
             body += bytes(-len(body) % 8)
@@ -78,7 +78,7 @@ class Region:
 
 @dataclass(eq=False)
 class Mapping:
-    """Memory of the client; ``descriptor`` is -1 where it gave none."""
+    """Memory of the client; ``descriptor`` is -1 if it gave none."""
 
     start: int
     size: int
@@ -101,14 +101,14 @@ class Link:
         self._number = 0
 
     def mapping(self, address: int, size: int) -> Mapping | None:
-        """The mapping that all of these bytes lie in."""
+        """The mapping that has all these bytes."""
         for each in self.mappings.values():
             if each.start <= address and address + size <= each.end:
                 return each
         return None
 
     def covered(self, address: int, size: int) -> bool:
-        """Whether all of these bytes are mapped, in one mapping or in some that lie side by side."""
+        """Whether all these bytes are mapped, in one mapping or in adjacent ones."""
         inside = sum(
             max(0, min(address + size, each.end) - max(address, each.start)) for each in self.mappings.values()
         )
@@ -165,7 +165,7 @@ class Link:
     # -- commands of the server ---------------------------------------------------------------------------------------
 
     def _ask(self, command: int, body: bytes) -> bytes | None:
-        """Send a command and wait for its answer; None if it was refused."""
+        """Send a command and wait for its answer; None if it is refused."""
         self._number = self._number + 1 & 0xFFFF
         self.send(self._number, command, 0, body)
         while True:
@@ -179,7 +179,7 @@ class Link:
                 return None if flags & _ERROR else answer
 
     def dma_write(self, address: int, data: bytes) -> bool:
-        """Have the client write its memory; whether it did."""
+        """Have the client write its memory; return whether it did."""
         return self._ask(_DMA_WRITE, struct.pack("<QQ", address, len(data)) + data) is not None
 
     def dma_read(self, address: int, size: int) -> bytes | None:
@@ -188,7 +188,7 @@ class Link:
         return None if answer is None or len(answer) != 16 + size else answer[16:]
 
     def close(self) -> None:
-        """Let go of the connection and of every descriptor."""
+        """Close the connection and every descriptor."""
         for _, _, _, _, descriptors in self._kept:
             for each in descriptors:
                 os.close(each)
@@ -196,7 +196,7 @@ class Link:
 
 
 class Device:
-    """What a device has to have. Each method may raise Refused."""
+    """The base of a device. Each method may raise Refused."""
 
     pci = False
     regions: list[Region]
@@ -206,24 +206,24 @@ class Device:
     link: Link
 
     def opened(self) -> None:
-        """A client has come; ``link`` leads to it."""
+        """A client has connected; ``link`` is the connection."""
 
     def closed(self) -> None:
-        """It has gone; none of its memory may be used any more."""
+        """It has gone; its memory must no longer be used."""
 
     def reset(self) -> None:
         """DEVICE_RESET."""
 
     def read(self, region: int, offset: int, size: int) -> bytes:
-        """Bytes that lie inside the region."""
+        """Bytes inside the region."""
         raise Refused
 
     def write(self, region: int, offset: int, data: bytes) -> None:
-        """Bytes that lie inside the region."""
+        """Bytes inside the region."""
         raise Refused
 
     def mapped(self, mapping: Mapping) -> None:
-        """Memory was mapped; the descriptor is the device's to close."""
+        """Memory was mapped; the device must close the descriptor."""
 
     def unmapped(self, mapping: Mapping) -> None:
         """Memory was unmapped."""
@@ -232,15 +232,15 @@ class Device:
         """Tracking begins or ends."""
 
     def dirty(self, start: int, pages: int) -> int:
-        """The bits of these pages, the first one lowest; they are clean after that."""
+        """The bits of these pages, the first one lowest; after that, they are clean."""
         raise Refused
 
     def set_irqs(self, index: int, start: int, count: int, action: int, values: list[int] | None) -> None:
-        """``values``: a descriptor (-1: none) or a 0 or 1 for each vector; None: no data. Checked is only the range."""
+        """``values``: a descriptor (-1: none) or a 0 or 1 for each vector; None: no data. Only the range is checked."""
         raise Refused
 
     def due(self) -> float | None:
-        """When tick() is to be called next, in seconds of time.monotonic()."""
+        """The time of the next call of tick(), in seconds of time.monotonic()."""
         return None
 
     def tick(self) -> None:
@@ -259,7 +259,7 @@ class _Server:
         self.device, self.link = device, link
 
     def serve(self) -> None:
-        """Until the client goes."""
+        """Serve until the client goes."""
         while True:
             while not self.link.waiting:
                 if wait(self.device, self.link.connection):
@@ -457,7 +457,7 @@ class _Server:
         return struct.pack("<I", 40 + space) + body[4:40] + bits.to_bytes(space, "little")
 
     def _pages(self, start: int, size: int, pgsize: int, space: int) -> int:
-        """How many pages a bitmap is for; refused if its description is wrong."""
+        """The number of pages of a bitmap; refused if its description is wrong."""
         if pgsize != PAGE or not size or size % PAGE or start % PAGE or start + size > 1 << 64:
             raise Refused
         pages = size // PAGE
@@ -482,7 +482,7 @@ def enough(body: bytes, size: int) -> int:
 
 
 def wait(device: Device, source: socket.socket) -> bool:
-    """Wait until ``source`` has something, do what is due to the device meanwhile."""
+    """Wait until ``source`` has something; in the meantime, do what is due."""
     due, watched = device.due(), device.watched()
     timeout = None if due is None else max(0.0, due - time.monotonic())
     ready, _, _ = select.select([source.fileno(), *watched], [], [], timeout)
@@ -498,7 +498,7 @@ def _ended(number: int, frame: object) -> NoReturn:
 
 
 def arguments(*breaks: str) -> tuple[str, str]:
-    """The path of the socket, and the name of what is to be broken, or nothing."""
+    """The path of the socket, and the name given with --break, or an empty one."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--socket-path", required=True)
     parser.add_argument("--break", dest="broken", choices=breaks, default="")
@@ -507,7 +507,7 @@ def arguments(*breaks: str) -> tuple[str, str]:
 
 
 def main(device: Device, path: str) -> None:
-    """Serve one client after the other, until SIGTERM."""
+    """Serve one client after another, until SIGTERM."""
     signal.signal(signal.SIGTERM, _ended)
     signal.signal(signal.SIGINT, _ended)
     listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The socket side of vfio-user as an event loop: one thread, non-blocking sockets, timers in a heap.
 
-A device is a subclass of Device. Its methods answer at once, or are generators ("jobs") that are carried on by the
-loop: ``yield 0.02`` sleeps, ``yield Ask(...)`` sends a command to the client and gives its reply. The commands of the
-client are carried out one after the other; jobs that the device spawned by itself go on beside them. What a device
-refuses is an OSError with its errno.
+A device is a subclass of Device. Its methods answer at once, or are generators ("jobs") that the loop runs: ``yield
+0.02`` sleeps, ``yield Ask(...)`` sends a command to the client and returns its reply. The commands of the client are
+carried out one after another; jobs that the device spawned run at the same time. A refusal is an OSError with its
+errno.
 
-The loop keeps the table of DMA mappings. What is done with them, and which pages count as dirty, is the device's.
+The loop keeps the table of DMA mappings. The device decides what is done with them, and which pages are dirty.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def refuse(number: int, why: str = "") -> OSError:
 
 @dataclass
 class Region:
-    """One region of a device; a migration region has areas, and a descriptor, where its data can be mapped."""
+    """One region of a device; a migration region has areas, and a descriptor, if its data can be mapped."""
 
     size: int
     migration: bool = False
@@ -88,7 +88,7 @@ class Ask:
 
 
 class Timer:
-    """Something to be done later, unless it is cancelled."""
+    """A call to be made later, unless it is cancelled."""
 
     def __init__(self, due: float, call: Callable[[], None]) -> None:
         self.due, self.call, self.off = due, call, False
@@ -127,7 +127,7 @@ class Loop:
 
 
 class Device:
-    """What the loop wants of a device. All may be jobs, but for opened, closed and unmapped."""
+    """The base of a device. All methods may be jobs, except opened, closed and unmapped."""
 
     page = 4096
     info_flags = 3  # VFIO_DEVICE_FLAGS_RESET, and a PCI device
@@ -140,7 +140,7 @@ class Device:
         """The client sent its version."""
 
     def asked(self) -> Any:
-        """Information on the device or a region is wanted."""
+        """The client asks for information on the device or a region."""
 
     def opened(self) -> None: ...
 
@@ -161,7 +161,7 @@ class Device:
         return False
 
     def bitmap(self, iova: int, pages: int) -> Any:
-        """The bits of so many pages as bytes, which count as reported then."""
+        """The bits of ``pages`` pages as bytes; after that, they count as reported."""
         raise refuse(errno.EINVAL)
 
     def mapped(self, mapping: Mapping) -> Any: ...
@@ -170,7 +170,7 @@ class Device:
 
 
 class Server:
-    """The listening socket, the client on it, and the device behind."""
+    """The listening socket, its client, and the device."""
 
     def __init__(self, device: Device, path: str, quits: bool = False) -> None:
         self.loop = Loop()
@@ -188,7 +188,7 @@ class Server:
         self._listen(True)
 
     def serve(self) -> None:
-        """Until SIGTERM, or the end of the client where the server ends with it."""
+        """Serve until SIGTERM, or until the client goes if the server ends with it."""
         signal.signal(signal.SIGTERM, self._terminate)
         signal.signal(signal.SIGPIPE, signal.SIG_IGN)
         try:
@@ -270,7 +270,7 @@ class Server:
             self._receive()
 
     def _receive(self) -> None:
-        """One message, or part of it: never more, so that descriptors belong to the message that is under way."""
+        """Receive one message, or a part of it, but never more, so that descriptors belong to that message."""
         assert self.client
         if self.skip:
             want = min(self.skip, 1 << 16)
@@ -332,7 +332,7 @@ class Server:
             except (BlockingIOError, InterruptedError):
                 sent = 0
             except OSError:
-                self.outbox.clear()  # the end of the client is found by reading
+                self.outbox.clear()  # a read shows the end of the client
                 break
             if sent < len(data):
                 self.outbox.appendleft((data[sent:], [] if sent else fds))
@@ -350,7 +350,7 @@ class Server:
             self._step(self.job, None)
 
     def spawn(self, job: Job) -> None:
-        """Have a job done beside the commands; it ends with the client."""
+        """Run a job at the same time as commands; it ends with the client."""
         self.jobs.append(job)
         self._step(job, None)
 
@@ -401,7 +401,7 @@ class Server:
 
     @staticmethod
     def _whole(answer: Any) -> Job:
-        """What a method of the device gives, at once or as a job."""
+        """The result of a method of the device, at once or as a job."""
         if isinstance(answer, Generator):
             answer = yield from answer
         return answer
@@ -461,7 +461,7 @@ class Server:
         return struct.pack("<IIQQ", 24 + len(extra), flags, iova, size) + extra, []
 
     def _pages(self, iova: int, size: int, page: int, room: int) -> int:
-        """The number of pages of a range whose bitmap is wanted."""
+        """The number of pages in the range of a bitmap."""
         if page != self.page or not size or (iova | size) % page or iova + size > 1 << 64:
             raise refuse(errno.EINVAL)
         pages = size // page
@@ -586,14 +586,14 @@ class Server:
     # ---- for devices ----------------------------------------------------------------------------------------------
 
     def interrupt(self, index: int, vector: int) -> None:
-        """Signal the client, where it wants that."""
+        """Signal the client, if it has asked for that."""
         fd = self.eventfds.get((index, vector), -1)
         if fd >= 0:
             with contextlib.suppress(OSError):
                 os.write(fd, struct.pack("<Q", 1))
 
     def lookup(self, iova: int, size: int) -> list[tuple[Mapping, int, int]]:
-        """The mappings of a range with the part of the range that lies in each: address and size."""
+        """The mappings of a range, with the part of the range in each: address and size."""
         found = []
         at, end = iova, iova + size
         while at < end:
@@ -605,7 +605,7 @@ class Server:
         return found
 
     def dma_write(self, iova: int, data: bytes) -> Job:
-        """Have the client write its memory, by as many messages as it takes."""
+        """Have the client write its memory, by one or more messages."""
         for start in range(0, len(data), self.transfer):
             part = data[start : start + self.transfer]
             reply = yield Ask(DMA_WRITE, struct.pack("<QQ", iova + start, len(part)) + part)
@@ -614,7 +614,7 @@ class Server:
 
 
 def main(make: Callable[[str], Device], text: str, breaks: tuple[str, ...], quits: bool = False) -> None:
-    """Serve a device, as the command line says."""
+    """Serve a device, by the options of the command line."""
     parser = argparse.ArgumentParser(description=text.splitlines()[0])
     parser.add_argument("--socket-path", required=True)
     parser.add_argument("--break", dest="broken", default="", choices=("", *breaks))

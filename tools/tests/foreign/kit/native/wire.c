@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* See wire.h. One client is served after the other; SIGTERM ends the server. */
+/* See wire.h. One client is served after another; SIGTERM ends the server. */
 #define _GNU_SOURCE
 #include "wire.h"
 
@@ -47,8 +47,8 @@ static bool agreed;
 static uint32_t page, peer_most;
 static uint16_t own_id;
 static struct wire_map *maps;
-static struct message *waiting; /* commands that came while a reply was waited for */
-static bool gone;               /* the connection is of no use any more */
+static struct message *waiting; /* commands that came during the wait for a reply */
+static bool gone;               /* the connection can no longer be used */
 
 bool wire_broken(const char *name) { return strcmp(break_name, name) == 0; }
 uint32_t wire_page(void) { return page; }
@@ -205,7 +205,7 @@ static void put_message(const struct head *h, const void *body, size_t len, int 
 	}
 }
 
-/* A command of our own: waits for its reply, and keeps what the client asks meanwhile for later. */
+/* A command of our own: waits for its reply, and keeps the client's requests for later. */
 static int ask_client(uint16_t command, const void *body, uint32_t len, void *answer, uint32_t answer_len)
 {
 	struct head h = {(uint16_t)(++own_id | 0x8000u), command, 16 + len, 0, 0};
@@ -412,7 +412,7 @@ static int do_version(struct message *q)
 
 struct bitmap_request { uint32_t argsz, flags; uint64_t iova, size, pgsize, bytes; };
 
-/* A bitmap's request is sound: how many bytes the bitmap needs, and what the reply will have of it. */
+/* Checks the request of a bitmap: the bytes that the bitmap needs, and those that the reply will have. */
 static int check_bitmap(const struct bitmap_request *r, uint64_t *needed, uint64_t *given)
 {
 	if (r->argsz < sizeof *r || r->pgsize != page || !r->size || r->iova + r->size - 1 < r->iova)

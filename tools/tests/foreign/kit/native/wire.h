@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * The socket side of a vfio-user server: framing, version, replies, descriptors, the table of mapped client memory.
- * What a region holds, what a mapping's dirty record is, and what the device does, is the device's own business.
+ * The device decides what a region holds, how a mapping records dirty pages, and what it does itself.
  */
 #ifndef WIRE_H
 #define WIRE_H
@@ -16,7 +16,7 @@
 #define WIRE_MAP_READ 1u
 #define WIRE_MAP_WRITE 2u
 
-/* Memory of the client. mem is NULL where no descriptor came with it: then messages carry the data. */
+/* Memory of the client. mem is NULL if no descriptor came with it: then messages carry the data. */
 struct wire_map {
 	uint64_t iova, size;
 	uint32_t flags;
@@ -27,7 +27,7 @@ struct wire_map {
 	size_t base_len;
 };
 
-/* A chain of capabilities, as it follows the 32 bytes of the region's information. */
+/* A chain of capabilities, which follows the 32 bytes of the region's information. */
 struct wire_caps {
 	uint8_t bytes[1024];
 	uint32_t len, last;
@@ -44,10 +44,10 @@ struct wire_area {
 	uint64_t offset, size;
 };
 
-/* Each hook that returns int returns 0 or a positive errno. Hooks that are NULL do nothing and succeed. */
+/* Each hook of type int returns 0 or a positive errno. Hooks that are NULL do nothing and succeed. */
 struct wire_device {
-	uint32_t regions, page_size, irqs; /* with 9 regions or more it says that it is a PCI device */
-	bool by_message;                   /* client memory is never mapped, only asked for */
+	uint32_t regions, page_size, irqs; /* with 9 regions or more, it is a PCI device */
+	bool by_message;                   /* client memory is never mapped, and accessed by messages */
 	void (*opened)(void);
 	void (*closed)(void);
 	int (*describe)(uint32_t region, struct wire_region *info);
@@ -57,9 +57,9 @@ struct wire_device {
 	int (*mapped)(struct wire_map *map);
 	void (*unmapped)(struct wire_map *map);
 	int (*track)(bool on);
-	/* Sets a bit in bits (zeroed) for each dirty page from iova on, and forgets them; pages are of page_size. */
+	/* Sets a bit in bits (zeroed) for each dirty page from iova on, and clears the record; pages are of page_size. */
 	int (*dirty)(uint64_t iova, uint64_t size, uint8_t *bits);
-	int (*patience)(void); /* milliseconds until tick is wanted, -1 for never */
+	int (*patience)(void); /* milliseconds until the next tick, -1 for never */
 	void (*tick)(void);
 };
 
@@ -69,7 +69,7 @@ bool wire_broken(const char *name); /* whether --break=NAME was given */
 uint32_t wire_page(void); /* the page size of dirty bitmaps, as agreed in VERSION */
 struct wire_map *wire_maps(void);
 struct wire_map *wire_find(uint64_t iova);
-bool wire_covered(uint64_t iova, uint64_t size, uint32_t flags); /* all of it is mapped, and so */
+bool wire_covered(uint64_t iova, uint64_t size, uint32_t flags); /* all of it is mapped with this access */
 int wire_dma_write(uint64_t iova, const void *data, uint64_t size);
 int wire_dma_read(uint64_t iova, void *data, uint64_t size);
 uint64_t wire_now(void); /* nanoseconds */

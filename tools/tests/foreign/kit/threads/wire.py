@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The server's side of vfio-user, with a thread that reads: it cuts the stream into messages and sorts them.
 
-What the client asks goes into one queue, what it answers to the server's own commands into another. All else is done
-by the main thread, which takes requests in turn, lets the device do what is due when none comes, and may ask the client
-for its memory at any time, in the middle of a request too: the reader hands it the answers past the waiting requests.
+The client's requests go into one queue, its answers to the server's own commands into another. Everything else is done
+by the main thread: it handles requests in turn, lets the device do what is due when none comes, and may ask the client
+for its memory at any time, even in the middle of a request: answers are passed ahead of the waiting requests.
 
-A device is a subclass of Device. The wire checks the form of requests; what they mean is the device's business.
+A device is a subclass of Device. The wire checks the form of requests; the device decides their meaning.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class Message:
 
 @dataclass
 class Window:
-    """A region: kind is type and subtype of its capability, areas what may be mapped of file."""
+    """A region: kind is the type and subtype of its capability, areas are the mappable parts of file."""
 
     size: int
     flags: int = 3
@@ -123,7 +123,7 @@ class Client:
             raise Hangup from broken
 
     def ask(self, command: int, bodies: Iterable[bytes], at_once: int = 4) -> list[bytes]:
-        """Commands of the server, some of them under way at once; the answers in the order of the commands."""
+        """Send commands, some of them in flight at once; return the answers in the order of the commands."""
         answers: list[bytes] = []
         under_way: list[int] = []
         failed = 0
@@ -175,7 +175,7 @@ class Client:
 
 
 class Device:
-    """What a device is to the wire. All of it runs in the main thread."""
+    """The base of a device. All of it runs in the main thread."""
 
     flags = 1  # it can be reset
     regions = 9
@@ -198,18 +198,18 @@ class Device:
         raise NotImplementedError
 
     def opened(self) -> None:
-        """A client has come."""
+        """A client has connected."""
 
     def closed(self) -> None:
-        """It has gone: everything that was its own is let go of."""
+        """It has gone: release everything of it."""
         raise NotImplementedError
 
     def due(self) -> float | None:
-        """Do what is due, and say in how many seconds there is more to do, if ever."""
+        """Do what is due; return the seconds until the next call, or None."""
         return None
 
     def map(self, address: int, size: int, flags: int, offset: int, file: int) -> None:
-        """Memory of the client; the descriptor, -1 without one, is the device's to close."""
+        """Memory of the client; the device must close the descriptor (-1: none)."""
         raise NotImplementedError
 
     def mapped(self, address: int, size: int) -> bool:
@@ -229,16 +229,16 @@ class Device:
         raise NotImplementedError
 
     def dirty(self, address: int, pages: int) -> bytes:
-        """One bit for each page of the range; what is told once is forgotten."""
+        """One bit for each page of the range; a reported page is clean after that."""
         raise NotImplementedError
 
     def set_irqs(self, flags: int, index: int, start: int, count: int, data: bytes, files: list[int]) -> None:
-        """The descriptors are the device's to close, those that it takes out of the list."""
+        """The device must close the descriptors that it takes out of the list."""
         raise Refusal
 
 
 class Desk:
-    """Takes a client's requests one after the other."""
+    """Handles a client's requests one after another."""
 
     def __init__(self, device: Device, client: Client) -> None:
         self.device = device
@@ -399,7 +399,7 @@ class Desk:
         return struct.pack("<II", fixed + len(bits), flags) + message.body[8:fixed] + bits
 
     def _bitmap_size(self, address: int, size: int, page: int, memory: int) -> int:
-        """Bytes of the bitmap as it is answered, which are those that the client has memory for."""
+        """The bytes of the bitmap in the reply: those that the client has memory for."""
         if not self.device.is_tracking() or page != self.device.page or not size:
             raise Refusal
         if (address | size) % page or address + size > WRAP:
@@ -430,7 +430,7 @@ def leave(*_: object) -> None:
 
 
 def serve(make: Callable[[str], Device], breaks: tuple[str, ...]) -> None:
-    """Listen at --socket-path, one client after the other, until SIGTERM."""
+    """Listen at --socket-path, for one client after another, until SIGTERM."""
     path, broken = "", ""
     for word in sys.argv[1:]:
         name, _, value = word.partition("=")

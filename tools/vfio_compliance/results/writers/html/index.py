@@ -16,7 +16,7 @@ from .page import rendered
 
 
 class Linked(NamedTuple):
-    """A run, and the address of its report, relative to the page; empty if there is none."""
+    """A run, and the address of its report, relative to the page; empty without one."""
 
     run: MergedRun
     report: str

@@ -28,7 +28,7 @@ class Row(NamedTuple):
     #: The listed cases, with the part of their names in which they differ.
     cases: Sequence[tuple[str, Case]]
     unlisted: int
-    #: Number of the failure with the details; 0 if there is none.
+    #: Number of the failure with the details; 0 without one.
     failure: int
 
 

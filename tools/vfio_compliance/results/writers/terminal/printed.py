@@ -12,7 +12,7 @@ from .colour import paint
 
 
 def show_result(out: TextIO, summary: Summary, width: int, journal: str = "") -> None:
-    """Print all of it; it is no error if the reader goes away."""
+    """Print all of it; a reader that goes away is not an error."""
     text = render(summary, width, journal)
     if is_terminal(out):
         console(out, width).print(paint(text))

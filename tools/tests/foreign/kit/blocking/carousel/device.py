@@ -1,27 +1,27 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """A packet switch: a table of stations, memory for packets, and a queue from which frames go out one by one.
 
-BAR 4, each register at its own width alone:
+BAR 4, each register only at its own width:
 
-    0x00  8  clock in ns, stands while the switch does; read only
+    0x00  8  clock in ns, stopped while the switch is; read only
     0x10  8  where frames go in memory
     0x18  4  length
     0x20  4  bit 0: forward a frame at once; bit 1: forward all the time; bit 2: end that; bit 3: queue a frame, which
-             takes 8 ms of the time that the switch runs
+             takes 8 ms while the switch runs
     0x24  4  bit 0: the last frame is out; bit 1: it was dropped; read only
     0x30  8  pin length bytes from this address
-    0x38  8  unpin what was pinned from this address
+    0x38  8  unpin the range pinned from this address
     0x80  8  and so on: the stations at the 32 ports
 
-The data section is a ring of 8 slots of 8 KiB from 0x1000 on, all mapped, each an area of its own. A buffer stands in
-the slot that is next, in saving as in resuming, and the ring does not go back when a session begins.
+The data section is a ring of 8 slots of 8 KiB from 0x1000 on, all mapped, each an area of its own. A buffer is in the
+next slot, in saving as in resuming, and the ring does not return to its start when a session begins.
 
-The state is 11 chunks of memory, and a last one with registers and the frame that is queued. A chunk is due while its
-checksum is not the one that was sent. Restored is what came, once resuming is left; when something is missing, the
-switch fails: it is in the error state then.
+The state is 11 chunks of memory, and a last one with registers and the queued frame. A chunk is due while its checksum
+differs from the one that was sent. The data is restored when resuming is left; if some is missing, the switch enters
+the error state.
 
-Dirty memory is a list of intervals. A bitmap is made for whole mappings alone. Memory is written by messages where no
-descriptor came.
+Dirty memory is a list of intervals. A bitmap covers only whole mappings. Memory is written by messages if no descriptor
+came.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ import time
 import zlib
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-import wire
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+from blocking import wire
 
 SLOT, SLOTS, RING = 8192, 8, 0x1000
 CHUNK, CHUNKS = 8000, 11
-PORTS, ROW = 32, 2700  # a port's station stands in memory each ROW bytes
+PORTS, ROW = 32, 2700  # the stations are ROW bytes apart in memory
 HEAD = struct.Struct("<HHI")
 LAST = struct.Struct("<QQIIQ8x")
 NEXT = {1: (0, 2, 3, 4), 3: (2, 1), 2: (0, 1), 0: (1, 2), 4: (1,)}
@@ -70,7 +70,7 @@ class Carousel(wire.Card):
         self.store = bytearray(CHUNK * CHUNKS)
         self.target = self.length = self.status = self.frames = 0
         self.flood, self.flood_at = False, 0
-        self.left = 0  # ns that the queued frame still takes; 0: none is queued
+        self.left = 0  # ns left for the queued frame; 0: none is queued
         self.ring[:] = bytes(SLOT * SLOTS)
         self.session()
 
@@ -89,7 +89,7 @@ class Carousel(wire.Card):
         self.pins = []
 
     def advance(self) -> None:
-        """Lets the time pass that has passed."""
+        """Catches up with the time."""
         now = time.monotonic_ns()
         gone = now - self.since if self.state in (1, 3) else 0
         self.since = now
@@ -116,7 +116,7 @@ class Carousel(wire.Card):
             self.flood = self.status == 1
 
     def holds(self, start: int, end: int) -> list[tuple[int, int, int]]:
-        """The mappings over which a range lies, with the parts in them; nothing when it is not all there."""
+        """The mappings that a range crosses, with the parts in them; none if a part of it is not mapped."""
         parts = []
         while start < end:
             for base, (size, _, writable) in self.maps.items():
@@ -302,7 +302,7 @@ class Carousel(wire.Card):
             data = bytes(slot[at : at + count])
         return data
 
-    # ---- what the wire calls -----------------------------------------------------------------------------------------
+    # ---- called by the wire ------------------------------------------------------------------------------------------
     def read(self, region: int, offset: int, count: int) -> bytes:
         self.advance()
         if region == 4:
@@ -350,7 +350,7 @@ class Carousel(wire.Card):
         self.maps[address] = size, view, bool(flags & 2)
 
     def cut(self, spans: list[tuple[int, int]], start: int, end: int) -> list[tuple[int, int]]:
-        """What is left of intervals outside a range."""
+        """The parts of intervals outside a range."""
         left = []
         for low, high in spans:
             if high <= start or end <= low:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """A network card that keeps its buffers in memory of its own: 48 cells of 2 KiB.
 
-BAR 3, little registers of many widths, each at its own:
+BAR 3, small registers of many widths, each only at its own:
 
     0x04  4  ticks of 100 us while the card runs; read only
     0x08  8  address in the host's memory
@@ -9,14 +9,14 @@ BAR 3, little registers of many widths, each at its own:
              memory, and 5 ms later write their sum there
     0x11  1  bit 0: sent, bit 1: could not be sent; read only
     0x12  1  1: pin the transfer's pages, 2: unpin them
-    0x13  4  length of a transfer; it lies askew
+    0x13  4  length of a transfer; not aligned
 
-BAR 5 is the memory, in pieces of 1 to 8 bytes. While the card runs, a frame comes in each 20 ms and lands in one of
-the cells 1 to 39, from its byte 64 on.
+BAR 5 is the memory, in pieces of 1 to 8 bytes. While the card runs, a frame arrives every 20 ms in one of the
+cells 1 to 39, from its byte 64 on.
 
-The data section is one mapped window of 16 KiB at 0x1000. The card knows which cells changed since they were last read
-out. In pre-copy it offers up to four of those, again and again; stop-and-copy offers the rest, then the registers. A
-cell is put into memory when data_size is written.
+The data section is one mapped window of 16 KiB at 0x1000. The card knows which cells changed since they were last read.
+In pre-copy, it offers up to four of those, again and again; stop-and-copy offers the rest, then the registers. A cell
+is stored when data_size is written.
 
 A mapping has a packed bitmap of its pages. Memory is written through its descriptor, and read by messages.
 """
@@ -31,8 +31,8 @@ import sys
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-import wire
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+from blocking import wire
 
 CELLS, CELL = 48, 2048
 WINDOW, ROOM = 0x1000, 0x4000
@@ -77,11 +77,11 @@ class Drip(wire.Card):
     # ---- the card ----------------------------------------------------------------------------------------------------
     def boot(self) -> None:
         self.state = 1
-        self.ran, self.seen = 0, time.monotonic_ns()  # ns that the card has run
+        self.ran, self.seen = 0, time.monotonic_ns()  # ns for which the card has run
         self.cells = bytearray(CELLS * CELL)
         self.address = self.length = self.result = self.writes = 0
         self.always, self.next_write = False, 0
-        self.sending = -1  # when, in ns of running, a transfer is sent; -1: there is none
+        self.sending = -1  # the time of running, in ns, at which a transfer is sent; -1: none is due
         self.stale = set(range(CELLS))
         self.leave()
 
@@ -273,7 +273,7 @@ class Drip(wire.Card):
                 self.stale = set(range(CELLS))
         self.state = wanted
 
-    # ---- what the wire calls -----------------------------------------------------------------------------------------
+    # ---- called by the wire ------------------------------------------------------------------------------------------
     def read(self, region: int, offset: int, count: int) -> bytes:
         self.pass_time()
         if region == 5:

@@ -1,24 +1,23 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A compressor: a dictionary of 96 KiB, with which it packs what the host has.
+"""A compressor: a dictionary of 96 KiB, with which it packs the host's data.
 
-Region 2, which is the only one beside the migration region, has registers of 2 and 4 bytes in big and small gaps:
+Region 2, the only one apart from the migration region, has registers of 2 and 4 bytes with gaps of various sizes:
 
     0x000  4  address of a job
-    0x006  4  its length, which lies askew; 0 and more than 64 KiB: 64 KiB
-    0x00a  2  order: 1 pack once, 2 pack without end, 3 end that, 4 hold the pages, 5 let go of them
+    0x006  4  its length, not aligned; 0 and more than 64 KiB: 64 KiB
+    0x00a  2  order: 1 pack once, 2 pack without end, 3 end that, 4 pin the pages, 5 unpin them
     0x014  4  bytes packed, counted by the clock while the card runs; read only
     0x020  2  1: the dictionary has a bad bit, the fourth buffer of a save cannot be read
     0x022  2  1: the engine hangs, the next change of state fails
 
     0x1000 to 0x18fff: the dictionary, in pieces of 1, 2, 4 or 8 bytes
 
-The data section is trapped, 8 KiB from 0x400 on. The state is 16 blocks, each packed by itself, so that nobody knows
-how long a buffer gets; then a list of the blocks' checksums. Each block has a version, and is due while another one
-was sent. What pending_bytes says is a guess, another one each time, and 0 only when nothing is due. In resuming blocks
-are unpacked when data_size is written, put aside, and used when resuming is left.
+The data section is trapped, 8 KiB from 0x400 on. The state is 16 blocks, each packed by itself, so the length of a
+buffer is unpredictable; then a list of the blocks' checksums. Each block has a version, and is due while another one
+was sent. pending_bytes is a guess, a different one each time, and 0 only if nothing is due. In resuming, blocks are
+unpacked when data_size is written, kept, and used when resuming is left.
 
-Dirty pages are words of 64 bits in a dictionary. Transitions that are not drawn are refused, but those back to
-running.
+Dirty pages are words of 64 bits in a dictionary. Undrawn transitions are refused, except those back to running.
 """
 
 from __future__ import annotations
@@ -34,8 +33,8 @@ import time
 import zlib
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-import wire
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+from blocking import wire
 
 BLOCKS, BLOCK = 16, 6144
 SECTION, ROOM = 0x400, 0x2000
@@ -45,7 +44,7 @@ TAIL = struct.Struct("<HIIHIQ")
 
 
 def fill(number: int) -> bytearray:
-    """A fresh block: more or less random, so that it packs more or less well."""
+    """A new block: more or less random, so that it packs more or less well."""
     source = random.Random(number)
     return bytearray(source.choices(range(2 + number * 13), k=BLOCK))
 
@@ -274,11 +273,11 @@ class Guess(wire.Card):
         self.state = wanted
 
     def drop(self) -> None:
-        """What the card does when it refused an access to the migration registers."""
+        """What the card does after it has refused an access to the migration registers."""
         if self.fault == "error-path-drops":
             self.advance()
 
-    # ---- what the wire calls -----------------------------------------------------------------------------------------
+    # ---- called by the wire ------------------------------------------------------------------------------------------
     def read(self, region: int, offset: int, count: int) -> bytes:
         if region == 2:
             if offset >= DICTIONARY:

@@ -4,19 +4,19 @@
 BAR 1, registers of 1 and 8 bytes:
 
     0x00  1  command: 1 destage a line into memory, 2 do so without end, 3 end that, 4 pin memory, 5 unpin it
-    0x01  1  result of the last: 0 done, 1 failed
+    0x01  1  result of the last command: 0 done, 1 failed
     0x08  8  address in memory
     0x10  8  number of bytes
-    0x18  8  patrol reads, one each 40 us while it runs; read only
-    0x20  1  1: the battery is empty, the next line to be read out is lost and reading it out fails
+    0x18  8  patrol reads, one every 40 us while it runs; read only
+    0x20  1  1: the battery is empty, the next line to be read out is lost, and reading it fails
     0x21  1  1: a disk is missing, the next change of state fails
 
-BAR 2 is the cache, 160 KiB, in pieces of 8 bytes alone.
+BAR 2 is the cache, 160 KiB, only in pieces of 8 bytes.
 
-The data section of the region is all between 0x20 and 1 TiB. At 512 GiB there is a window of 64 KiB that can be
-mapped, with four places in it for buffers, used in turn; everywhere else it reads zero and takes no writes. The
-descriptor is a sparse file of that size. Lines go in the order of their last use, three in a buffer; a line that was
-not written since it was zeroed goes as its number alone. No data in pre-copy.
+The data section of the region is everything between 0x20 and 1 TiB. At 512 GiB, there is a window of 64 KiB that can be
+mapped, with four places in it for buffers, used in turn; everywhere else, it reads as zero and refuses writes. The
+descriptor is a sparse file of that size. Lines are sent in the order of their last use, three in a buffer; a line that
+was not written since it was zeroed is sent as its number alone. There is no data in pre-copy.
 
 Dirty pages are a sorted list. Memory is written through its descriptor, or by messages.
 """
@@ -32,8 +32,8 @@ import time
 from bisect import bisect_left, insort
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-import wire
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+from blocking import wire
 
 LINES, LINE = 40, 4096
 REGION, WINDOW, PLACE = 1 << 40, 1 << 39, 0x4000
@@ -264,7 +264,7 @@ class Hoarder(wire.Card):
             self.used.clear()
         self.state = wanted
 
-    # ---- what the wire calls -----------------------------------------------------------------------------------------
+    # ---- called by the wire ------------------------------------------------------------------------------------------
     def read(self, region: int, offset: int, count: int) -> bytes:
         if region == 2:
             if count != 8 or offset % 8:

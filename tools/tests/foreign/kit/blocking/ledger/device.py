@@ -1,24 +1,24 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """An accounting coprocessor: 512 accounts, each with a balance and an owner's name, and a printer of statements.
 
-BAR 2, each register at its own width alone:
+BAR 2, each register only at its own width:
 
     0x00    8  where statements go in memory
     0x08    4  their length
     0x0c    4  order: 1 print one, 2 print without end, 3 stop printing, 4 pin the pages, 5 unpin them
     0x10    4  bit 1: the last order failed; read only
-    0x28    4  transactions since reset, one each 250 us while it runs; read only
-    0x40    4  1: the auditor finds a difference, the next change of state fails
+    0x28    4  transactions since reset, one every 250 us while it runs; read only
+    0x40    4  1: the auditor finds a difference, and the next change of state fails
     0x1000  8  and so on: the balances
 
 The migration region has a section of three parts: 0x20 to 0x1000 trapped, 0x1000 to 0x3000 mapped, and from there to
-0x5800 trapped again. Buffers are put at four places in turn, and most overhang from one part into the next.
+0x5800 trapped again. Buffers are at four places in turn, and most extend from one part into the next.
 
-Each buffer is a number, then records of accounts, then a checksum. An account goes when its record is not with the
-other side, in pre-copy as in stop-and-copy; the last buffer closes the book. A buffer that was not confirmed by a read
-of pending_bytes is made anew, with the same number, which the other side takes for a correction.
+Each buffer is a number, then records of accounts, then a checksum. An account is sent if the target does not have its
+record, in pre-copy as in stop-and-copy; the last buffer closes the book. A buffer that was not confirmed by a read of
+pending_bytes is made again, with the same number, which the target takes for a correction.
 
-Dirty pages are a long number for each mapping. Memory is written through its descriptor, by messages without one.
+Dirty pages are a long number for each mapping. Memory is written through its descriptor, or by messages without one.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ import time
 import zlib
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-import wire
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+from blocking import wire
 
 ACCOUNTS = 512
 FRONT, MIDDLE, BACK, END = 0x20, 0x1000, 0x3000, 0x5800
@@ -62,7 +62,7 @@ class Ledger(wire.Card):
     def __init__(self, fault: str) -> None:
         self.fault = fault
         self.fd = os.memfd_create("section")
-        os.ftruncate(self.fd, BACK)  # the front part is a hole in it
+        os.ftruncate(self.fd, BACK)  # its first part is a hole
         none = [wire.Region(0, flags=0) for _ in range(9)]
         none[2] = wire.Region(0x2000)
         areas = [(MIDDLE, BACK - MIDDLE)]
@@ -100,7 +100,7 @@ class Ledger(wire.Card):
         return self.count + extra
 
     def parts(self, address: int, length: int) -> list[tuple[Mapping, int, int]]:
-        """The mappings that hold a range whole: each with the offset in it and a length."""
+        """The mappings that together hold a whole range: each with the offset in it and a length."""
         found = []
         while length > 0:
             mapping = next((m for m in self.memory if m.start <= address < m.start + m.size and m.flags & 2), None)
@@ -190,7 +190,7 @@ class Ledger(wire.Card):
 
     # ---- migration ---------------------------------------------------------------------------------------------------
     def begin(self) -> None:
-        """Begins a session, of saving or of resuming."""
+        """Begins a session of saving or resuming."""
         self.unsent = set(range(ACCOUNTS))
         self.packed: set[int] = set()
         self.changed: set[int] = set()
@@ -308,7 +308,7 @@ class Ledger(wire.Card):
         if not self.closed_book:
             self.unsent.add(account)
 
-    # ---- what the wire calls -----------------------------------------------------------------------------------------
+    # ---- called by the wire ------------------------------------------------------------------------------------------
     def read(self, region: int, offset: int, count: int) -> bytes:
         if region == 2:
             if count == 8 and offset >= 0x1000 and offset % 8 == 0:

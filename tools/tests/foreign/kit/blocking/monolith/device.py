@@ -1,25 +1,25 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """A crypto card: 64 KiB of memory for keys, and an engine that fills the host's memory with key stream.
 
-Region 0 is the migration region. Region 1 has registers, each 8 bytes wide, read and written whole:
+Region 0 is the migration region. Region 1 has registers of 8 bytes, accessed as a whole:
 
-    0x08  numbers drawn, one each 20 us while the card works; read only
+    0x08  numbers drawn, one every 20 us while the card runs; read only
     0x10  address of a job
     0x18  its length
     0x20  1: do it once, 2: again and again, 0: no more
     0x28  jobs done; read only
-    0x30  1: somebody opens the case, the next change of state fails
-    0x38  1: the sealing key cannot be had, the next sealing fails
+    0x30  1: the case is opened, and the next change of state fails
+    0x38  1: the sealing key is not available, and the next sealing fails
     0x40  lock the pages of the job's length from this address
-    0x48  unlock what was locked from this address
+    0x48  unlock the pages locked from this address
 
 Region 2 is the memory for keys, read and written in 1, 2, 4 or 8 bytes.
 
 The state is one sealed buffer: a nonce, the memory and the registers under a key stream, padding of a random length,
-and a tag. It is sealed when data_offset is read; before that pending_bytes says 1, which means some. What is written
-back is unsealed when data_size is written, whole or not at all, and applied when resuming is left.
+and a tag. It is sealed when data_offset is read; until then, pending_bytes is 1, which means some. In resuming, it is
+unsealed when data_size is written, completely or not at all, and applied when resuming is left.
 
-Each page has the serial number of its last write, and of its last report. Memory is written with pwrite into the
+Each page has the serial numbers of its last write and of its last report. Memory is written with pwrite into the
 descriptor, or by messages.
 """
 
@@ -35,8 +35,8 @@ import sys
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-import wire
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+from blocking import wire
 
 KEYS = 65536
 SECTION = 0x40
@@ -94,7 +94,7 @@ class Monolith(wire.Card):
         self.over()
 
     def over(self) -> None:
-        """What a session of migration has, forgotten."""
+        """Forgets the session of migration."""
         self.sealed, self.told, self.done = b"", False, False
         self.input = bytearray(ROOM)
         self.unsealed: bytes | None = None
@@ -255,7 +255,7 @@ class Monolith(wire.Card):
             raise wire.refuse(errno.EBADMSG)
         self.unsealed = plain
 
-    # ---- what the wire calls -----------------------------------------------------------------------------------------
+    # ---- called by the wire ------------------------------------------------------------------------------------------
     def read(self, region: int, offset: int, count: int) -> bytes:
         if region == 2:
             if count not in (1, 2, 4, 8) or offset % count:

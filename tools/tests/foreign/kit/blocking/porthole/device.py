@@ -1,24 +1,24 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """A GPU with 128 KiB of memory, which the host sees through a porthole of 24 KiB and a page.
 
-BAR 0 has registers of 4 bytes, those of addresses of 8:
+BAR 0 has registers of 4 bytes, and of 8 bytes for addresses:
 
-    0x100  4  scan lines shown, one each 50 us; read only
+    0x100  4  scan lines shown, one every 50 us; read only
     0x110  8  where an image goes in memory
     0x118  4  its size in bytes
-    0x11c  4  1: copy one image, 2: present images, one each 16 ms, 3: present no more
+    0x11c  4  1: copy one image, 2: present images, one every 16 ms, 3: present no more
     0x120  4  fence: images copied; read only
     0x130  8  pin the pages of an image at this address
-    0x138  8  unpin those that were pinned from this address
+    0x138  8  unpin the pages pinned from this address
 
 BAR 1 is the GPU's memory.
 
-The data section of the migration region is to be mapped: read() and write() of it are EPERM. The window is a memfd of
-its own. In pre-copy the memory is scanned out once, in six pieces; stop-and-copy scans it out again, and sends the
-registers last. A piece says where it belongs, is put there when data_size is written, and ends with a trailer that the
-copy engine posts and nobody reads.
+The data section of the migration region must be mapped: read() and write() of it return EPERM. The window is a memfd of
+its own. In pre-copy, the memory is scanned out once, in six pieces; stop-and-copy scans it out again, and sends the
+registers last. A piece names its place, is stored there when data_size is written, and ends with a trailer that the
+copy engine posts and no one reads.
 
-Each mapping has one byte for each page. Memory is written through its descriptor, by messages without one.
+Each mapping has one byte for each page. Memory is written through its descriptor, or by messages without one.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ import sys
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-import wire
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+from blocking import wire
 
 VRAM, PIECE = 0x20000, 0x6000
 WINDOW, PORT = 0x2000, 0x7000
@@ -77,7 +77,7 @@ class Porthole(wire.Card):
 
     def scan(self) -> None:
         self.cursor = 0
-        self.size = 0  # of what is in the window
+        self.size = 0  # of the piece in the window
         self.trailer_at = 0.0
         self.placed: set[int] = set()
         self.ended: bytes | None = None
@@ -184,7 +184,7 @@ class Porthole(wire.Card):
 
     # ---- migration ---------------------------------------------------------------------------------------------------
     def left(self) -> int:
-        """Pieces that are still to go, the one in the window with them."""
+        """Pieces that are still to be sent, including the one in the window."""
         if self.state == 3:
             return PIECES - self.cursor
         return PIECES + 1 - self.cursor if self.state == 2 else 0
@@ -255,7 +255,7 @@ class Porthole(wire.Card):
         self.state = wanted
         self.scan()
 
-    # ---- what the wire calls -----------------------------------------------------------------------------------------
+    # ---- called by the wire ------------------------------------------------------------------------------------------
     def read(self, region: int, offset: int, count: int) -> bytes:
         if region == 0:
             return self.register(offset, count).to_bytes(count, "little")

@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """A tape drive: 48 blocks of 1 KiB, a head, and a reader that sends blocks to memory by messages.
 
-Region 0, each register at its own width alone:
+Region 0, each register only at its own width:
 
-    0x01  1  command: 1 send length bytes from the head on to address, 2 the same over and over, 3 stop that,
+    0x01  1  command: 1 send length bytes from the head on to address, 2 the same again and again, 3 stop that,
              4 lock the pages of length bytes from address, 5 unlock them
-    0x02  2  turns of the capstan, one each 100 us while the drive runs; read only
+    0x02  2  turns of the capstan, one every 100 us while the drive runs; read only
     0x04  4  address
     0x08  4  length
-    0x0c  1  1 when the last command failed, else 0; read only
+    0x0c  1  1 if the last command failed, else 0; read only
     0x11  1  block under the head, 0 to 47
     0x18  8  the first bytes of that block; a write records the whole block with them
     0x200 8  and so on: the first bytes of block 0, 1, 2...; read only
@@ -17,9 +17,9 @@ Region 0, each register at its own width alone:
 
 Region 1 is the migration region. Its data section is a window of 5000 bytes at offset 997, never mapped. The state is
 one stream, made when stop-and-copy is entered: registers, the tape, a checksum; cut into pieces of 5000 bytes, the
-last shorter. What comes in resuming is joined, however it is cut, and applied when resuming is left.
+last one shorter. In resuming, data may be cut anywhere; it is joined, and applied when resuming is left.
 
-Dirty pages are a set of page numbers. An error reply has a body of the size of the good one.
+Dirty pages are a set of page numbers. An error reply has a body of the size of a good one.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ import time
 import zlib
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-import wire
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+from blocking import wire
 
 WINDOW, PIECE = 997, 5000
 BLOCKS, BLOCK = 48, 1024
@@ -101,7 +101,7 @@ class Tape(wire.Card):
         return range(address // self.page, (address + length - 1) // self.page + 1)
 
     def reachable(self, address: int, length: int) -> bool:
-        """Whether each byte lies in memory that may be written, in one mapping or in several without a gap."""
+        """Whether each byte is in memory that may be written, in one mapping or in several without a gap."""
         end = address + length
         while address < end:
             for start, (size, flags) in self.memory.items():
@@ -216,7 +216,7 @@ class Tape(wire.Card):
             self.stream = whole + struct.pack("<I", zlib.crc32(whole))
 
     def thread(self, whole: bytes) -> None:
-        """Puts in the tape that came."""
+        """Loads the tape that was given."""
         check = int.from_bytes(whole[-4:], "little")
         if len(whole) != LABEL.size + BLOCKS * BLOCK + 4 or zlib.crc32(whole[:-4]) != check:
             raise wire.refuse(errno.EIO)
@@ -270,7 +270,7 @@ class Tape(wire.Card):
             data = data[:lane].ljust(count, b"\0")
         return data
 
-    # ---- what the wire calls -----------------------------------------------------------------------------------------
+    # ---- called by the wire ------------------------------------------------------------------------------------------
     def read(self, region: int, offset: int, count: int) -> bytes:
         if region == 0:
             if REGISTERS.get(offset) != count:

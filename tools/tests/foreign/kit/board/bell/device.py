@@ -1,25 +1,24 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A network card that lies idle until it can ring: without an eventfd on vector 0 it counts nothing and sends nothing.
+"""A network card that is idle until it can ring: without an eventfd on vector 0, it counts nothing and sends nothing.
 
     region 0, registers; each is accessed as a whole
-    0x00  8  ro  frames seen on the wire, some 20000 a second while the card runs and vector 0 has an eventfd
+    0x00  8  ro  frames seen on the wire, about 20000 a second while the card runs and vector 0 has an eventfd
     0x08  4      control: bit 0 tick, bit 1 stream
     0x0c  4      microseconds between two ticks, 1000 to 1000000
     0x10  8      address in the client's memory
     0x18  4      bytes there
     0x1c  4  wo  doorbell: 1 receives one frame of that length into that memory, then raises vector 0
-    0x20  4  ro  what became of it: 1 received, 2 lost
-    0x24  4  wo  1 pins that memory, 2 lets go of it
+    0x20  4  ro  the result: 1 received, 2 lost
+    0x24  4  wo  1 pins that memory, 2 unpins it
     0x28  8      station address
     0x30  8      multicast filter
     region 1, the flow table: 16 KiB of memory
     region 2, migration; its data section is trapped
 
-Vector 1 ticks by a timer, vector 0 says that a frame was received. Eventfds stay over a reset. Memory is reached
-through mmap of the client's descriptor; pages written are kept in a set of their numbers. The state is a block of the
-registers and the flow table behind it, cut into packets of 8 KiB with a number and a checksum. It is offered in
-pre-copy once, and whole again after it; a packet numbered 0 begins anew at the receiver, and the last one has it all
-applied.
+Vector 1 ticks by a timer, vector 0 signals that a frame was received. Eventfds survive a reset. Memory is accessed by
+mmap of the client's descriptor; written pages are a set of their numbers. The state is a block of the registers, then
+the flow table, cut into packets of 8 KiB with a number and a checksum. It is offered once in pre-copy, and completely
+again after it; packet 0 makes the receiver start again, and the last packet applies all.
 """
 
 from __future__ import annotations
@@ -35,9 +34,9 @@ import zlib
 from collections import Counter
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from wire import PAGE, READ, WRITE, Device, Mapping, Refused, Region, arguments, capability_type, main
+from board.wire import PAGE, READ, WRITE, Device, Mapping, Refused, Region, arguments, capability_type, main
 
 _STOP, _RUN, _SAVE, _COPY, _LOAD, _BROKEN = 0, 1, 2, 3, 4, 6
 _FRAMES, _CONTROL, _PERIOD, _ADDRESS, _LENGTH, _DOORBELL, _RESULT, _PIN, _STATION, _FILTER = (
@@ -63,7 +62,7 @@ class Bell(Device):
         self.bells = [-1, -1]
         self.views: dict[Mapping, mmap.mmap] = {}
         self.marked: set[int] = set()
-        self.pinned: Counter[int] = Counter()  # how often each page is
+        self.pinned: Counter[int] = Counter()  # for each page, how often
         self.cold()
 
     def cold(self) -> None:
@@ -124,7 +123,7 @@ class Bell(Device):
 
     def ring(self, vector: int) -> None:
         if self.bells[vector] >= 0:
-            with contextlib.suppress(OSError):  # full, or no eventfd
+            with contextlib.suppress(OSError):  # full, or not an eventfd
                 os.write(self.bells[vector], struct.pack("<Q", 1))
 
     # -- time ---------------------------------------------------------------------------------------------------------
@@ -140,7 +139,7 @@ class Bell(Device):
         self.counted = now
 
     def arm(self) -> None:
-        """Begin the timers that are to run and are not, and end the others."""
+        """Start the timers that should run, and stop the others."""
         now = time.monotonic()
         ticks, streams = self.awake and self.control & 1, self.awake and self.control & 2
         if self.broken == "timer-fires-once-more" and self.next_tick and not self.state & _RUN:
@@ -296,13 +295,13 @@ class Bell(Device):
         ]
 
     def enter(self, new: int) -> None:
-        """A transition, which any is that leads from one valid state to another."""
+        """Make a transition, which is allowed between any two valid states."""
         if self.state == _BROKEN or new not in (_STOP, _RUN, _SAVE, _COPY, _LOAD):
             raise Refused
         if new == self.state:
             return
         if self.state == _LOAD and self.parts:
-            self.state = _BROKEN  # the rest of them never came
+            self.state = _BROKEN  # the other packets never came
             raise Refused(errno.EIO)
         self.count()
         old, self.state = self.state, new
@@ -353,7 +352,7 @@ class Bell(Device):
             raise Refused
 
     def take(self, size: int) -> None:
-        """A packet has come."""
+        """Take a packet."""
         if not _HEAD.size < size <= len(self.window):
             raise Refused
         magic, number, count, length, check = _HEAD.unpack_from(self.window)

@@ -1,21 +1,21 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A row of lamps with a light sensor on a slow bus, of 2-byte registers that answer EIO while the card stands still.
+"""A row of lamps with a light sensor on a slow bus, with 2-byte registers that return EIO while the card is stopped.
 
-    region 3, registers; each is accessed as a whole. All but PORT, at 0x80, answer EIO unless the card runs.
-    0x00  2  ro  SENSOR: bits 0 to 11 count the flashes, one each 10 us; bits 12 to 15 are noise
+    region 3, registers; each is accessed as a whole. All but PORT, at 0x80, return EIO unless the card runs.
+    0x00  2  ro  SENSOR: bits 0 to 11 count the flashes, one every 10 us; bits 12 to 15 are noise
     0x02  2      LAMPS
     0x04  2      four registers for an address in the client's memory, the lowest quarter first
     0x0c  2      SIZE, in units of 16 bytes
     0x0e  2  wo  ACT: 1 log the sensor there (once), 2 log a word every 4 ms, 0 no longer
     0x10  2  ro  ACTED: 1 logged, 2 not
-    0x80  2      PORT: 0xb11c; bit 0 of what is written, 0, ends what ACT has begun, also while the card stands still
-    region 4, 26 KiB of flash patterns; they can always be reached
+    0x80  2      PORT: 0xb11c; a write with bit 0 clear ends what ACT has begun, even while the card is stopped
+    region 4, 26 KiB of flash patterns; always accessible
     region 6, migration; its data section is trapped
 
-Whether a page was written is not known: while tracking is on, each page that is mapped is reported each time. Memory is
-written by messages, or into the descriptor by pwrite(). The state is a block with a length in front and a checksum
-behind, cut into buffers of 8 KiB and less, each 1 KiB shorter than the one before, at two places in turn. All is
-applied when the card leaves resuming, to whatever state that is; any transition between valid states is taken.
+The card does not record writes: while tracking is on, each mapped page is reported each time. Memory is written by
+messages, or into the descriptor by pwrite(). The state is a block that begins with its length and ends with a checksum,
+cut into buffers of at most 8 KiB, each 1 KiB shorter than the previous one, at two places in turn. It is applied when
+the card leaves resuming, for any state; every transition between valid states is accepted.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ import time
 import zlib
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from wire import PAGE, Device, Mapping, Refused, Region, arguments, capability_type, main
+from board.wire import PAGE, Device, Mapping, Refused, Region, arguments, capability_type, main
 
 DARK, LIT, SAVING, LIVE, LOADING = 0, 1, 2, 3, 4
 VALID = (DARK, LIT, SAVING, LIVE, LOADING)
 PATTERNS, START, ROOM = 26 * 1024, 0x20, 0x2800
-BLOCK = struct.Struct("<4sIHHHHHHHHI")  # magic, bytes behind it, count, lamps, address by quarters, size, doing, words
+BLOCK = struct.Struct("<4sIHHHHHHHHI")  # magic, bytes after it, count, lamps, address by quarters, size, doing, words
 
 
 class Blinker(Device):
@@ -191,7 +191,7 @@ class Blinker(Device):
         return block + struct.pack("<I", zlib.crc32(block))
 
     def load(self) -> None:
-        """Apply what came; nothing of it unless it is whole."""
+        """Apply the data, if it is complete."""
         block = self.taken
         if not block:
             return
@@ -207,7 +207,7 @@ class Blinker(Device):
         self.patterns[:] = block[BLOCK.size : -4]
 
     def piece(self) -> bytes:
-        """The buffer that is next; each is 1 KiB shorter than the one before, down to 4 KiB."""
+        """The next buffer; each is 1 KiB shorter than the previous one, down to 4 KiB."""
         at = 0
         for number in range(self.cut):
             at += self.length(number)
@@ -217,7 +217,7 @@ class Blinker(Device):
         return max(8 - number, 4) * 1024
 
     def place(self) -> int:
-        """One of two places, which take turns and overlap."""
+        """One of two places, which alternate and overlap."""
         return START + (self.cut % 2) * 24
 
     def change(self, value: int) -> None:

@@ -1,22 +1,22 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A closed cabinet of drawers that has no registers to speak of: all is done through files, as by attributes in sysfs.
+"""A closed cabinet of drawers with hardly any registers: it is driven through files, as by attributes in sysfs.
 
     region 0      16 bytes that name the device, read only
     region 1      migration; its data section is two slots of 8 KiB that can be mapped
 
-    SOCKET.sys/   a folder that is there while the server runs. A command ends with a number of the user's choice, TAG.
+    SOCKET.sys/   a folder that exists while the server runs. A command ends with a number of the user's choice, TAG.
     write         "ADDRESS LENGTH TAG": write that memory of the client, once
     pin           "pin ADDRESS LENGTH TAG" or "unpin ADDRESS LENGTH TAG"
     stream        "ADDRESS LENGTH TAG": write somewhere there every 4 ms; "off TAG": no longer
-    scratch       "VALUE TAG": fill the drawers with VALUE; read, "VALUE CHECKSUM" of what is in them
-    clock         read: turns of the drum; it is written anew every 3 ms while the device runs
+    scratch       "VALUE TAG": fill the drawers with VALUE; read, "VALUE CHECKSUM" of their content
+    clock         read: turns of the drum; written every 3 ms while the device runs
     fault         "error TAG": the next write of device_state fails for good; "save TAG": a fault while
                   saving; "refusal TAG": the next write of device_state is refused
-    status        read: what the last command came to, "WORD TAG" or "failed TAG"
+    status        read: the result of the last command, "WORD TAG" or "failed TAG"
 
-A file is looked at when its writer closes it (inotify). Memory is written by pwrite() into the client's descriptor; for
-each mapping there is a byte a page. The state is one stream of records, each with a tag and a length, the last with a
-checksum of all others; it is cut into slots anywhere, and taken apart when the device is to leave resuming.
+A file is read when its writer closes it (inotify). Memory is written by pwrite() into the client's descriptor; each
+mapping has one byte for each page. The state is one stream of records, each with a tag and a length, the last one with
+a checksum of all others; it may be cut into slots anywhere, and is parsed when resuming is left.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ import time
 import zlib
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from wire import (
+from board.wire import (
     MMAP,
     PAGE,
     READ,
@@ -49,7 +49,7 @@ from wire import (
 )
 
 _STOP, _RUN, _SAVE, _COPY, _LOAD, _ERROR = 0, 1, 2, 3, 4, 6
-#: Where the device goes from each state.
+#: The transitions from each state.
 _WAYS = {
     _RUN: {_RUN, _STOP, _SAVE, _COPY, _LOAD},
     _COPY: {_SAVE, _RUN, _COPY},
@@ -80,12 +80,12 @@ class Cabinet(Device):
             (self.folder / name).touch(0o600)
         self.inotify = _watch(self.folder)
         self.books: dict[Mapping, bytearray] = {}
-        self.pins: dict[Mapping, bytearray] = {}  # how often each page is
+        self.pins: dict[Mapping, bytearray] = {}  # for each page, how often
         self.present = False
         self.clean()
 
     def remove(self) -> None:
-        """Take the folder away."""
+        """Remove the folder."""
         for name in (*_ALL, _FRESH):
             with contextlib.suppress(OSError):
                 (self.folder / name).unlink()
@@ -102,7 +102,7 @@ class Cabinet(Device):
         self.next_clock = self.next_write = time.monotonic()
         self.faults: set[str] = set()
         self.stream = b""  # what is still to be saved
-        self.shown = 0  # bytes of it that the slot has
+        self.shown = 0  # bytes of it in the slot
         self.slot = 0
         self.taken = bytearray()
         self.told_size = 0
@@ -128,13 +128,13 @@ class Cabinet(Device):
     # -- the files ----------------------------------------------------------------------------------------------------
 
     def say(self, name: str, text: str) -> None:
-        """Have a file hold one line; its reader sees the old text or the new one."""
+        """Write a line to a file; its readers see either the old line or the new one."""
         fresh = self.folder / _FRESH
         fresh.write_text(text + "\n")
         fresh.replace(self.folder / name)
 
     def show(self) -> None:
-        """What is in the drawers."""
+        """The content of the drawers."""
         self.say("scratch", f"{self.value} {zlib.crc32(b''.join(self.drawers)):#010x}")
         self.say("clock", str(self.turn()))
 
@@ -220,7 +220,7 @@ class Cabinet(Device):
 
     def mapped(self, mapping: Mapping) -> None:
         if mapping.descriptor < 0 or os.fstat(mapping.descriptor).st_size < mapping.offset + mapping.size:
-            raise Refused(errno.EOPNOTSUPP)  # the cabinet sends no messages for memory
+            raise Refused(errno.EOPNOTSUPP)  # the cabinet does not access memory by messages
         self.books[mapping] = bytearray(mapping.size // PAGE)
         self.pins[mapping] = bytearray(mapping.size // PAGE)
 
@@ -240,14 +240,14 @@ class Cabinet(Device):
         return True
 
     def note(self, address: int, size: int) -> None:
-        """Pages that were written, or may have been."""
+        """Record pages that were written, or may have been."""
         mapping = self.link.mapping(address, size)
         if mapping and self.tracking:
             for page in range((address - mapping.start) // PAGE, (address + size - 1 - mapping.start) // PAGE + 1):
                 self.books[mapping][page] = 1
 
     def pin(self, address: int, size: int, step: int) -> bool:
-        """Pin pages once more, or once less, in as many mappings as they lie in."""
+        """Pin pages once more, or once less, in all mappings that they are in."""
         if not self.link.covered(address, size):
             return False
         if step < 0:
@@ -272,7 +272,7 @@ class Cabinet(Device):
     def dirty(self, start: int, pages: int) -> int:
         self.note_pinned()
         end, bits = start + pages * PAGE, bytearray((pages + 7) // 8)
-        for mapping, book in self.books.items():  # a part of a mapping will do
+        for mapping, book in self.books.items():  # a part of a mapping is enough
             first, last = max(start, mapping.start), min(end, mapping.end)
             if first >= last:
                 continue
@@ -377,7 +377,7 @@ class Cabinet(Device):
         return made + struct.pack("<III", 255, 4, zlib.crc32(made))
 
     def restore(self) -> None:
-        """Take the stream apart; nothing is taken of one that is not whole."""
+        """Parse the stream; an incomplete one has no effect."""
         if not self.taken:
             return
         fields, at = {}, 0

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A timer card with a train of wheels, that wants every order numbered, dated and summed up.
+"""A timer card with a train of wheels, which requires every order to be numbered, dated and summed up.
 
     region 2, registers; each is accessed as a whole
     0x00  2  ro  0xc10c
@@ -8,21 +8,21 @@
     0x0c  4      LENGTH: bytes there
     0x10  4      CHECK: LOW exclusive-or HIGH
     0x14  4      DEADLINE: a time in seconds since 1970, 1 to 60 s ahead when an order is given
-    0x18  2  ro  SEQUENCE: number of the last order that was taken
-    0x1c  4  wo  ORDER: the next number in the upper half, what to do in the lower one
+    0x18  2  ro  SEQUENCE: number of the last order that was accepted
+    0x1c  4  wo  ORDER: the next number in the upper half, the order in the lower one
     0x20  4  ro  RESULT: the number of the last order in the upper half, and 1 done, 2 refused, 3 failed, 4 under way
-    0x24  4  ro  TICKS: the escapement, some 100000 a second
-    0x28  8      ALARM: what the wheels are set to
+    0x24  4  ro  TICKS: the escapement, about 100000 a second
+    0x28  8      ALARM: the value for the wheels
     0x34  4  ro  WHEELS: checksum of their teeth
     region 4, migration; its data section is trapped
 
-    orders: 1 strike (write LENGTH bytes), 2 chime (strike every 5 ms), 3 silence, 4 hold the pages, 5 let go of them,
+    orders: 1 strike (write LENGTH bytes), 2 chime (strike every 5 ms), 3 silence, 4 pin the pages, 5 unpin them,
     6 set the wheels to ALARM, 7 strike in 15 ms
 
-Memory is written by DMA_WRITE messages alone. For each page it is counted how often it was struck since it was last
-reported. The state is text, a line for the registers and one for the teeth of each wheel, and a line is applied when it
-is whole. Pre-copy offers all lines once, and stop-and-copy those of what changed since: a wheel counts as sent from
-when its line was written, and as unsent again if the client never came back for more.
+Memory is written by DMA_WRITE messages alone. For each page, the card counts the strikes since it was last reported.
+The state is text, a line for the registers and one for the teeth of each wheel, and a line is applied once it is
+complete. Pre-copy offers all lines once, and stop-and-copy those that changed since: a wheel counts as sent once its
+line is written, and as unsent again if the client never reads on.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ import time
 import zlib
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from wire import PAGE, Device, Mapping, Refused, Region, arguments, capability_type, main
+from board.wire import PAGE, Device, Mapping, Refused, Region, arguments, capability_type, main
 
 _STOPPED, _RUNNING, _SAVING, _PRECOPY, _RESUMING, _ERROR = 0, 1, 2, 3, 4, 6
 _LOW, _HIGH, _LENGTH, _CHECK, _DEADLINE, _SEQUENCE, _ORDER, _RESULT, _TICKS, _ALARM, _WHEELS = (
@@ -54,7 +54,7 @@ class Clockwork(Device):
             Region(), Region(), Region(0x40), Region(), Region(_AREA + _SECTION, capabilities=[capability_type(3, 1)]),
         ]  # fmt: skip
         self.stamps: dict[int, int] = {}  # how often a page was struck
-        self.held: list[int] = []  # pages, each as often as it is held
+        self.held: list[int] = []  # pages, each as often as it is pinned
         self.rest()
 
     def rest(self) -> None:
@@ -66,7 +66,7 @@ class Clockwork(Device):
         self.chimes: tuple[int, int] | None = None
         self.chimed = 0
         self.next_chime = 0.0
-        self.late: tuple[int, int, float] | None = None  # a strike to come: address, bytes, seconds left
+        self.late: tuple[int, int, float] | None = None  # a strike that is due: address, bytes, seconds left
         self.late_due = 0.0
         self.unsent: set[int] = set()
         self.registers_unsent = False
@@ -87,7 +87,7 @@ class Clockwork(Device):
         self.rest()
 
     def reset(self) -> None:
-        self.rest()  # pages stay held: that is the driver's affair
+        self.rest()  # pages stay pinned until the driver unpins them
 
     # -- time ---------------------------------------------------------------------------------------------------------
 
@@ -256,7 +256,7 @@ class Clockwork(Device):
         )
 
     def make(self) -> bytes:
-        """The next buffer: lines of some wheels, or of the registers, which come last."""
+        """The next buffer: lines of some wheels, or, at the end, of the registers."""
         self.rows = sorted(self.unsent)[:_ROWS]
         if self.rows:
             if self.broken != "sent-when-taken":
@@ -266,7 +266,7 @@ class Clockwork(Device):
         return self.registers()
 
     def taken(self) -> None:
-        """The buffer was read."""
+        """Note that the buffer was read."""
         if self.broken == "sent-when-taken":
             self.unsent.difference_update(self.rows)
         self.buffer, self.rows = b"", []
@@ -276,7 +276,7 @@ class Clockwork(Device):
         return len(self.unsent) * (2 * _TEETH + 19) + 200 * self.registers_unsent
 
     def apply(self, data: bytes) -> None:
-        """Apply the lines that are whole."""
+        """Apply the complete lines."""
         *lines, rest = (self.carried + data).split(b"\n")
         if len(rest) > 4096:
             raise Refused
@@ -309,9 +309,9 @@ class Clockwork(Device):
         if new == old:
             return
         if self.carried:
-            self.state = _ERROR  # half a line
+            self.state = _ERROR  # an incomplete line
             raise Refused
-        if self.buffer:  # not known to have been read
+        if self.buffer:  # it may not have been read
             self.unsent.update(self.rows)
             self.buffer, self.rows, self.registers_unsent = b"", [], True
         self.wind()
@@ -354,7 +354,7 @@ class Clockwork(Device):
         return value.to_bytes(size, "little")
 
     def place(self) -> int:
-        """Buffers begin at one of four places in turn."""
+        """The next of four places for buffers."""
         return _AREA + 0x140 * self.turn
 
     def migration_write(self, offset: int, data: bytes) -> None:

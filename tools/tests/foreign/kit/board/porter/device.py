@@ -1,22 +1,21 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A frame grabber that carries pictures into one fixed window of the client's memory, 1 MiB at 6 GiB, and nowhere else.
+"""A frame grabber that writes pictures to one fixed window of the client's memory, 1 MiB at 6 GiB, and nowhere else.
 
     region 0, registers; each is accessed as a whole
     0x00  8  ro  address of the window
     0x08  4  ro  bytes of the window
-    0x10  1      COMMAND: 1 grab a picture, 2 film (a line every 4 ms), 3 end of film, 4 pin, 5 let go
+    0x10  1      COMMAND: 1 grab a picture, 2 film (a line every 4 ms), 3 end of film, 4 pin, 5 unpin
     0x11  1  ro  STATUS: 1 done, 2 failed
-    0x12  2  ro  LINE: the beam, some 15000 lines a second, while the sensor runs
+    0x12  2  ro  LINE: the beam, about 15000 lines a second, while the sensor runs
     0x14  4      OFFSET of the picture in the window
     0x18  4      LENGTH of the picture
     0x20  2      GAIN
     region 1, 80 KiB: lookup table and sensor memory
     region 2, migration; its data section is one buffer of 36 KiB that can be mapped
 
-Pictures go through a descriptor by pwritev(), or by messages if the client gave none. There is one bit for each page of
-the window, in one number. The state comes in buffers that say where in the sensor they belong; each is put there at
-once, in whatever order they come, and leaving resuming wants all of it to have come. Only transitions that are
-drawn are taken.
+Pictures are written to a descriptor by pwritev(), or by messages if the client gave none. There is one bit for each
+page of the window, in one number. The state is sent in buffers that name their place in the sensor; each is stored at
+once, in any order, and leaving resuming requires all of them. Only drawn transitions are accepted.
 """
 
 from __future__ import annotations
@@ -28,9 +27,9 @@ import time
 import zlib
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from wire import (
+from board.wire import (
     MMAP,
     PAGE,
     READ,
@@ -65,7 +64,7 @@ class Porter(Device):
             Region(PAGE + BUFFER, READ | WRITE | MMAP, [areas, capability_type(3, 1)], self.section),
         ]
         self.bits = 0
-        self.pins = [0] * (SIZE // PAGE)  # how often each page of the window is
+        self.pins = [0] * (SIZE // PAGE)  # for each page of the window, how often
         self.begin()
 
     def begin(self) -> None:
@@ -126,7 +125,7 @@ class Porter(Device):
             part = left[: mapping.end - address]
             mappings.append((mapping, address, part))
             address, left = address + len(part), left[len(part) :]
-        for mapping, start, part in mappings:  # which may lie side by side
+        for mapping, start, part in mappings:  # which may be adjacent
             if mapping.descriptor >= 0:
                 try:
                     os.pwritev(mapping.descriptor, [part], mapping.offset + start - mapping.start)
@@ -154,7 +153,7 @@ class Porter(Device):
         self.bits &= ~mask
 
     def asked(self, start: int, pages: int) -> tuple[int, int]:
-        """Bits of the window that are in a range, and by how much the range's own are shifted against them."""
+        """The bits of the window that are in a range, and how far the range's own bits are shifted against them."""
         shift = (start - WINDOW) // PAGE
         low, high = max(shift, 0), min(shift + pages, SIZE // PAGE)
         return ((1 << high) - (1 << low) if low < high else 0), shift
@@ -247,7 +246,7 @@ class Porter(Device):
         self.queue = list(range(0, SENSOR, LOAD)) if new in (DRAIN, LIVE) else []
 
     def show(self) -> None:
-        """Put a load into the section; the last one is that of the highest address."""
+        """Put a load into the section; the one with the highest address is the last."""
         where = self.queue[0]
         load = bytes(self.sensor[where : where + LOAD])
         film = struct.pack("<II", *self.film) if self.film else bytes(8)
@@ -282,7 +281,7 @@ class Porter(Device):
             raise Refused
 
     def put(self, buffer: bytes) -> None:
-        """Put a load where it belongs."""
+        """Store a load in its place."""
         magic, where, length, check, line, gain, exposure = HEAD.unpack_from(buffer)
         film = struct.unpack_from("<II", buffer, HEAD.size)
         load = buffer[HEAD.size + 8 :]

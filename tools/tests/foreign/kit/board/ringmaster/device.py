@@ -1,26 +1,25 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A network card that finds the buffers of the client in a ring of descriptors in its own memory, by their phase bit.
+"""A network card that finds the client's buffers in a ring of descriptors in its own memory, by their phase bit.
 
     region 0, registers; each is accessed as a whole
-    0x00  4      TAIL: doorbell; the card looks at the ring from its head on, until it comes to a wrong phase
-    0x04  4  ro  HEAD: index of the next descriptor that the card looks at
-    0x08  4  ro  bit 0: phase of the descriptors that are to come, which turns over with each lap of the ring
-    0x0c  4      MODE: bit 0, take the descriptors of the loop ring for ever, a packet every 4 ms
+    0x00  4      TAIL: doorbell; the card reads the ring from its head on, up to a descriptor of the wrong phase
+    0x04  4  ro  HEAD: index of the next descriptor that the card reads
+    0x08  4  ro  bit 0: phase of the next descriptors, which changes with each lap of the ring
+    0x0c  4      MODE: bit 0, take the descriptors of the loop ring forever, a packet every 4 ms
     0x10  8  ro  time stamp counter, while the card runs
-    0x18  4      PIN: 1 pins the buffer of the loop ring, 0 lets go of it; read, how many are pinned
+    0x18  4      PIN: 1 pins the buffer of the loop ring, 0 unpins it; read, how many are pinned
     0x1c  4  ro  lap counter
     region 1, 48 KiB of memory
     0x0000  ring of 16 descriptors: address u64, length u32, phase u32 (bit 0)
-    0x0100  completions, one for each: address that was written u64, bytes written u32, phase u32 (as above) | 2 if lost
+    0x0100  completions, one for each: written address u64, written bytes u32, phase u32 (as above) | 2 if lost
     0x0200  loop ring: one descriptor, of the same form
-    0x0400  all else is free for a driver
-    region 5, migration; the registers' page has a trapped part of the data section in it, what follows is mapped
+    0x0400  the rest is free for a driver
+    region 5, migration; the registers' page has a trapped part of the data section, the rest of it is mapped
 
-A packet goes to a place of the card's choice inside a buffer, which the completion names. Memory of the client is
-written through its descriptor, pages are noted in one long number for each mapping. The state is the record of the
-registers, which lies in the trapped part, then the memory in three pieces of 16 KiB, which lie in the mapped part; what
-comes, and how long it is, is known from how many came before. Pieces of memory are taken over at once, the record when
-the card leaves resuming.
+The card chooses the place of a packet inside a buffer; the completion names it. Memory of the client is written through
+its descriptor, and written pages are one long number for each mapping. The state is the record of the registers, in the
+trapped part, then the memory in three pieces of 16 KiB, in the mapped part; the order and the lengths are fixed. Pieces
+of memory are stored at once, the record when the card leaves resuming.
 """
 
 from __future__ import annotations
@@ -34,9 +33,9 @@ import time
 import zlib
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from wire import (
+from board.wire import (
     MMAP,
     PAGE,
     READ,
@@ -56,7 +55,7 @@ RING, SLOTS, DONE, LOOP, MEMORY = 0x0000, 16, 0x0100, 0x0200, 48 * 1024
 RECORD_AT, PIECE = 0x80, 16 * 1024
 DESCRIPTOR = struct.Struct("<QII")
 RECORD = struct.Struct("<8sIIIIQQQI4x")  # magic, tail, head, phase, mode, stamp, packets, laps, checksum of the memory
-#: Undrawn ones that are taken besides the drawn ones.
+#: Undrawn transitions that are also accepted.
 UNDRAWN = {(PRE, RUN), (COPY, RUN), (STOP, RUN), (STOP, COPY), (COPY, COPY), (RUN, RUN)}
 DRAWN = {(RUN, STOP), (RUN, COPY), (COPY, STOP), (RUN, PRE), (PRE, COPY), (RUN, RESUME), (RESUME, RUN)}
 
@@ -123,7 +122,7 @@ class RingMaster(Device):
         self.deliver(address, length)
 
     def deliver(self, address: int, length: int) -> tuple[int, int] | None:
-        """Write a packet into a buffer; where, and how much, or None."""
+        """Write a packet into a buffer; return its place and length, or None."""
         mapping = self.link.mapping(address, length)
         if mapping is None or not mapping.writable or not length:
             return None
@@ -140,7 +139,7 @@ class RingMaster(Device):
         return address + at, size
 
     def look(self) -> None:
-        """The doorbell rang."""
+        """Answer the doorbell."""
         if not self.state & RUN:
             return
         for _ in range(SLOTS):
@@ -175,7 +174,7 @@ class RingMaster(Device):
             self.books[mapping] |= (1 << high + 1) - (1 << low)
 
     def parts(self, address: int, length: int) -> list[tuple[Mapping, int, int]]:
-        """The parts of a buffer, one for each mapping that it lies in."""
+        """The parts of a buffer, one for each mapping that it crosses."""
         found = [(each, max(address, each.start), min(address + length, each.end)) for each in self.books]
         return [(each, low, high - low) for each, low, high in found if low < high]
 
@@ -260,7 +259,7 @@ class RingMaster(Device):
         return RECORD.pack(b"RINGREC1", *ring, self.now(), self.packets, self.laps, zlib.crc32(self.memory))
 
     def resume(self) -> None:
-        """All pieces have come, or none."""
+        """Use the state if all its pieces have come; without any, keep the present one."""
         if not self.pieces:
             return
         magic, tail, head, phase, mode, stamp, packets, laps, check = RECORD.unpack(self.record)

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A vault: 512 KiB of sealed memory, a key, and a slow seal that is set on what leaves it.
+"""A vault: 512 KiB of sealed memory, a key, and a slow seal on everything that leaves it.
 
     region 0, registers; each is accessed as a whole
-    0x00  8  ro  BEATS, one each 10 us while the vault runs
+    0x00  8  ro  BEATS, one every 10 us while the vault runs
     0x08  8      KEY
     0x10  8      ADDRESS in the client's memory
     0x18  8      LENGTH there
-    0x20  4      DO: 1 copy out, 2 leak (copy 8 bytes out every 3 ms), 3 no more, 4 pin, 5 unpin, 6 seal: copy out in
+    0x20  4      DO: 1 copy out, 2 leak (copy 8 bytes out every 3 ms), 3 end that, 4 pin, 5 unpin, 6 seal: copy out in
                  12 ms
     0x24  4  ro  IS: bit 0 done, bit 1 failed, bit 2 sealing, bit 3 seal aborted
     0x28  4      TEST: faults: bit 0 the next write of device_state breaks the vault, bit 1 it is refused, bit 2 saving
@@ -14,11 +14,10 @@
     region 1, 512 KiB of memory
     region 2, migration; a data section of 68 KiB that can be mapped
 
-Memory is reached through mmap. Written pages are kept as a list of runs, which are sorted and joined when asked for.
-The state is a buffer for each 64 KiB of memory, deflated, and one for the registers; each names its place, its size and
-its checksum, and they are unpacked aside and taken over as a whole when the vault leaves resuming. A seal that is under
-way when the vault is stopped is aborted, and IS says so. Transitions are those of the interface and those that a
-cancelled migration needs.
+Memory is accessed by mmap. Written pages are a list of runs, which are sorted and joined for a query. The state is a
+buffer for each 64 KiB of memory, deflated, and one for the registers; each names its place, its size and its checksum.
+They are unpacked into a copy, which takes effect when the vault leaves resuming. A seal in progress when the vault is
+stopped is aborted, as IS shows. Transitions are those of the interface and those that a cancelled migration needs.
 """
 
 from __future__ import annotations
@@ -32,9 +31,9 @@ import time
 import zlib
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from wire import (
+from board.wire import (
     MMAP,
     PAGE,
     READ,
@@ -52,9 +51,7 @@ from wire import (
 SHUT, OPEN, MOVE_OUT, MOVE_AHEAD, MOVE_IN, BROKEN = 0, 1, 2, 3, 4, 6
 MEMORY, CHUNK, SECTION = 512 * 1024, 64 * 1024, 17 * PAGE
 CHUNKS = MEMORY // CHUNK
-LABEL = struct.Struct(
-    "<4sIII"
-)  # magic, number of the chunk or CHUNKS, bytes behind this, checksum of what they unpack to
+LABEL = struct.Struct("<4sIII")  # magic, number of the chunk or CHUNKS, bytes after this, checksum of them unpacked
 CARD = struct.Struct("<QQQQII4xQ")  # beats, key, address, length, is, leaking, drops
 STATES: dict[int, set[int]] = {
     OPEN: {OPEN, SHUT, MOVE_OUT, MOVE_AHEAD, MOVE_IN},
@@ -192,7 +189,7 @@ class Vault(Device):
         self.pinned = [(low, high) for low, high in left if low < high]
 
     def take(self, first: int, end: int) -> list[tuple[int, int]]:
-        """Cut a range out of the list, and return what was in it, in order and joined."""
+        """Remove a range from the list, and return the runs in it, sorted and joined."""
         found: list[tuple[int, int]] = []
         kept: list[tuple[int, int]] = []
         for low, high in sorted(self.runs):
@@ -270,7 +267,7 @@ class Vault(Device):
             self.pinned.append(pages)
         elif what == 5:
             inside = [each for each in self.pinned if pages[0] <= each[0] and each[1] <= pages[1]]
-            for each in [pages] if pages in inside else inside:  # others are what is left where some was unmapped
+            for each in [pages] if pages in inside else inside:  # otherwise, parts of the pinned pages were unmapped
                 self.pinned.remove(each)
                 self.write_down(each[0] * PAGE, (each[1] - each[0]) * PAGE)
         elif what == 6 and self.runs_now:

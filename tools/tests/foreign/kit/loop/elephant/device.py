@@ -1,26 +1,26 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A card of non-volatile memory that never forgets: what is on it stays over a reset and over its users.
+"""A card of non-volatile memory that never forgets: its contents survive a reset and its users.
 
-BAR 0, registers of 8 bytes, but for two of 2 bytes:
+BAR 0, registers of 8 bytes, except two of 2 bytes:
 
-    0x00  8  r   microseconds that the card ran, ever
+    0x00  8  r   microseconds for which the card ran, in all
     0x08  8  rw  host address          0x10  8  rw  host length
     0x18  2  rw  order: 1 sends the memory to the host once, 2 does so until 0 comes, 3 pins the host's range, 4 unpins
-    0x1a  2  r   status: bit 0 sends, bit 1 the host's memory was not there
+    0x1a  2  r   status: bit 0 sends, bit 1 the host's memory was not mapped
     0x20  8  rw  scratch registers, eight of them
 
-BAR 2 is the memory, 64 KiB in 16 blocks, any width. BAR 3 tells the wear of each block: 16 counters of 4 bytes, read
-only, each of which goes up when its block is written.
+BAR 2 is the memory, 64 KiB in 16 blocks, any width. BAR 3 has the wear of each block: 16 counters of 4 bytes, read
+only, each of which increases when its block is written.
 
-Data path: the client's file is mapped whole, once it is needed, and written a page at a time. Each page has the stamp
-of its last write; a bitmap has those that are younger than the page's last report.
+Data path: the whole file of the client is mapped once it is needed, and written a page at a time. Each page has the
+stamp of its last write; a bitmap has the pages written after their last report.
 
-Saved state: the data section is a picture of the memory, five places of 0x5000 that can be mapped, used one after the
-other. A place has a header of 24 bytes (magic, length, place, stamp), then four blocks with their wear, or the
-registers in the fifth. Blocks that are written once they were saved are saved again. A place is put onto the memory as
-soon as it is given; the card remembers it even when resuming is given up.
+Saved state: the data section is a picture of the memory, five places of 0x5000 that can be mapped, used one after
+another. A place has a header of 24 bytes (magic, length, place, stamp), then four blocks with their wear, or the
+registers in the fifth. Blocks that are written after they were saved are saved again. A place is stored in the memory
+as soon as it is given, and stays even if resuming is abandoned.
 
-Every state can be left for every other one. What a reset ends is a session of migration and the sending.
+Every state can be left for every other one. A reset only ends a session of migration and the sending.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from wire import Device, Job, Mapping, Region, main, refuse
+from loop.wire import Device, Job, Mapping, Region, main, refuse
 
 RUNNING, SAVING, RESUMING = 1, 2, 4
 MEMORY, BLOCK, QUARTER = 64 << 10, 4 << 10, 16 << 10
@@ -78,8 +78,8 @@ class Elephant(Device):
         self.begin()
 
     def begin(self) -> None:
-        """No session of migration: the next one begins at its beginning."""
-        self.saved = [0] * PLACES  # stamps of what the user has of each quarter
+        """End the session of migration: the next one starts at the beginning."""
+        self.saved = [0] * PLACES  # for each quarter, the stamp of what the user has
         self.on_offer: int | None = None
         self.place = 0
         self.got: set[int] = set()
@@ -114,7 +114,7 @@ class Elephant(Device):
         self.since = now
 
     def send(self, number: int | None) -> Job:
-        """The memory, as often as the host's range has room for it, page by page."""
+        """Write the memory, page by page, as often as the host's range has room for it."""
         at, end = self.address, self.address + self.length
         self.server.lookup(at, self.length)
         self.stamp += 1
@@ -277,7 +277,7 @@ class Elephant(Device):
         self.tick()
         self.state = new
         if (old, new) == (3, 2):
-            self.on_offer = None  # whoever has it may have it whole, or not: it comes again
+            self.on_offer = None  # the user may have read all of it, or not, so it is sent again
         elif old & (SAVING | RESUMING):
             self.begin()
         self.since = time.monotonic()
@@ -315,7 +315,7 @@ class Elephant(Device):
         self.offered_size = len(text)
 
     def put(self, size: int) -> None:
-        """Put a place that was given onto the memory."""
+        """Store a given place in the memory."""
         start = FIRST + self.place * PLACE
         if not HEAD.size <= size <= PLACE:
             raise refuse(errno.EINVAL)
@@ -329,7 +329,7 @@ class Elephant(Device):
             self.memory[place * QUARTER : (place + 1) * QUARTER] = body[16:]
             self.stamp += 1
             self.blocks[place * 4 : place * 4 + 4] = [self.stamp] * 4
-            if self.broken == "restoring-wears":  # it goes through the path of all writes, which count
+            if self.broken == "restoring-wears":  # takes the path of all writes, which count as wear
                 self.wear[place * 4 : place * 4 + 4] = [each + 1 for each in self.wear[place * 4 : place * 4 + 4]]
         else:
             ran, self.address, self.length, order, *self.scratch = PLAIN.unpack(body)

@@ -1,27 +1,26 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A thermal camera that has to warm up: the first answers take long, all later ones do not.
+"""A thermal camera that has to warm up: the first answers are slow, all later ones are not.
 
 BAR 0, registers of 1 and of 8 bytes:
 
-    0x00  8  r   frame counter, goes up each millisecond while the device runs
+    0x00  8  r   frame counter, increases every millisecond while the device runs
     0x08  1  rw  gain          0x09  1  rw  shutter         0x0a  1  rw  palette
     0x0b  1  r   status: bit 0 films, bit 7 the last frame could not be written
     0x10  8  rw  host address  0x18  8  rw  length of a frame in bytes
     0x20  1  w   1 takes one frame, 2 films, 0 ends that
-    0x28  8  w   pins the pages from this address on, as many bytes as a frame has; 0x30 unpins them
+    0x28  8  w   pins the pages from this address on, of the size of a frame; 0x30 unpins them
     0x38  8  rw  pushes a mark into a queue of sixteen; reads the newest one
-    0x40  8  r   how many marks were pushed ever
+    0x40  8  r   how many marks were ever pushed
 
 BAR 1 is the table that corrects the pixels, 32 KiB in 64 blocks, any width; zero where it is as it left the factory.
 
 Data path: frames are sent by DMA_WRITE messages, a page each. Dirty pages are bytes of one array for each mapping.
 
-Saved state: records of a kind and a number; block after block of the table, only those that are not the factory's,
-each as soon as pre-copy begins and again when it changed, up to 15 in a buffer; last the registers. The section has two
-windows that can be mapped, used in turn. It is restored into a copy, which takes the place of the table when resuming
-is left.
+Saved state: records of a kind and a number; first the blocks of the table that differ from the factory's, as soon as
+pre-copy begins and again after a change, up to 15 in a buffer; at the end the registers. The section has two windows
+that can be mapped, used in turn. It is restored into a copy, which replaces the table when resuming is left.
 
-Slow are the first VERSION of a server, 1 s after its start, and the first data_offset of each stay in a saving state.
+The slow answers are the first VERSION, 1 s after the start of a server, and the first data_offset in each saving state.
 """
 
 from __future__ import annotations
@@ -35,9 +34,9 @@ from collections import Counter, deque
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from wire import Device, Job, Mapping, Region, main, refuse
+from loop.wire import Device, Job, Mapping, Region, main, refuse
 
 RUNNING, SAVING, RESUMING = 1, 2, 4
 STATES = (0, 1, 2, 3, 4)
@@ -80,7 +79,7 @@ class Camera(Device):
         self.begin()
 
     def begin(self) -> None:
-        """A new session of migration, if one begins at all."""
+        """Begin a session of migration, if the state has one."""
         self.unsent = set(self.written)
         self.introduced = self.finished = False
         self.offered: set[int] | None = None
@@ -119,12 +118,12 @@ class Camera(Device):
         self.since = now
 
     def frame(self, length: int) -> bytes:
-        """Pixels with the time in front, so that no two frames are the same."""
+        """Pixels that begin with the time, so that no two frames are the same."""
         one = struct.pack("<Q", time.monotonic_ns()) + bytes(self.bytes) + b"camera"
         return (one * (length // len(one) + 1))[:length]
 
     def expose(self, number: int | None) -> Job:
-        """Send one frame; that of a film ends where the film does."""
+        """Send one frame; a frame of a film ends with the film."""
         at, end = self.address, self.address + self.length
         self.server.lookup(at, self.length)
         pixels = self.frame(self.length)
@@ -220,7 +219,7 @@ class Camera(Device):
     # ---- memory -----------------------------------------------------------------------------------------------------
 
     def mark(self, at: int, size: int) -> None:
-        """Record that a part of memory is written, where it is mapped."""
+        """Record the write of a part of memory, as far as it is mapped."""
         page = self.server.page
         if self.records is None:
             return
@@ -285,7 +284,7 @@ class Camera(Device):
             self.begin()
 
     def rest(self) -> int:
-        """Bytes that are still to be offered."""
+        """The bytes that are still to be offered."""
         many = len(self.unsent) * (RECORD.size + BLOCK)
         many += 0 if self.introduced else RECORD.size + 4
         return many + (RECORD.size + PLAIN.size if self.state == SAVING and not self.finished else 0)
@@ -319,7 +318,7 @@ class Camera(Device):
         self.offered = set(sorted(self.unsent)[:AT_ONCE])
         for block in sorted(self.offered):
             records += RECORD.pack(CORRECTION, block, BLOCK) + self.table[block * BLOCK : (block + 1) * BLOCK]
-        # the bug: in pre-copy they are taken off the list once they are read, changed meanwhile or not
+        # the fault: in pre-copy, they are removed from the list once they are read, even if they changed
         if self.broken != "taken-off-list" or self.state == SAVING:
             self.unsent -= self.offered
         if self.state == SAVING and not self.unsent and not self.finished:
@@ -335,7 +334,7 @@ class Camera(Device):
         )
 
     def take(self, size: int) -> None:
-        """Take a buffer to the copy, or refuse it as a whole."""
+        """Store a buffer in the copy, or refuse it as a whole."""
         if not RECORD.size <= size <= WINDOW:
             raise refuse(errno.EINVAL)
         data = os.pread(self.memory, size, WINDOWS[self.turn])

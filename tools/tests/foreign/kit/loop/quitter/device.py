@@ -1,29 +1,29 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A sealing engine that serves one client: it ends with exit status 0 when that one goes.
+"""A sealing engine that serves one client, and ends with exit status 0 when the client goes.
 
 BAR 0, registers of 4 bytes, the last first:
 
-    0x00  rw  doorbell: 1 seals once, 3 seals for ever, 0 halts
-    0x04  r   status: bit 0 seals for ever, bit 1 the last seal could not be written, bit 2 the queue holds a job
+    0x00  rw  doorbell: 1 seals once, 3 seals forever, 0 halts
+    0x04  r   status: bit 0 seals forever, bit 1 the last seal could not be written, bit 2 the queue holds a job
     0x08  rw  bytes to be written
     0x0c  rw  host address, high half      0x10  rw  host address, low half
     0x14  r   ticks, 4 in a millisecond, while the device runs
     0x18  rw  index of a word of the key slots
-    0x1c  rw  the word that the index names; the index goes on by one
-    0x20  w   queues a job of 8 ms; it takes up its work again when the device runs again, wherever that is
+    0x1c  rw  the word at the index, which then increases by one
+    0x20  w   queues a job of 8 ms; it continues when the device runs again, even on a target
     0x24  r   jobs done
 
     The key slots are 64 of 32 bytes, which makes 512 words.
 
 BAR 4 is the journal, 40 KiB, 1 to 8 bytes at their alignment, or whole lines of 64.
 
-Data path: a seal is a chain of digests, written by pwrite() into the client's file, or by DMA_WRITE where it gave none.
-Dirty pages are kept as a list of extents, each joined with those that it meets.
+Data path: a seal is a chain of digests, written by pwrite() into the client's file, or by DMA_WRITE without one. Dirty
+pages are a list of extents, each joined with those that it touches.
 
-Saved state: a letter, a number and a length, then a part: S the slots that are new, J a page of the journal, R the
-registers. The slots and pages go in pre-copy, and again when they change; the registers in the end. Each buffer lies
-0x200 further on than the one before, in a section that cannot be mapped. A buffer is applied as it comes: entering
-resuming wipes the device, and what is not given stays empty. No pages are pinned.
+Saved state: a letter, a number and a length, then a part: S new slots, J a page of the journal, R the registers. The
+slots and pages are sent in pre-copy, and again when they change; the registers at the end. Each buffer is 0x200 after
+the previous one, in a section that cannot be mapped. A buffer is applied as it comes: entering resuming clears the
+device, and parts that are not given stay empty. No pages are pinned.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from wire import Device, Job, Mapping, Region, main, refuse
+from loop.wire import Device, Job, Mapping, Region, main, refuse
 
 STOP, RUNNING, STOP_AND_COPY, PRE_COPY, RESUMING = range(5)
 ALLOWED = {
@@ -56,7 +56,7 @@ PLAIN = struct.Struct("<IIIIIdII32s")
 
 
 class Engine(Device):
-    info_flags = 1  # it can be reset, and is no device of any bus
+    info_flags = 1  # it can be reset, and is not on any bus
 
     def __init__(self, broken: str) -> None:
         self.broken = broken
@@ -71,7 +71,7 @@ class Engine(Device):
         self.state = RUNNING
 
     def wipe(self) -> None:
-        """Empty all that is the device's own."""
+        """Clear the device's own state."""
         self.slots = [bytes(SLOT)] * SLOTS
         self.journal = [bytearray(PAGE) for _ in range(PAGES)]
         self.length = self.high = self.low = self.index = self.done = 0
@@ -218,12 +218,12 @@ class Engine(Device):
     # ---- memory -----------------------------------------------------------------------------------------------------
 
     def note(self, at: int, size: int) -> None:
-        """Add an extent of whole pages to the list, joined with those that it meets."""
+        """Add an extent of whole pages to the list, joined with those that it touches."""
         if self.extents is None:
             return
         page = self.server.page
         first, last = at // page, (at + size - 1) // page + 1
-        near = 1 if self.broken == "near-is-next" else 0  # joins what lies a page apart as well
+        near = 1 if self.broken == "near-is-next" else 0  # also joins extents that are a page apart
         apart = []
         for start, end in self.extents:
             if end + near < first or start > last + near:
@@ -233,7 +233,7 @@ class Engine(Device):
         self.extents = [*apart, (first, last)]
 
     def cut(self, first: int, last: int) -> list[tuple[int, int]]:
-        """Take the pages of a range out of the list."""
+        """Remove the pages of a range from the list."""
         taken, left = [], []
         for start, end in self.extents or []:
             if start < first:
@@ -304,7 +304,7 @@ class Engine(Device):
         return FIRST + self.count % STEPS * STEP
 
     def offer(self) -> None:
-        """All slots that wait, or a page, or the registers, in the next place of the section."""
+        """Offer all waiting slots, a page, or the registers, at the next place in the section."""
         chosen = [each for each in self.todo if each[0] == b"S"] or self.todo[:1]
         self.todo = [each for each in self.todo if each not in chosen]
         text = b""
@@ -343,7 +343,7 @@ class Engine(Device):
     def apply(self, letter: bytes, number: int, part: bytes) -> None:
         self.letters += letter.decode()
         if letter == b"S":
-            if self.broken == "one-after-another":  # takes the slots to come in their order, from the first on
+            if self.broken == "one-after-another":  # assumes that the slots come in order, from the first on
                 number, self.next_slot = self.next_slot % SLOTS, self.next_slot + 1
             self.slots[number] = part
         elif letter == b"J":

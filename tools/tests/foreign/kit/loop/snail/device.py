@@ -1,25 +1,25 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""An electronic-paper sign: everything that it does takes its time.
+"""An electronic-paper sign: everything that it does is slow.
 
 BAR 0, the controller, 64 bytes:
 
     0x00  2  r   identity, 0xe1ac
-    0x02  2  rw  command: 1 copies the panel's next rows to the host once, 2 does so over and over, 0 ends that
-    0x04  4  r   refresh counter, goes up each millisecond while the device runs
+    0x02  2  rw  command: 1 copies the panel's next rows to the host once, 2 does so again and again, 0 ends that
+    0x04  4  r   refresh counter, increases every millisecond while the device runs
     0x08  4  rw  host address, low half        0x0c  4  rw  host address, high half
     0x10  4  rw  length of the copy
-    0x14  2  r   status: bit 0 copies over and over, bit 1 a page is being turned, bit 2 the last copy failed
-    0x16  2  w   turn the page: takes 15 ms, and goes on where it was when the device runs again
+    0x14  2  r   status: bit 0 copies again and again, bit 1 a page is being turned, bit 2 the last copy failed
+    0x16  2  w   turn the page: takes 15 ms, and continues when the device runs again
     0x20  2  rw  eight registers of the waveform, 2 bytes each
 
 BAR 2 is the panel, 24 KiB, any width.
 
-Data path: the panel's rows are written through a mapping of the client's file, or by DMA_WRITE where there is none. The
-pages written are kept as a set of page numbers. A transition takes 20 ms, a reset too, a buffer 10 ms, a bitmap 2 ms.
+Data path: the panel's rows are written through a mapping of the client's file, or by DMA_WRITE without one. The written
+pages are a set of page numbers. A transition or a reset takes 20 ms, a buffer 10 ms, a bitmap 2 ms.
 
-Saved state: three plates, offered once the device stands still, each a header (magic, number, length, checksum), its
-part, the registers or a half of the panel, and an imprint that says nothing. They are laid on a pile in resuming, and
-printed on the panel when resuming is left for running. No pages are pinned.
+Saved state: three plates, offered once the device is stopped, each with a header (magic, number, length, checksum), its
+part, the registers or a half of the panel, and an imprint without meaning. They are collected in resuming, and printed
+on the panel when resuming is left for running. No pages are pinned.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ import zlib
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from wire import Device, Job, Mapping, Region, main, refuse
+from loop.wire import Device, Job, Mapping, Region, main, refuse
 
 STOP, RUNNING, SAVING, PRE_COPY, RESUMING = 0, 1, 2, 3, 4
 EVERY = {(1, 0), (1, 2), (1, 3), (3, 2), (2, 0), (1, 4), (4, 1), (3, 1), (2, 1), (0, 1), (0, 2), (2, 2)}
@@ -66,7 +66,7 @@ class Snail(Device):
         self.forget()
 
     def forget(self) -> None:
-        """No plates, neither to be taken nor given."""
+        """Forget all plates, saved or given."""
         self.plates: list[bytes] = []
         self.offered = False
         self.taken = 0
@@ -83,7 +83,7 @@ class Snail(Device):
         self.since = now
 
     def rows(self, length: int) -> bytes:
-        """The next rows of the panel, a running number in front so that none are alike."""
+        """The next rows of the panel, which begin with a running number, so that they all differ."""
         self.row = (self.row + 1) & 0xFFFFFFFF
         start = self.row * 64 % PANEL
         rows = struct.pack("<II", 0xE1AC0001, self.row) + self.panel[start:] + self.panel[:start]
@@ -255,7 +255,7 @@ class Snail(Device):
         return number, part
 
     def print_pile(self) -> None:
-        """Restore what was given; nothing given leaves the device as it was."""
+        """Restore the given plates; without any, the device stays as it is."""
         parts = dict(map(self.unpack, self.pile))
         if not parts:
             return
@@ -309,7 +309,7 @@ class Snail(Device):
         if not self.offered and self.taken < len(self.plates):
             plate = self.plates[self.taken]
             self.offered = True
-            if self.broken == "wet-ink":  # the imprint is still being etched when the plate is handed over
+            if self.broken == "wet-ink":  # the imprint is still being etched when the plate is offered
                 self.window[: len(plate)] = plate[: -len(IMPRINT)] + bytes(len(IMPRINT))
                 number = self.taken
                 self.server.loop.after(BUFFER, lambda: self.dry(number))

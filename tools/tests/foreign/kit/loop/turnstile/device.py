@@ -1,31 +1,31 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A lock controller at a turnstile, which says nothing about itself while it stands still.
+"""A lock controller at a turnstile, which gives no information about itself while it is stopped.
 
 Region 0, registers:
 
-    0x00  8  rw  host address of the log    0x14  4  rw  bytes of the log that are written at once
+    0x00  8  rw  host address of the log    0x14  4  rw  bytes of the log that one write has
     0x08  2  rw  barriers                   0x0a  2  rw  mode
     0x0c  4  r   passages, two in a millisecond, while the device runs
-    0x10  2  w   log: 1 writes it once, 2 over and over, 0 ends that
-    0x12  2  r   status: bit 0 writes over and over, bit 1 could not write, bit 2 somebody passes through
-    0x18  2  rw  alarm: 1 raises interrupt 1 over and over
+    0x10  2  w   log: 1 writes it once, 2 again and again, 0 ends that
+    0x12  2  r   status: bit 0 writes again and again, bit 1 could not write, bit 2 a person passes through
+    0x18  2  rw  alarm: 1 raises interrupt 1 again and again
     0x1a  2  w   jam: the next write of device_state 1 is refused, 2 leads to the error state; 3 a badge cannot be read
-                 when it is saved, 4 not be written when it is given
-    0x20  8  rw  master code                0x28  8  w   lets somebody pass through, which takes 8 ms of running
+                 when it is saved, 4 it cannot be written when it is given
+    0x20  8  rw  master code                0x28  8  w   lets a person pass through, which takes 8 ms of running
     0x30  8  w   pins the log from this address on          0x38  8  w   unpins it
 
-Region 1 are the badges, 640 of 32 bytes, 2 bytes each or more. They lie in one of two banks.
+Region 1 has the badges, 640 of 32 bytes, accessed by 2 bytes or more. They are in one of two banks.
 
 Data path: events of 64 bytes, by pwrite() into the client's file, or by DMA_WRITE. Dirty pages are the bits of one
-whole number for each mapping. An alarm rings 3 ms after its cause; when the device is stopped meanwhile, once it runs
+whole number for each mapping. An alarm rings 3 ms after its cause; if the device is stopped before that, once it runs
 again.
 
 Saved state: the card (text, NAME=NUMBER in each line) in the part of the section that cannot be mapped, then four
-quarters of the badges, each with its number and a sum, in two windows that can. Nothing is offered in pre-copy. What is
-given goes into the other bank; the banks change places when resuming is left, all parts being there.
+quarters of the badges, each with its number and a sum, in two windows that can. Nothing is offered in pre-copy. Given
+data goes into the other bank; the banks are exchanged when resuming is left with all parts.
 
-Information on the device and its regions is refused with EBUSY where bit 0 of device_state is clear. pending_bytes,
-data_offset and data_size are refused where they mean nothing.
+Information on the device and its regions is refused with EBUSY while bit 0 of device_state is clear. pending_bytes,
+data_offset and data_size are refused where they have no meaning.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from wire import Device, Job, Mapping, Region, main, refuse
+from loop.wire import Device, Job, Mapping, Region, main, refuse
 
 STOP, RUNNING, SAVING, PRE_COPY, RESUMING, ERROR = 0, 1, 2, 3, 4, 6
 TURNS = {
@@ -158,7 +158,7 @@ class Turnstile(Device):
             self.server.interrupt(1, 0)
 
     def begin_shift(self) -> None:
-        """Take up, or end, what goes on by itself."""
+        """Resume, or end, what the device does by itself."""
         self.shift += 1
         if self.logs:
             self.server.spawn(self.logging(self.shift))
@@ -268,7 +268,7 @@ class Turnstile(Device):
         if self.dirty:
             self.dirty.pop(mapping.iova, None)
         kept = []
-        for at, size in self.pins:  # what is left of a pin before and after the mapping stays
+        for at, size in self.pins:  # the parts of a pin before and after the mapping stay
             if at < mapping.iova:
                 kept.append((at, min(at + size, mapping.iova) - at))
             if at + size > mapping.end:
@@ -371,7 +371,7 @@ class Turnstile(Device):
         return self.place(self.next)
 
     def given(self, size: int) -> None:
-        """Put a part into the bank that is not in use."""
+        """Store a part in the bank that is not in use."""
         number = self.places
         room = WINDOW if number else CARD_ROOM
         if self.jam == 4:
@@ -402,7 +402,7 @@ class Turnstile(Device):
         return {line.partition(b"=")[0].decode() for line in lines}
 
     def settle(self) -> None:
-        """Use what was given, which is all or nothing."""
+        """Use the given parts, either all or none."""
         if not self.spoiled and not self.card and not self.quarters:
             return
         if self.spoiled or not self.card or len(self.quarters) != 4:

@@ -1,22 +1,21 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * A graphics processor with 128 KiB of memory. Its firmware asserts that the reserved bits of device_state are never
- * written, and dies where they are. A state that is given in part leads to the error state.
+ * written, and dies if they are. An incomplete state leads to the error state.
  *
- * region 0, registers                                 region 1: the memory, any width, to be read only
+ * region 0, registers                                 region 1: the memory, any width, read only
  *   0x00  8  microseconds of running                  region 3: migration
- *   0x08  2  command: 1 copy out, 2 copy out every 5 ms, 3 no more, 4 pin, 5 unpin, 6 start a job of 20 ms
- *   0x0a  2  status of the job: bit 0 ended, bit 1 its target was not there
+ *   0x08  2  command: 1 copy out, 2 copy out every 5 ms, 3 end that, 4 pin, 5 unpin, 6 start a job of 20 ms
+ *   0x0a  2  status of the job: bit 0 ended, bit 1 its target was not mapped
  *   0x0c  2  1: the next change of device_state hangs it (error state)
- *   0x0e  2  1: a memory error is met while it is saved, after the first buffer
+ *   0x0e  2  1: saving meets a memory error, after the first buffer
  *   0x10  8  target of copies and jobs
  *   0x18  4  bytes of a copy, up to 65536; a job writes 8
  *   0x20  8  seed: draws into the memory
  *
- * Data path: a trapped window of 16 KiB right after the registers. The memory is run-length encoded, so that buffers
- * hold different amounts of it; pre-copy makes one pass over it, stop-and-copy one of its own, and the registers come
- * last. Dirty pages: for each page the serial numbers of its last write and of the write last reported, and a count
- * of pins.
+ * Data path: a trapped window of 16 KiB right after the registers. The memory is run-length encoded, so buffers hold
+ * different amounts of it; pre-copy makes one pass over it, stop-and-copy another one, and the registers come last.
+ * Dirty pages: for each page, the serial numbers of its last write and of the write last reported, and a count of pins.
  */
 #include "wire.h"
 
@@ -58,7 +57,7 @@ static uint32_t state = 1;
 static uint64_t since, next_copy;
 static bool hang, bad_cell, met_bad_cell;
 
-static uint32_t place;      /* words that were saved in this pass, or given */
+static uint32_t place;      /* words saved in this pass, or given */
 static uint32_t next_place; /* after the buffer in the window */
 static bool front_moved, filled, any_given;
 static uint64_t filled_size;
@@ -77,7 +76,7 @@ static struct page_note *note_of(uint64_t iova)
 	return m ? (struct page_note *)m->note + (iova - m->iova) / wire_page() : NULL;
 }
 
-/* pins: 0 the range was written, 1 pin it, -1 let go */
+/* pins: 0 the range was written, 1 pin it, -1 unpin it */
 static void touch(uint64_t iova, uint64_t size, int pins)
 {
 	uint64_t page = wire_page();
@@ -104,7 +103,7 @@ static int copy_out(uint32_t length)
 	return wire_dma_write(front.target, words, length);
 }
 
-static void work(void) /* what is due by now */
+static void work(void) /* do what is due */
 {
 	if (running() && front.job_end && clock_us() >= front.job_end) {
 		front.job_end = 0;
@@ -357,7 +356,7 @@ static int write_migration(uint64_t offset, const uint8_t *data, uint32_t count)
 	return offset == 4 && count == 4 ? 0 : EINVAL;
 }
 
-/* ---- what the wire asks for ---- */
+/* ---- called by the wire ---- */
 
 static int describe(uint32_t region, struct wire_region *info)
 {

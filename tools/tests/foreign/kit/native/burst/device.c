@@ -1,19 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * A disk controller with a namespace of 3 MiB. Commands are entries of 64 bytes in the controller's memory buffer, each
- * started by its number in the doorbell; completions lie there, too.
+ * started by its number in the doorbell; completions are there as well.
  *
  * region 0, registers
  *   0x0000  8  power-on time, microseconds        0x0008  4  doorbell: takes entry 0 to 15
- *   0x1000     16 entries of 64 bytes: 0 opcode (1), 8 address or value (8), 16 bytes (4); the rest is not looked at
+ *   0x1000     16 entries of 64 bytes: 0 opcode (1), 8 address or value (8), 16 bytes (4); the rest is ignored
  *   0x2000     16 completions of 16 bytes: 0 bytes moved (4), 8 status (4): bit 0 done, bit 1 failed
- *   opcodes: 1 read the namespace into memory, 2 do so every 5 ms, 3 no more, 4 pin memory, 5 let go of it,
+ *   opcodes: 1 read the namespace into memory, 2 do so every 5 ms, 3 end that, 4 pin memory, 5 unpin it,
  *            6 fill the namespace from a value, 7 write 64 bytes 25 ms later
- * region 1: the namespace, to be read      region 9: migration
+ * region 1: the namespace, read only       region 9: migration
  *
- * Data path: one mapped area of 1 MiB and 4 KiB; changed blocks of 64 KiB, in buffers of 256 KiB up to 1 MiB in turns,
- * each with a trailer behind it. Pre-copy sends what changed; the controller's own state comes last. What is given goes
- * straight into the namespace. Dirty pages: bitmaps for 32768 pages each, made where something is written.
+ * Data path: one mapped area of 1 MiB and 4 KiB; changed blocks of 64 KiB, in buffers of 256 KiB up to 1 MiB in turn,
+ * each followed by a trailer. Pre-copy sends changed blocks; the controller's own state comes last. Given data goes
+ * straight into the namespace. Dirty pages: bitmaps for 32768 pages each, made at the first write.
  */
 #include "wire.h"
 
@@ -72,7 +72,7 @@ static uint32_t state = 1;
 static uint64_t since, next_stream;
 
 static uint64_t changed;      /* blocks that are still to be sent */
-static uint64_t shown_blocks; /* what is in the area */
+static uint64_t shown_blocks; /* the buffer in the area */
 static bool shown, shown_controller, controller_sent;
 static uint64_t shown_size;
 static uint32_t turn;
@@ -288,7 +288,7 @@ static void show(void)
 	shown_blocks = t.blocks;
 	shown_controller = t.controller;
 	shown = true;
-	changed &= ~t.blocks; /* what changes from now on is to be sent again */
+	changed &= ~t.blocks; /* later changes must be sent again */
 }
 
 static void was_read(void)
@@ -396,7 +396,7 @@ static int write_migration(uint64_t offset, const uint8_t *data, uint32_t count)
 	return offset == 4 && count == 4 ? 0 : EINVAL;
 }
 
-/* ---- what the wire asks for ---- */
+/* ---- called by the wire ---- */
 
 static int describe(uint32_t index, struct wire_region *info)
 {

@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * A fabric switch. It passes traffic through and keeps nothing that would have to migrate: pending_bytes is 0 in every
- * state, and the state that it takes has no bytes.
+ * A fabric switch. It forwards traffic and keeps nothing that must migrate: pending_bytes is 0 in every state, and its
+ * state has no bytes.
  *
  * region 0, registers                              region 1: migration
- *   0x00  4  cells switched, one in 8 us
+ *   0x00  4  cells switched, one every 8 us
  *   0x08  8  where its mirror port writes
  *   0x10  8  bytes that the mirror port writes at once, up to 8192
  *   0x18  1  1: mirror once
- *   0x19  1  1: mirror every 4 ms, 0: no more
+ *   0x19  1  1: mirror every 4 ms, 0: end that
  *
- * Data path: a trapped section of 256 bytes, which never holds anything. Dirty pages: a sorted list of stretches that
- * do not touch.
+ * Data path: a trapped section of 256 bytes, which is always empty. Dirty pages: a sorted list of stretches that do not
+ * touch.
  */
 #include "wire.h"
 
@@ -38,7 +38,7 @@ static uint32_t cells_now(void) { return cells + (state & 1 ? (uint32_t)((wire_n
 
 /* ---- stretches of dirty memory ---- */
 
-static void cut(struct stretch **at) /* takes one out of the list */
+static void cut(struct stretch **at) /* removes one from the list */
 {
 	struct stretch *gone = *at;
 	*at = gone->next;
@@ -193,7 +193,7 @@ static int write_region(uint32_t region, uint64_t offset, const uint8_t *data, u
 	}
 }
 
-/* ---- what the wire asks for ---- */
+/* ---- called by the wire ---- */
 
 static int describe(uint32_t region, struct wire_region *info)
 {

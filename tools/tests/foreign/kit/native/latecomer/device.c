@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * A timer card: a clock, 32 KiB of battery-backed memory, and an alarm that posts time stamps into guest memory. It is
- * built to be woken by a reset, and nobody told its author that a device is RUNNING when it is opened: it is in STOP
+ * A timer card: a clock, 32 KiB of battery-backed memory, and an alarm that posts time stamps to guest memory. It is
+ * meant to be woken by a reset, and its author overlooked that a device is RUNNING when it is opened: it is in STOP
  * until the first reset.
  *
  * region 0, registers                          region 1: the memory, any width
@@ -10,10 +10,10 @@
  *   0x10  4  bytes of a post, up to 8192
  *   0x14  4  command: 0 stop, 1 post once, 2 post every 6 ms
  *   0x18  8  seed: fills the memory from it
- *   0x20  4  bytes posted ever
+ *   0x20  4  bytes posted in all
  *
  * Data path: one trapped window of 12 KiB at 0x40; three buffers of memory and one of registers, all of them offered
- * once the card is stopped. What comes is staged, and taken over on leaving resuming. Posts go to the client as
+ * once the card is stopped. Given data is staged, and used when resuming is left. Posts are sent to the client as
  * messages. Dirty pages are a sorted list of page numbers.
  */
 #include "wire.h"
@@ -44,9 +44,9 @@ static struct registers regs, staged_regs;
 static uint8_t memory[MEMORY], staged[MEMORY], window[WINDOW];
 static uint32_t state;      /* device_state */
 static uint64_t since, due; /* when the clock was started; when the next post is due */
-static bool owed;           /* only with the break: a post that was due at the stop */
+static bool owed;           /* only with the fault: a post that was due at the stop */
 
-static uint32_t cursor; /* the buffer that is to be read, or given, next */
+static uint32_t cursor; /* the buffer to be read, or given, next */
 static bool offered;    /* it is in the window */
 static uint32_t offered_bytes;
 
@@ -222,7 +222,7 @@ static int change(uint32_t to)
 	if (state == 4 && to == 4)
 		return 0;
 	if (state == 4 && cursor != 0 && cursor != CHUNKS + 1)
-		return EINVAL; /* half a state is none; reset gives up */
+		return EINVAL; /* an incomplete state is refused; a reset abandons it */
 	if (running() && !(to & 1)) {
 		owed = wire_broken("post-after-stop") && regs.command == 2;
 		regs.clock = now_us();
@@ -293,7 +293,7 @@ static int write_migration(uint64_t offset, const uint8_t *data, uint32_t count)
 	return EINVAL;
 }
 
-/* ---- what the wire asks for ---- */
+/* ---- called by the wire ---- */
 
 static int describe(uint32_t region, struct wire_region *info)
 {
@@ -343,7 +343,7 @@ static int reset(void)
 
 static void opened(void)
 {
-	clean(0); /* the style: nothing but a reset makes it run */
+	clean(0); /* the style: only a reset makes it run */
 	tracking = false;
 	dirty_count = 0;
 }

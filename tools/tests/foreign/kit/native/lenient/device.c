@@ -1,21 +1,21 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * A display controller. It takes every transition between the five states, and a state that is written again: what a
- * state means is done on entering it, whatever came before.
+ * A display controller. It accepts every transition between the five states, and every self-write: entering a state has
+ * the same effect from all states.
  *
  * region 0, registers                              region 1: frame buffer, 16 tiles of 4 KiB, any width
- *   0x00  8  lines scanned, one in 10 us           region 2: palette, 256 words of 4 bytes
+ *   0x00  8  lines scanned, one every 10 us           region 2: palette, 256 words of 4 bytes
  *   0x08  8  address of a capture                  region 5: migration
  *   0x10  4  bytes of a capture, up to 32768
  *   0x14  2  capture: 0 off, 1 once, 2 all the time
- *   0x16  2  1 pins the pages of the capture, 0 lets go of them
+ *   0x16  2  1 pins the pages of the capture, 0 unpins them
  *   0x18  8  seed: paints frame buffer and palette
  *   0x20  8  lines scanned at the last paint
  *
- * Data path: partitioned; the tiles come in a mapped area, up to seven in one buffer, what was painted meanwhile once
- * more; palette and registers come last, in the trapped part behind it. The state is a stream of tagged pieces that
- * may be cut anywhere. Reserved bits of device_state are taken and forgotten. Dirty pages: a bitmap of words for each
- * mapping, and a list of pins.
+ * Data path: partitioned; the tiles are sent in a mapped area, up to seven in one buffer, and again if they are painted
+ * later; palette and registers come last, in the trapped part after it. The state is a stream of tagged pieces that may
+ * be cut anywhere. Reserved bits of device_state are ignored. Dirty pages: a bitmap of words for each mapping, and a
+ * list of pins.
  */
 #include "wire.h"
 
@@ -63,7 +63,7 @@ static uint64_t since, next_capture;
 static uint32_t changed;  /* tiles to be sent, a bit each */
 static bool tail_sent;    /* the registers were read */
 static bool palette_sent; /* the palette was read as it is */
-static uint32_t offered;  /* tiles that lie in the area */
+static uint32_t offered;  /* tiles in the area */
 static bool offered_tail; /* or the tail does */
 static bool offered_palette;
 static uint64_t offered_at, offered_size;
@@ -75,7 +75,7 @@ static bool stream_began, stream_ended;
 static bool tracking;
 static struct { uint64_t iova, size; } pins[12];
 
-static bool blank; /* only with the break: no mode was set since the state was given */
+static bool blank; /* only with the fault: no mode was set since the state was given */
 
 static uint64_t lines(void)
 {
@@ -230,7 +230,7 @@ static void offer(void)
 		at = put(at, TAG_TILE, t, live.frame + t * TILE, TILE);
 		offered |= 1u << t;
 	}
-	changed &= ~offered; /* painted again before it was read, it is changed again */
+	changed &= ~offered; /* painted before it was read, so changed again */
 	offered_at = AREA;
 	if (!offered) {
 		at = offered_at = TAIL + 8;
@@ -272,7 +272,7 @@ static int swallow(uint64_t bytes)
 			     (p.tag == TAG_PALETTE && p.bytes == sizeof live.palette) ||
 			     (p.tag == TAG_SCREEN && p.bytes == sizeof live.screen) || (p.tag == TAG_END && !p.bytes);
 		if (!sound) {
-			stream_len = before > at ? before : at; /* as if it had not come */
+			stream_len = before > at ? before : at; /* drop this piece */
 			return EINVAL;
 		}
 		if (stream_len - at - sizeof p < p.bytes)
@@ -314,7 +314,7 @@ static int change(uint32_t to)
 		changed = (1u << TILES) - 1;
 		tail_sent = palette_sent = false;
 	} else {
-		changed |= offered; /* what was not read to its end is still to be sent */
+		changed |= offered; /* tiles that were not read completely must be sent again */
 	}
 	offered = 0;
 	offered_tail = offered_palette = false;
@@ -365,7 +365,7 @@ static int write_migration(uint64_t offset, const uint8_t *data, uint32_t count)
 	}
 }
 
-/* ---- what the wire asks for ---- */
+/* ---- called by the wire ---- */
 
 static int describe(uint32_t index, struct wire_region *info)
 {
@@ -423,7 +423,7 @@ static int reset(void)
 	offered = 0;
 	offered_tail = offered_palette = stream_began = stream_ended = blank = false;
 	stream_len = 0;
-	return 0; /* pins are the driver's, and stay */
+	return 0; /* pins stay until the driver unpins them */
 }
 
 static void opened(void)

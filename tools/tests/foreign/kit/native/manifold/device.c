@@ -1,19 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * A card of four functions with 48 regions of all sizes, many of them empty. Region 37 is the migration region; others
- * have capabilities too: vendor's ones, types that come close (type 3 with subtype 2; a PCI vendor's type 3 with
- * subtype 1; graphics), kinds that nobody knows. Its own capability stands between such.
+ * have capabilities as well: a vendor's own, similar types (type 3 with subtype 2; a PCI vendor's type 3 with
+ * subtype 1; graphics), and unknown kinds. Its own capability is between some of these.
  *
  * regions 0 to 3, functions                        regions 10 to 13: their memory of 12, 8, 16 and 4 KiB
  *   0x00  8  uptime, microseconds                  regions 20 to 29: 2^(i-20) bytes of nothing
  *   0x08  8  key: fills the function's memory      region 37: migration
  * region 1 only, the engine
  *   0x20  8  target    0x28  4  bytes, up to 12288
- *   0x2c  1  1 write once, 2 write every 6 ms, 0 no more, 3 pin, 4 unpin
+ *   0x2c  1  1 write once, 2 write every 6 ms, 0 end that, 3 pin, 4 unpin
  *
- * Data path: a snapshot of all functions is made when the card stops; each function's memory is one buffer of its size,
- * a mapped one, under a heading in plain text, and one with the keys comes last. What is given is kept as it came and
- * applied on leaving resuming, when all five are there, in whatever order. Dirty pages: a hash table of pages.
+ * Data path: a snapshot of all functions is made when the card stops; each function's memory is one mapped buffer of
+ * its size, after a heading in plain text, and one with the keys comes last. Given buffers are kept, and applied when
+ * resuming is left with all five, in any order. Dirty pages: a hash table of pages.
  */
 #include "wire.h"
 
@@ -63,7 +63,7 @@ static uint32_t state = 1;
 static uint64_t since, next_write;
 static bool was_reset;
 
-static uint8_t snapshot[PARTS][LARGEST]; /* or what was given */
+static uint8_t snapshot[PARTS][LARGEST]; /* or the given one */
 static uint32_t part_size[PARTS];
 static uint32_t part;
 static bool laid_out;
@@ -326,7 +326,7 @@ static int write_migration(uint64_t offset, const uint8_t *data, uint32_t count)
 	return (offset == 4 && count == 4) || ((offset == 8 || offset == 16) && count == 8) ? 0 : EINVAL;
 }
 
-/* ---- what the wire asks for ---- */
+/* ---- called by the wire ---- */
 
 static int describe(uint32_t r, struct wire_region *info)
 {
@@ -339,7 +339,7 @@ static int describe(uint32_t r, struct wire_region *info)
 	else if (r >= 20 && r < 30)
 		info->size = 1u << (r - 20), info->flags = r % 3 ? both : WIRE_REGION_READ;
 	else if (r == 46)
-		info->size = 1ull << 40, info->flags = 0; /* said to be there, and out of reach */
+		info->size = 1ull << 40, info->flags = 0; /* announced, but not accessible */
 	if (r == 21 || r == MIGRATION)
 		wire_cap(&info->caps, 0x7f, 9, nonsense, sizeof nonsense);
 	if (r == 22)

@@ -1,19 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * A frame grabber. Its migration region is one piece of memory of which five areas can be mapped, with trapped gaps
- * between; the buffers lie in an area, in a gap, or begin in an area and end in another across a gap.
+ * A frame grabber. Its migration region is one piece of memory of which five areas can be mapped, with trapped gaps in
+ * between; the buffers are in an area, in a gap, or begin in an area and end in another one across a gap.
  *
  * region 0, registers                                  region 2: lookup table, 60 KiB, any width
- *   0x00  8  lines grabbed, one in 20 us               region 8: migration, 128 KiB
+ *   0x00  8  lines grabbed, one every 20 us               region 8: migration, 128 KiB
  *   0x08  4  bytes of a line, up to 8192                 areas [0x2000, 0x4000) [0x6000, 0x7000) [0x8000, 0xc000)
  *   0x0c  4  control: 1 grab a line, 2 grab line on        [0x10000, 0x11000) [0x14000, 0x20000)
  *            line, 4 no more
  *   0x10  8  target of lines
  *   0x18  8  mask: fills the lookup table
  *
- * Data path: six places are gone round, with as many bytes as each has; when resuming, the same places in the same
- * order, and each buffer is laid into the table where the last one ended. The first bytes given are the registers.
- * Pre-copy offers nothing. Dirty pages: a log of ranges, which a query goes through, and rewrites.
+ * Data path: six places are used in turn, each to its full size; when resuming, the same places in the same order, and
+ * each buffer is stored in the table where the previous one ended. The first bytes are the registers. Pre-copy offers
+ * nothing. Dirty pages: a log of ranges, which a query searches and rewrites.
  */
 #include "wire.h"
 
@@ -52,13 +52,13 @@ struct everything {
 };
 
 static struct everything now, given;
-static uint8_t *region, *bounce; /* bounce: what read() sees, only with a break */
+static uint8_t *region, *bounce; /* bounce: what read() returns, only with a fault */
 static int region_fd;
 static uint32_t state = 1;
 static uint64_t since, next_line;
 
-static uint64_t moved; /* bytes of everything that went out, or came in */
-static uint32_t turn;  /* which place is next */
+static uint64_t moved; /* bytes saved or given so far */
+static uint32_t turn;  /* the next place */
 static bool held;      /* the buffer of this turn was offered */
 
 struct range {
@@ -181,7 +181,7 @@ static void hold(void)
 		return;
 	held = true;
 	memcpy(bounce + at, (uint8_t *)&now + moved, size);
-	if (bounce != region) /* the break: whole pages are enough, thinks the one who copies */
+	if (bounce != region) /* the fault: only whole pages are copied */
 		memcpy(region + at, bounce + at, size / 4096 * 4096);
 }
 
@@ -271,7 +271,7 @@ static int write_migration(uint64_t offset, const uint8_t *data, uint32_t count)
 	}
 }
 
-/* ---- what the wire asks for ---- */
+/* ---- called by the wire ---- */
 
 static int describe(uint32_t index, struct wire_region *info)
 {
@@ -342,7 +342,7 @@ static void opened(void)
 	logged = 0;
 }
 
-/* Takes [iova, iova + size) out of the log; what lies before and behind it in a range stays. */
+/* Removes [iova, iova + size) from the log; the parts of a range before and after it stay. */
 static void strike(uint64_t iova, uint64_t size, uint8_t *bits)
 {
 	uint64_t page = wire_page(), end = iova + size;

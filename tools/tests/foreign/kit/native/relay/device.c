@@ -1,19 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * A sensor hub. Its work is done by a thread of its own: samples go into a ring, one in a millisecond, and requests
- * are carried out after some time on the sensors' bus. Stopping waits for the thread to be done with what it is at;
- * what it has not begun stays with the hub, and is part of its state.
+ * A sensor hub. Its work is done by a thread: samples go into a ring, one every millisecond, and requests are carried
+ * out after some time on the sensors' bus. Stopping waits for the thread to finish its current request; those that it
+ * has not begun are part of the state.
  *
  * region 4, registers                             region 5: calibration, 24 KiB, read in any width
  *   0x00  8  samples taken                        region 6: migration
  *   0x08  8  seed of the calibration
  *   0x10  8  target                0x18  4  bytes, up to 4096 for a write
- *   0x1c  1  request: 1 write once, 2 write over and over, 3 no more, 4 pin, 5 unpin
+ *   0x1c  1  request: 1 write once, 2 write again and again, 3 end that, 4 pin, 5 unpin
  *   0x1d  1  status: bit 0 request done, bit 1 it failed
  *
- * Data path: trapped, two windows of 8 KiB and some in turns. Calibration is offered in pre-copy, and again what was
- * calibrated since; ring and registers once stopped. Dirty pages: how often each page was written, the top bit for a
- * pin, in a table of mappings that the thread can look at.
+ * Data path: trapped, two windows of a little more than 8 KiB in turn. Calibration is offered in pre-copy, and later
+ * changes again; ring and registers once stopped. Dirty pages: how often each page was written, the top bit for a pin,
+ * in a table of mappings that the thread can read.
  */
 #define _GNU_SOURCE
 #include "wire.h"
@@ -57,7 +57,7 @@ struct known {
 	uint16_t *writes;
 };
 
-/* All of this is under the lock, but while the thread is on the bus. */
+/* All of this is under the lock, except while the thread is on the bus. */
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t wake, parked;
 static struct hub hub, new_hub;
@@ -69,7 +69,7 @@ static struct known known[MAPS];
 static bool tracking;
 
 static uint8_t windows[2 * WINDOW];
-static uint32_t side; /* which window is next */
+static uint32_t side; /* the next window */
 static uint8_t stale; /* parts of the calibration that are still to be sent */
 static uint32_t rest; /* the next part that is sent once stopped */
 static int offered = -1;
@@ -112,7 +112,7 @@ static bool reachable(uint64_t iova, uint64_t bytes)
 	return bytes && iova + bytes > iova;
 }
 
-/* Called with the lock, which is let go of for the time on the bus. */
+/* Called with the lock, which is released for the time on the bus. */
 static bool transfer(long bus_time)
 {
 	uint64_t target = hub.target, bytes = hub.length;
@@ -382,7 +382,7 @@ static int write_migration(uint64_t offset, const uint8_t *data, uint32_t count)
 	return offset == 4 && count == 4 ? 0 : EINVAL;
 }
 
-/* ---- what the wire asks for ---- */
+/* ---- called by the wire ---- */
 
 static int describe(uint32_t index, struct wire_region *info)
 {

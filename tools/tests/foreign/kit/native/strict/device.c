@@ -1,20 +1,20 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * A network card with a flow table. Its driver has a table of the transitions that the text draws, and knows no others:
- * a state that is written again, a cancelled migration, a stop that is taken back are all EINVAL, and nothing changes.
+ * A network card with a flow table. Its driver has a table of the transitions that the specification draws, and no
+ * others: a self-write, a cancelled migration, and running after stop are all EINVAL, and nothing changes.
  *
  * region 2, registers of 4 bytes             region 4: the flow table, 1024 entries of 32 bytes, in words of 8
  *   0x00  microseconds of running            region 9: migration
  *   0x04  frames received
  *   0x08  address of the receive buffer
  *   0x0c  length of a frame, up to 16384
- *   0x10  doorbell: 1 receive a frame, 2 pin the buffer, 3 let go of it
- *   0x14  1: frames arrive all the time, one in 4 ms
+ *   0x10  doorbell: 1 receive a frame, 2 pin the buffer, 3 unpin it
+ *   0x14  1: frames arrive all the time, one every 4 ms
  *   0x20  seed: programs the flow table
  *
- * Data path: the data section is one mapped area of 16 KiB. The table goes in four chunks, in pre-copy and again for
- * what was programmed since; a closing record has the registers and the sum of the table, and without it the card
- * does not leave resuming. Dirty pages: a byte for each page of a mapping; pinned ranges are a list beside it.
+ * Data path: the data section is one mapped area of 16 KiB. The table is sent in four chunks, in pre-copy and again
+ * after changes; a closing record has the registers and the sum of the table, and without it, the card does not leave
+ * resuming. Dirty pages: a byte for each page of a mapping, and a list of pinned ranges.
  */
 #include "wire.h"
 
@@ -56,7 +56,7 @@ static uint64_t started, next_frame;
 
 static uint32_t version[CHUNKS], sent[CHUNKS]; /* a chunk is to be sent while these differ */
 static bool closed_record;                     /* the closing record was read */
-static int in_window = -1;                     /* which record is there: a chunk, CHUNKS for the closing one */
+static int in_window = -1;                     /* the record in the window: a chunk, CHUNKS for the closing one */
 static uint32_t in_window_version, in_window_size;
 
 static bool got_some, got_all;
@@ -286,7 +286,7 @@ static int change(uint32_t to)
 	if (to > RESUMING || !drawn[state][to])
 		return EINVAL;
 	if (state == RESUMING && !got_all)
-		return EINVAL; /* nothing to run with */
+		return EINVAL; /* no complete state to run with */
 	if (running() && to != PRE_COPY)
 		card.micros = micros();
 	if (state == RESUMING) {
@@ -347,7 +347,7 @@ static int write_migration(uint64_t offset, const uint8_t *data, uint32_t count)
 	return count == 4 && offset == 4 ? 0 : EINVAL;
 }
 
-/* ---- what the wire asks for ---- */
+/* ---- called by the wire ---- */
 
 static int describe(uint32_t region, struct wire_region *info)
 {
@@ -393,7 +393,7 @@ static int reset(void)
 {
 	for (int i = 0; i < PINS; i++) {
 		if (pins[i].size)
-			mark(pins[i].iova, pins[i].size); /* let go of, and not to be lost */
+			mark(pins[i].iova, pins[i].size); /* unpinned pages must still be reported */
 		pins[i].size = 0;
 	}
 	memset(&card, 0, sizeof card);
@@ -424,7 +424,7 @@ static void unmapped(struct wire_map *map)
 		struct pin p = pins[i];
 		if (!p.size || p.iova >= map->iova + map->size || map->iova >= p.iova + p.size)
 			continue;
-		mark(p.iova, p.size); /* what of it lies elsewhere */
+		mark(p.iova, p.size); /* the parts of it in other mappings */
 		pins[i].size = 0;
 	}
 	free(map->note);

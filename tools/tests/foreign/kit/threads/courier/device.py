@@ -1,26 +1,26 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A storage controller that maps nothing: all that goes to or comes from its client's memory goes by messages.
+"""A storage controller that maps nothing: it accesses its client's memory only by messages.
 
 Region 0, the registers (0x40 bytes); region 5, the migration region (0x40 bytes of header, then 8 KiB of trapped data).
 
 | offset | width | what |
 |---|---|---|
-| 0x00 | 1, wo | command: 1 read sectors, 2 write sectors, 3 begin to mirror, 4 end it, 5 read at leisure (20 ms) |
+| 0x00 | 1, wo | command: 1 read sectors, 2 write sectors, 3 begin to mirror, 4 end it, 5 read slowly (20 ms) |
 | 0x01 | 1, ro | phase: 0 idle, 1 busy, 2 the last command failed |
 | 0x02 | 2 | first sector, of 1 KiB |
-| 0x04 | 4 | bytes, up to 1 MiB; the medium is read round and round |
+| 0x04 | 4 | bytes, up to 1 MiB; at its end, the medium continues at its start |
 | 0x08 | 8 | address in the client's memory |
 | 0x10 | 4, ro | ticks of 100 us in which the controller ran |
-| 0x14 | 1, wo | trouble: 1 packing fails, 2 the next change of state is fatal, 3 it is refused, 4 laying fails |
+| 0x14 | 1, wo | trouble: 1 packing fails, 2 the next change of state is fatal, 3 it is refused, 4 storing fails |
 | 0x18 | 8 | serial number, kept in sector 5 |
 
-Data path: transfers are cut into pieces of 700 bytes, three of them on the wire at a time. A log of intervals, whole
-pages, says where pieces went. To mirror is to store a stamp of the ticks every 4 ms, at a place that moves on.
+Data path: transfers are cut into pieces of 700 bytes, three of them in flight at a time. A log of intervals, in whole
+pages, records them. Mirroring stores a stamp of the ticks every 4 ms, each time at the next place.
 
-The state: runs of up to seven sectors that changed, each with a heading, in pre-copy already; then the catalogue, which
-holds the registers. A run is on its way when it is packed, and is packed again when it changes after that, or when the
-session moves on before the client has come back for the next. What comes is laid on a second medium, which takes the
-place of the first when resuming is left. It is not left with a medium that has gaps, or without a catalogue.
+The state: runs of up to seven sectors that changed, each with a heading, from pre-copy on; then the catalogue with the
+registers. A run is packed again if it changes later, or if the session goes to another state before the client asks for
+the next run. Given data is stored on a second medium, which replaces the first when resuming is left. Leaving is
+refused if the medium has gaps, or without a catalogue.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ import sys
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from wire import Device, Hangup, Refusal, Window, serve
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+from threads.wire import Device, Hangup, Refusal, Window, serve
 
 SECTOR, SECTORS = 1024, 40
 HEADING = struct.Struct("<4sIII")  # what, first sector, sectors, sum of all bytes
@@ -62,8 +62,8 @@ class Courier(Device):
         self.medium = bytearray((7 * at + at // SECTOR) & 255 for at in range(SECTOR * SECTORS))
         self.sector = self.bytes = self.address = self.phase = 0
         self.ticks, self.since = 0, time.monotonic()
-        self.mirror = -1  # the place of the next stamp, if there is one
-        self.leisure = -1  # how much has been stored at leisure
+        self.mirror = -1  # the place of the next stamp; -1 without one
+        self.leisure = -1  # bytes of the slow transfer so far
         self.next = 0.0
         self.trouble = 0
         self.state = 1
@@ -148,10 +148,10 @@ class Courier(Device):
         if self.state & 2:
             self.changed.update(range(place // SECTOR, (place + len(data) - 1) // SECTOR + 1))
 
-    # ---- to and from the client
+    # ---- the client's memory
 
     def bring(self, begin: int, end: int) -> None:
-        """Bytes of the present transfer to where they belong in the client's memory."""
+        """Transfer bytes to their place in the client's memory."""
         medium, pieces = self.medium, []
         while begin < end:
             place = (self.sector * SECTOR + begin) % len(medium)
@@ -211,7 +211,7 @@ class Courier(Device):
         self.next = time.monotonic() + (LEISURE if self.leisure >= 0 else ROUND)
         return ROUND
 
-    # ---- which pages that were
+    # ---- dirty pages
 
     def note(self, begin: int, end: int) -> None:
         if self.log is None:
@@ -225,7 +225,7 @@ class Courier(Device):
         self.log = apart
 
     def cut(self, begin: int, end: int) -> list[tuple[int, int]]:
-        """Take a range out of the log; what of it there was."""
+        """Remove a range from the log; return the parts that were in it."""
         if self.log is None:
             return []
         found = [(max(a, begin), min(b, end)) for a, b in self.log if a < end and begin < b]
@@ -269,7 +269,7 @@ class Courier(Device):
     # ---- migration
 
     def session(self, new: int) -> None:
-        """Nothing is on its way yet."""
+        """Begin with nothing sent."""
         self.changed = set(range(SECTORS)) if new & 2 else set()
         self.catalogue = bool(new & 2)
         self.packed, self.runs = b"", range(0)
@@ -305,7 +305,7 @@ class Courier(Device):
         self.packed, self.runs = b"", range(0)
 
     def pack(self) -> None:
-        """The next run, or the catalogue, unless one is there."""
+        """Offer the next run, or the catalogue, unless one is offered."""
         if self.packed or not self.state & 2:
             return
         if self.trouble == 1 and (self.changed or (self.catalogue and self.state == 2)):
@@ -340,7 +340,7 @@ class Courier(Device):
             raise Refusal
 
     def lay(self, size: int) -> None:
-        """A buffer that has come."""
+        """Take a buffer."""
         if not HEADING.size < size <= ROOM:
             raise Refusal
         what, first, count, total = HEADING.unpack_from(self.tray)

@@ -1,29 +1,29 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A video decoder that uses what it is given at once: piece by piece as it is written, finally when its size is told.
+"""A video decoder that uses data at once: piece by piece as it is written, and for good when data_size is written.
 
 Region 1, the registers (0x80 bytes); region 2, the frame store (24 KiB); region 8, the migration region, whose trapped
 data section has two halves at 0x100 and 0x2000, which buffers use in turn.
 
 | offset | width | what |
 |---|---|---|
-| 0x00 | 8, ro | macroblocks decoded: 25 for each ms in which the decoder runs |
+| 0x00 | 8, ro | macroblocks decoded: 25 in each ms while the decoder runs |
 | 0x0a | 2 | control: bit 0 puts out a part of a picture every 3 ms |
 | 0x0c | 4 | surface in the client's memory, low half of its address |
 | 0x10 | 4 | its high half |
 | 0x14 | 4 | its bytes, up to 1 MiB |
 | 0x18 | 2, wo | kick: 1 put out a picture, 2 attach the surface (pin it), 3 detach, 4 decode (25 ms) and put out |
-| 0x1a | 2, ro | status: bit 0 busy, bit 1 no surface there |
+| 0x1a | 2, ro | status: bit 0 busy, bit 1 no surface |
 | 0x20 | 4 | user data, low half |
 | 0x24 | 4 | user data, high half |
 | 0x40 | 2 | upset: 1 saving fails, 2 the next change of state is fatal, 3 it is refused, 4 storing fails |
 
 Data path: a picture is lines of 512 bytes, each a number of its own and bytes of the frame store, copied into a mapping
-of the client's memory, or sent to it where there is no descriptor. Each mapping has a byte for each of its pages.
+of the client's memory, or sent to it without a descriptor. Each mapping has a byte for each of its pages.
 
-The state: slices of the frame store, those that changed since they were last taken, and in stop-and-copy the context.
-In resuming a slice goes into the frame store itself while it is written, and what was there is kept until its size is
-told: then it is put back, the slice is checked and stored as a whole, or refused. A decoder that was given a part of
-its state alone is of no use: leaving resuming then is an error that a reset ends.
+The state: slices of the frame store that changed since they were last read, and in stop-and-copy the context. In
+resuming, a slice goes into the frame store itself while it is written, and the previous content is kept until data_size
+is written: then that is put back, and the slice is checked and stored as a whole, or refused. With an incomplete state,
+leaving resuming leads to the error state, until a reset.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from wire import Device, Hangup, Refusal, Window, serve
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+from threads.wire import Device, Hangup, Refusal, Window, serve
 
 CUTS = (0, 6000, 11000, 15096, 19192, 22192, 24576)
 SLICES = len(CUTS) - 1
@@ -52,7 +52,7 @@ DECODING, REFRESH = 0.025, 0.003
 
 
 class Surface:
-    """Memory of the client: a page that was written has a 1 in marks."""
+    """Memory of the client: a written page has a 1 in marks."""
 
     def __init__(self, start: int, size: int, flags: int, page: int) -> None:
         self.start, self.size, self.flags, self.page = start, size, flags, page
@@ -73,7 +73,7 @@ class Eager(Device):
         super().__init__()
         self.broken = broken
         self.surfaces: list[Surface] = []
-        self.attached: list[tuple[int, int, int]] = []  # surface, and what of it is mapped: start and bytes
+        self.attached: list[tuple[int, int, int]] = []  # surface, and its mapped part: start and bytes
         self.on = False
         self.reset()
 
@@ -85,7 +85,7 @@ class Eager(Device):
         self.blocks, self.began = 0, time.monotonic_ns()
         self.address = self.length = self.control = self.status = self.user = self.upset = 0
         self.serial = 0
-        self.left = 0.0  # of what is being decoded
+        self.left = 0.0  # of the decoding
         self.mark = time.monotonic()
         self.refreshed = self.mark
         self.state = 1
@@ -304,14 +304,14 @@ class Eager(Device):
     # ---- migration, the source
 
     def anew(self) -> None:
-        """A session begins, of whatever kind."""
+        """Begin a session of either kind."""
         self.taken = [0] * SLICES
         self.context_due = True
         self.offer, self.offered, self.offered_generation = b"", -1, 0
         self.half = 0
         self.section = [bytearray(HALF), bytearray(HALF)]
         self.before: list[tuple[int, bytes]] = []
-        self.known = 0  # which bytes of the heading are there
+        self.known = 0  # which bytes of the heading have come
         self.stored: set[int] = set()
         self.size_told = 0
 
@@ -391,7 +391,7 @@ class Eager(Device):
             raise Refusal
 
     def piece(self, begin: int, end: int) -> None:
-        """A part of a slice goes to where it belongs, if that is known by now."""
+        """Store a part of a slice in its place, if that is known by now."""
         if begin < MARK.size:
             self.put_back()
             self.known |= (1 << min(end, MARK.size)) - (1 << begin)
@@ -410,7 +410,7 @@ class Eager(Device):
         self.before.clear()
 
     def told(self, size: int) -> None:
-        """A buffer is there: store it, or refuse it and be as before it."""
+        """Store a buffer, or refuse it and undo it."""
         self.put_back()
         self.known, self.before = 0, []
         section = self.section[self.half]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""An FPGA card that collects what it is given, byte after byte, and looks at it when resuming is left.
+"""An FPGA card that collects data, byte after byte, and checks it when resuming is left.
 
 Region 3, the shell (0x80 bytes); region 4, the tiles (32 KiB, all of it can be mapped); region 7, the migration region:
 a trapped page of header, then a data section of 16 KiB, all of it mappable.
@@ -8,20 +8,20 @@ a trapped page of header, then a data section of 16 KiB, all of it mappable.
 |---|---|---|
 | 0x00 | 8 | bytes to copy, up to 1 MiB |
 | 0x08 | 8 | address in the client's memory |
-| 0x10 | 1, wo | go: 1 copy, 2 stream (a beat each 4 ms), 3 end the stream, 4 reconfigure (30 ms), then copy |
-| 0x11 | 1, ro | busy: 1 while it reconfigures, 4 when the last copy went nowhere |
+| 0x10 | 1, wo | go: 1 copy, 2 stream (a beat every 4 ms), 3 end the stream, 4 reconfigure (30 ms), then copy |
+| 0x11 | 1, ro | busy: 1 while it reconfigures, 4 if the last copy failed |
 | 0x18 | 8, ro | clock cycles at 100 MHz, gated off while the card is stopped |
-| 0x20 | 8, wo | lock the memory at this address, of as many bytes as above |
-| 0x28 | 8, wo | let go of what was locked at this address |
+| 0x20 | 8, wo | lock the memory at this address, of the size above |
+| 0x28 | 8, wo | unlock the memory at this address |
 | 0x30 | 1 | latch: 1 readback fails, 2 the next change of state is fatal, 3 it is refused, 4 configuration fails |
 | 0x38 | 8 | name of the design |
 
-Data path: tiles are copied into a mapping of the client's memory, each page with the present cycle in front. Each
-mapping has one large number, bit n of which is its page n.
+Data path: tiles are copied into a mapping of the client's memory; each page begins with the present cycle. Each mapping
+has one large number, bit n of which is its page n.
 
 The state is read back as one image when stop-and-copy is entered, and cut into frames of 12 KiB; pre-copy offers none.
-In resuming all bytes are joined, whatever pieces they come in. When resuming is left the image is checked: one that is
-broken, short or too long makes the change fail, the card stays in resuming, and the whole image may be given again.
+In resuming, all bytes are joined, in pieces of any size. When resuming is left, the image is checked: with one that is
+damaged, short or too long, the change fails, the card stays in resuming, and the whole image may be given again.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ import time
 import zlib
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from wire import Device, Hangup, Refusal, Window, serve
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+from threads.wire import Device, Hangup, Refusal, Window, serve
 
 TILES = 32 << 10
 HEADER, SECTION, FRAME = 0x1000, 0x4000, 12 << 10
@@ -60,7 +60,7 @@ class Memory:
 
 
 def ones(first: int, last: int) -> int:
-    """Bits first to last, the last one too."""
+    """Bits first to last, inclusive."""
     return (1 << last + 1) - (1 << first)
 
 
@@ -78,7 +78,7 @@ class Patient(Device):
         os.ftruncate(self.section_file, HEADER + SECTION)
         self.section = mmap.mmap(self.section_file, HEADER + SECTION)
         self.memory: dict[int, Memory] = {}
-        self.locks: list[tuple[int, int, int]] = []  # name, start and bytes of what is locked
+        self.locks: list[tuple[int, int, int]] = []  # name, start and bytes of each lock
         self.logs = False
         self.collected: list[bytes] = []
         self.reset()
@@ -188,7 +188,7 @@ class Patient(Device):
     # ---- into the client's memory
 
     def parts(self, address: int, size: int, want: int) -> list[tuple[int, int, int]]:
-        """A range as mapping, place in it and bytes; nothing of it may be missing."""
+        """A range as mappings, places in them and bytes; all of it must be mapped."""
         parts = []
         while size > 0:
             for start, memory in self.memory.items():
@@ -409,7 +409,7 @@ class Patient(Device):
             self.collected = []
 
     def configure(self) -> None:
-        """All that was collected becomes the design, if it is one."""
+        """Make the collected data the design, if it is one."""
         image, self.collected = b"".join(self.collected), []
         if not image and not self.spoiled:
             return

@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""An audio DSP that compares device_state as a whole word: with a reserved bit set it is no state that it knows.
+"""An audio DSP that compares device_state as a whole word: with a reserved bit set, it is not a known state.
 
 Region 6, the registers (0x40 bytes); region 0, the migration region: a trapped page of header, an area of 8 KiB that
 can be mapped, and 4 KiB that cannot. There is one interrupt, at the end of each period.
 
 | offset | width | what |
 |---|---|---|
-| 0x00 | 2 | control: bit 0 capture (16 frames each 4 ms), bit 1 interrupt each period of 5 ms |
+| 0x00 | 2 | control: bit 0 capture (16 frames every 4 ms), bit 1 interrupt after each period of 5 ms |
 | 0x02 | 2, wo | command: 1 fill the ring with samples, 2 pin the ring, 3 unpin it, 4 a burst: fill the ring in 15 ms |
-| 0x04 | 4, ro | status: bit 0 burst under way, bit 4 ring not there |
+| 0x04 | 4, ro | status: bit 0 burst in progress, bit 4 ring not mapped |
 | 0x08 | 4, ro | samples since power-on, at 192 kHz |
 | 0x10 | 8 | ring: its page in the client's memory, times 4096, and the offset in that page |
 | 0x18 | 4 | ring: bytes, up to 256 KiB |
@@ -16,14 +16,14 @@ can be mapped, and 4 KiB that cannot. There is one interrupt, at the end of each
 | 0x22 | 2 | volume, right |
 | 0x24 | 2 | balance |
 | 0x26 | 2 | tone |
-| 0x28 | 4 | test: 1 saving fails, 2 the next state is fatal, 3 it is refused, 4 records cannot be taken |
+| 0x28 | 4 | test: 1 saving fails, 2 the next state is fatal, 3 it is refused, 4 records are refused |
 
-Data path: samples of 4 bytes are made from the count and copied into the client's memory. A page that is written enters
-a table with the number of the query that is to report it.
+Data path: samples of 4 bytes are made from the count and copied into the client's memory. A written page enters a table
+with the number of the query that will report it.
 
 The state is a stream of records: one for each of 24 voices of 1 KiB, the mixer, and the end. Voices are offered in
-pre-copy, up to seven at a time, and again when they changed. Voices lie in the mapped area, mixer and end behind it.
-The target reads the stream record by record, wherever it is cut, and puts each into the voice that it is for.
+pre-copy, up to seven at a time, and again after a change. Voices are in the mapped area, mixer and end after it. The
+target reads the stream record by record, wherever it is cut, and stores each in its voice.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ import sys
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from wire import Device, Hangup, Refusal, Window, serve
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+from threads.wire import Device, Hangup, Refusal, Window, serve
 
 VOICES, VOICE = 24, 1024
 RECORD = struct.Struct("<BBHI")  # 0xA5, kind, bytes, sum of the bytes
@@ -66,8 +66,8 @@ class Wholeword(Device):
         os.ftruncate(self.file, BEHIND)
         self.area = mmap.mmap(self.file, BEHIND)
         self.blocks: list[Block] = []
-        self.pins: dict[int, set[int]] = {}  # start of what was pinned: pages
-        self.table: dict[int, int] = {}  # page: the query that is to report it
+        self.pins: dict[int, set[int]] = {}  # start of a pinned range: pages
+        self.table: dict[int, int] = {}  # page: the query that will report it
         self.query = 0
         self.tracks = False
         self.event = -1
@@ -307,7 +307,7 @@ class Wholeword(Device):
 
     def fresh_session(self) -> None:
         self.touched = set(range(VOICES))
-        self.tail = True  # mixer and end are still to go
+        self.tail = True  # mixer and end are still to be sent
         self.buffer, self.carries = b"", set[int]()
         self.place = AREA
         self.behind = bytearray(TRAPPED)
@@ -342,7 +342,7 @@ class Wholeword(Device):
         return RECORD.pack(0xA5, kind, len(body), sum(body)) + body
 
     def make(self) -> None:
-        """The next buffer, unless there is one."""
+        """Offer the next buffer, unless one is offered."""
         if self.word == 4:
             self.place = AREA
         if self.buffer or not self.word & 2:
@@ -381,7 +381,7 @@ class Wholeword(Device):
             raise Refusal
 
     def hear(self, size: int) -> None:
-        """More of the stream; each record that is whole is obeyed."""
+        """Take more of the stream; each complete record takes effect."""
         stream = self.stream + self.migration_read(AREA, size)
         heard = set(self.heard)
         at, orders = 0, []
@@ -412,7 +412,7 @@ class Wholeword(Device):
                 self.rest = fields[10] / 1e6
 
     def transition(self, word: int) -> None:
-        """The whole word, as it was written, is what counts."""
+        """Write device_state: the whole word counts."""
         if self.broken == "reserved-lost" and word >> 3:
             return
         if self.word == 6 or word not in (0, 1, 2, 3, 4):

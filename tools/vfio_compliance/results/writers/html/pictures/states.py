@@ -29,7 +29,7 @@ _LAST_ABOVE: Final = (Seen.REFUSED, Seen.ACCEPTED, Seen.UNSEEN, Seen.DOCUMENTED,
 
 
 class Node(NamedTuple):
-    """A state: the middle of its box, and the text in it."""
+    """A state: the middle of its box, and its label."""
 
     name: str
     x: float
