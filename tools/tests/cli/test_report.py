@@ -146,7 +146,7 @@ def test_run_writes_reports(project: Path, tmp_path: Path) -> None:
     assert done.stderr.startswith(
         f"vfio-compliance: {nothing}: No space left on device: the json report was not written"
     )
-    assert f"vfio-compliance report {out} --format json --output FILE" in done.stderr
+    assert f"vfio-compliance report {out} --format json --out FILE" in done.stderr
     assert "SELECTION by plan" in (out / reports.NAME).read_text(encoding="utf-8")
     assert 'classname="v1.reserved.reads-zero"' in xml.read_text(encoding="utf-8")
     assert json.loads(render("json", opened(out)))["verdict"]["exit_code"] == 0

@@ -94,7 +94,7 @@ def devices() -> Iterator[Judged]:
 
 
 def differences(expected: Expectation, outcome: matrix.Outcome, journal: Path) -> list[str]:
-    """The differences of an outcome from what is expected; rules that stand on a broken one may fail or be unjudged."""
+    """How an outcome differs from what is expected; rules that depend on a broken one may fail or be unjudged."""
     result = summarise(read(journal))
     below = {rule for rule in result.rules if not expected.breaks.isdisjoint(result.foundations(rule))}
     wider = replace(expected, may=expected.may | below, unjudged=expected.unjudged | below)

@@ -213,8 +213,8 @@ def test_client_rules_are_those_of_the_judge() -> None:
         ("defects: [d]", "defects must not be ('d',)"),
         ("stands_on: a.b", "stands_on must not be 'a.b'"),
         ("stands_on: [5]", "stands_on must not be (5,)"),
-        ("stands_on: [a.c]", "x.y: stands on unknown rule a.c"),
-        ("stands_on: [x.y]", "x.y: stands on itself"),
+        ("stands_on: [a.c]", "x.y: depends on unknown rule a.c"),
+        ("stands_on: [x.y]", "x.y: depends on itself"),
     ],
 )
 def test_bad_rules_are_named(tmp_path: Path, record: str, complaint: str) -> None:
@@ -235,7 +235,7 @@ def test_bad_rules_are_named(tmp_path: Path, record: str, complaint: str) -> Non
 
 
 def catalogue_of(folder: Path, **foundations: Iterable[str]) -> spec.Catalogue:
-    """A catalogue of rules a, b, c, ... in two suites, each with the rules that it stands on."""
+    """A catalogue of rules a, b, c, ... in two suites, each with the rules that it depends on."""
     half = len(foundations) // 2
     names = list(foundations)
     for suite, part in (("one", names[:half]), ("two", names[half:])):
@@ -262,18 +262,18 @@ def test_a_long_chain_of_rules_is_loaded(tmp_path: Path) -> None:
     (tmp_path / "good").mkdir()
     assert len(catalogue_of(tmp_path / "good", **rules, r3000=[]).rules) == 3001
     (tmp_path / "bad").mkdir()
-    with pytest.raises(spec.SpecError, match="r0: stands on itself, by way of r1, r2"):
+    with pytest.raises(spec.SpecError, match="r0: depends on itself, by way of r1, r2"):
         catalogue_of(tmp_path / "bad", **rules, r3000=["r0"])
 
 
 @pytest.mark.parametrize(
     ("foundations", "complaint"),
     [
-        ({"a": "a"}, "a: stands on itself"),
-        ({"a": "b", "b": "a"}, "a: stands on itself, by way of b"),
-        ({"a": "b", "b": "c", "c": "db", "d": ""}, "b: stands on itself, by way of c"),
-        ({"a": "b", "b": "", "c": "dx", "d": ""}, "c: stands on unknown rule x"),
-        ({"a": "b", "b": "c", "c": "xy"}, "c: stands on unknown rule x, y"),
+        ({"a": "a"}, "a: depends on itself"),
+        ({"a": "b", "b": "a"}, "a: depends on itself, by way of b"),
+        ({"a": "b", "b": "c", "c": "db", "d": ""}, "b: depends on itself, by way of c"),
+        ({"a": "b", "b": "", "c": "dx", "d": ""}, "c: depends on unknown rule x"),
+        ({"a": "b", "b": "c", "c": "xy"}, "c: depends on unknown rule x, y"),
     ],
 )
 def test_cycles_and_unknown_foundations_are_refused(

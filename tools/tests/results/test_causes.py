@@ -38,23 +38,23 @@ CHAIN = {"v1.c": {"stands_on": ("v1.b",)}, "v1.d": {}, "v1.b": {"stands_on": ("v
 
 
 def test_the_cause_comes_first() -> None:
-    """Rules that stand on it follow it, however far away in the catalogue; others keep their places."""
+    """Rules that depend on it follow it, however far away in the catalogue; others keep their places."""
     report = lines(*(ended(name, "fail", **FAILED) for name in "cdba"), rules=CHAIN)
     assert heads(report) == ["1) FAIL  v1.d", "2) FAIL  v1.a", "3) FAIL  v1.c", "4) FAIL  v1.b"]
     for name in ("3) FAIL  v1.c", "4) FAIL  v1.b"):
         shown = block(report, f"{name}  (1 of 1 case)")
-        assert "   stands on v1.a, which failed: see 2)" in shown
+        assert "   needs     v1.a, which failed: see 2)" in shown
         assert sum("read 8 bytes" in line for line in shown) == 4
     assert sum("read 8 bytes" in line for line in block(report, "2) FAIL  v1.a  (1 of 1 case)")) == 12
     assert report[-1] == "NOT CONFORMANT by plan default: 4 rules broken"
 
 
 def test_a_rule_that_held_is_not_a_cause() -> None:
-    """Only rules that failed, and that this one stands on, are named, even if two failures look the same."""
+    """Only rules that failed, and that this one depends on, are named, even if two failures look the same."""
     report = lines(ended("c", "fail", **FAILED), ended("b", "pass"), ended("a", "pass"), rules=CHAIN)
-    assert not [line for line in report if "stands on" in line]
+    assert not [line for line in report if "needs  " in line]
     report = lines(ended("d", "fail", **FAILED), ended("a", "fail", **FAILED), rules=CHAIN)
-    assert not [line for line in report if "stands on" in line]
+    assert not [line for line in report if "needs  " in line]
 
 
 def test_two_causes() -> None:
@@ -63,16 +63,16 @@ def test_two_causes() -> None:
     report = lines(*(ended(name, "fail", **FAILED) for name in "cab"), rules=rules)
     assert heads(report) == ["1) FAIL  v1.a", "2) FAIL  v1.c", "3) FAIL  v1.b"]
     assert block(report, "2) FAIL  v1.c  (1 of 1 case)")[2:4] == [
-        "   stands on v1.a, which failed: see 1)",
-        "   stands on v1.b, which failed: see 3)",
+        "   needs     v1.a, which failed: see 1)",
+        "   needs     v1.b, which failed: see 3)",
     ]
 
 
 def test_a_waived_cause() -> None:
-    """A failure that stands on it counts, and says why it may have failed."""
+    """A failure that depends on it counts, and says why it may have failed."""
     report = lines(*(ended(name, "fail", **FAILED) for name in "ba"), rules=CHAIN, waivers=[waiver(rule="v1.a")])
     assert heads(report) == ["1) FAIL  v1.b"]
-    assert "   stands on v1.a, which failed: as its waiver says" in report
+    assert "   needs     v1.a, which failed: as its waiver says" in report
     assert "waived: v1.a  (1 of 1 case)" in report
 
 
@@ -113,7 +113,7 @@ def test_not_judged_because_of_a_rule() -> None:
     seen = [ended(f"b[{number}]", "not-run", what=f"going to {number}", **FAILED) for number in range(5)]
     report = lines(ended("a", "fail", **FAILED), *seen, rules=STANDS)
     assert block(report, "Not judged: 5 cases of 1 rule") == [
-        "   stands on v1.a, which failed: see 1)",
+        "   needs     v1.a, which failed: see 1)",
         "   met by    going to 0: expected x, seen y",
         "             going to 1: expected x, seen y",
         "             going to 2: expected x, seen y",

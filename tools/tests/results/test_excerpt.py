@@ -63,7 +63,7 @@ def test_calls_of_a_flow_are_shown_where_they_were_made() -> None:
     first = case("x", [call(1, "set-up"), call(2), call(3), call(4)])
     spans = [Span(2, 2, first.id), Span(3, 4, first.id), Span(9, 9, "suites/s/y")]
     judged = case("z", [call(20, "set-up")], failed_call=3, stands_on=spans)
-    standing = ["stands on calls 2 to 4 of x", "stands on calls 9 to 9 of y"]
+    standing = ["based on calls 2 to 4 of x", "based on calls 9 to 9 of y"]
     assert shown(judged, first) == [*standing, "in x:", "set-up:", "1", "body:", "2", ">     3", "4"]
     assert shown(judged) == [*standing, "set-up:", "20"]
 

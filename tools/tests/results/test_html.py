@@ -214,7 +214,7 @@ def test_a_failure_has_all_that_the_terminal_has() -> None:
 
 
 def test_a_failure_names_its_cause() -> None:
-    """A rule that stands on a failed one comes after it, and links to it."""
+    """A rule that depends on a failed one comes after it, and links to it."""
     found = page(ended("a", "fail"), ended("b", "fail"), rules={"v1.a": {"stands_on": ("v1.b",)}})
     assert text(by_id(found, "failure-1").find("h3")) == "1. v1.b ✗ fail"
     cause = next(each for each in by_id(found, "failure-2").iter("p") if each.get("class") == "cause")

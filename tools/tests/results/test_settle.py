@@ -354,7 +354,7 @@ def test_all_fields_of_a_waiver_are_printed() -> None:
 
 
 def stands_on_a(**waived: Any) -> Callable[..., Summary]:
-    """Makes runs in which v1.a fails, waived if given, and the server dies in a case of a rule that stands on it."""
+    """Makes runs in which v1.a fails, waived if given, and the server dies in a case of a rule that depends on it."""
 
     def made(how: str, **rules: Any) -> Summary:
         events: list[Event] = [

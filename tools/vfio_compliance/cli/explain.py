@@ -46,7 +46,7 @@ def _about(rule: Rule, known: Catalogue, tests: list[Test]) -> dict[str, str]:
         + ("" if rule.blocking else "; a device that breaks it can still conform")
         + ("; judged only by run --stress" if rule.on_request else ""),
         "source": rule.source,
-        "stands on": ", ".join(rule.stands_on) or "no other rule",
+        "needs": ", ".join(rule.stands_on) or "no other rule",
         **_described(tests),
         "defects": ", ".join(rule.defects) or f"no defect can prove it: {rule.unprovable}",
     }
@@ -60,5 +60,5 @@ def _described(tests: list[Test]) -> dict[str, str]:
     for number, test in enumerate(tests, 1):
         which = f" {number}" if len(tests) > 1 else ""
         lines[f"test{which}"] = f"{test.file.relative_to(root())}:{test.line} {test.name}"
-        lines["it says" + which] = test.says
+        lines["checks" + which] = test.says
     return lines

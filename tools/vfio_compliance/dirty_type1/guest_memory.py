@@ -126,7 +126,7 @@ class GuestMemory:
 
     A verb raises DeviceError when the driver refuses.
 
-    Mapping, plain unmapping, START and STOP are what the rules about bitmaps stand on: they raise Unreachable, unless
+    Mapping, plain unmapping, START and STOP are what the rules about bitmaps depend on: they raise Unreachable, unless
     the rule at hand is about them (``judged``).
 
     What is left at the end of the block is unmapped, and tracking is stopped.

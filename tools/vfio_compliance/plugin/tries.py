@@ -69,7 +69,7 @@ class Tries:
         return self.again
 
     def take(self, tracer: Tracer) -> tuple[Calls, list[Span]]:
-        """The calls of the try that counts, now that all are over, and the earlier calls that it stands on.
+        """The calls of the try that counts, now that all are over, and the earlier calls that it depends on.
 
         Calls of the other tries are included if they made something that is shared, as it was not made again.
         """

@@ -24,7 +24,7 @@ class Line(NamedTuple):
 def excerpt(case: Case, summary: Summary, most: int) -> Iterator[Line]:
     """At most ``most`` records, under the part of the case that they belong to, and where the calls of flows are."""
     for owner, spans in groupby(case.stands_on, key=lambda span: span.case):
-        yield Line(f"stands on calls {_ranges(list(spans))} of {_short(owner)}")
+        yield Line(f"based on calls {_ranges(list(spans))} of {_short(owner)}")
     calls, place = _where_failed(case, summary)
     if place:
         yield Line(f"in {place}:")

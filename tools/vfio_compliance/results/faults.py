@@ -21,7 +21,7 @@ OF_THE_SUITE: Final = "the suite itself"
 MOST_CALLS: Final = 12
 MOST_CASES: Final = 8
 
-#: The same numbers for a rule that stands on one that failed.
+#: The same numbers for a rule that depends on one that failed.
 _DEPENDENT_CALLS: Final = 4
 _DEPENDENT_CASES: Final = 2
 
@@ -41,7 +41,7 @@ class Fault(NamedTuple):
     rule: str
     verdict: Verdict
     cases: list[Case]
-    #: The failed rules that this rule stands on.
+    #: The failed rules that this rule depends on.
     causes: list[str]
 
     @property
@@ -56,7 +56,7 @@ class Fault(NamedTuple):
 
 
 def faults(summary: Summary) -> list[Fault]:
-    """The faults of a run; a rule comes before the rules that stand on it."""
+    """The faults of a run; a rule comes before the rules that depend on it."""
     causes = {rule: summary.causes(rule) for rule in (*summary.device_verdicts, *summary.suite_verdicts)}
     by_rule = {
         rule: [
@@ -69,7 +69,7 @@ def faults(summary: Summary) -> list[Fault]:
     roots = {rule: [cause for cause in causes[rule] if by_rule.get(cause)] for rule in by_rule}
     first = [rule for rule in by_rule if not roots[rule]]
     order = [rule for root in first for rule in (root, *(each for each in by_rule if roots[each][:1] == [root]))]
-    order += [rule for rule in by_rule if rule not in order]  # rules that stand on each other: the journal is damaged
+    order += [rule for rule in by_rule if rule not in order]  # rules that depend on each other: the journal is damaged
     return [fault for rule in order for fault in by_rule[rule]]
 
 

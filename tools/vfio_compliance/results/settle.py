@@ -64,7 +64,7 @@ def _of_the_suite(summary: Summary) -> None:
 def _deaths(summary: Summary) -> None:
     """The end of a server breaks the rule of the case, unless another failure explains it."""
     dead = [case for case in summary.cases.values() if case.deaths]
-    # The rules that a rule stands on come before it.
+    # The rules that a rule depends on come before it.
     for case in sorted(dead, key=lambda case: len(summary.foundations(case.rule))):
         seen = "\n".join(map(str, case.deaths))
         cause = next(iter(summary.causes(case.rule)), None)

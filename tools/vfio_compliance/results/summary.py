@@ -63,7 +63,7 @@ class UsedWarning:
 
 
 class Explained(NamedTuple):
-    """The end of a server in a case that stands on a broken rule."""
+    """The end of a server in a case that depends on a broken rule."""
 
     case: str
     seen: str
@@ -226,7 +226,7 @@ class Summary:
         return [used for used in self.warnings if used.stale]
 
     def foundations(self, rule: str) -> list[str]:
-        """All rules that a rule stands on, the nearest first."""
+        """All rules that a rule depends on, the nearest first."""
         found: dict[str, None] = {}
         nearest = [rule]
         while nearest:
@@ -240,7 +240,7 @@ class Summary:
         return any(case.broke or case.verdict is Verdict.HANG for case in self.cases_of(rule))
 
     def causes(self, rule: str) -> list[str]:
-        """Root causes: failed rules that a rule stands on, and that stand on no failed rule, in the order of rules."""
+        """Root causes: failed rules that a rule depends on and that depend on no failed rule, in the order of rules."""
         failed = {each for each in self.foundations(rule) if self.failed(each)}
         return [each for each in self.rules if each in failed and failed.isdisjoint(self.foundations(each))]
 

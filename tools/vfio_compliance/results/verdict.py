@@ -25,7 +25,7 @@ class Verdict(Enum):
     KERNEL = "kernel"
     #: Our set-up or the host failed.
     BROKEN = "broken"
-    #: Not judged: the run ended first, a rule that the case stands on failed, or the profile lacks what it needs.
+    #: Not judged: the run ended first, a rule that the case depends on failed, or the profile lacks what it needs.
     NOT_RUN = "not-run"
     #: A call did not return by its deadline.
     HANG = "hang"

@@ -158,7 +158,7 @@ def load(suites: Path) -> Catalogue:
     """Read ``*/rules.yaml`` below ``suites``.
 
     Raises SpecError for a missing or malformed file, an unknown word, a repeated id, a clause that the
-    file does not list, or a rule that stands on an unknown one or, in the end, on itself.
+    file does not list, or a rule that depends on an unknown one or, in the end, on itself.
     """
     files = sorted(suites.glob("*/rules.yaml"))
     if not files:
@@ -184,16 +184,18 @@ def load(suites: Path) -> Catalogue:
 
 
 def _check_foundations(rules: Mapping[str, Rule], suites: Path) -> None:
-    """Raises SpecError, with the file, for a rule that stands on an unknown one, or on itself."""
+    """Raises SpecError, with the file, for a rule that depends on an unknown one, or on itself."""
     for rule in rules.values():
         where = f"{suites / rule.suite / 'rules.yaml'}: {rule.id}"
         if unknown := [each for each in rule.stands_on if each not in rules]:
-            raise SpecError(f"{where}: stands on unknown rule {', '.join(unknown)}")
+            raise SpecError(f"{where}: depends on unknown rule {', '.join(unknown)}")
     settled: set[str] = set()
     for rule in rules.values():
         if cycle := _cycle(rule.id, rules, settled):
             where = f"{suites / rules[cycle[0]].suite / 'rules.yaml'}: {cycle[0]}"
-            raise SpecError(f"{where}: stands on itself" + (f", by way of {', '.join(cycle[1:])}" if cycle[1:] else ""))
+            raise SpecError(
+                f"{where}: depends on itself" + (f", by way of {', '.join(cycle[1:])}" if cycle[1:] else "")
+            )
 
 
 def _cycle(start: str, rules: Mapping[str, Rule], settled: set[str]) -> list[str]:

@@ -75,7 +75,7 @@ def missing(key: str, *, denied: bool) -> NotApplicable | Silent:
 
 
 class Unjudged(Exception):
-    """The rule cannot be judged here, because something that it stands on failed; the message says what."""
+    """The rule cannot be judged here, because something that it depends on failed; the message says what."""
 
 
 @contextmanager

@@ -46,7 +46,7 @@ class Failures(NamedTuple):
 
 
 def described(summary: Summary, faults: Sequence[Fault]) -> Failures:
-    """The failures, in the order of ``faults``: a rule comes before the rules that stand on it."""
+    """The failures, in the order of ``faults``: a rule comes before the rules that depend on it."""
     full = [_in_full(summary, number, fault) for number, fault in enumerate(faults[:_IN_FULL], 1)]
     rest = [*enumerate(faults, 1)][_IN_FULL:_IN_A_LINE]
     lines = [(number, fault, brief(summary, fault.cases[0])) for number, fault in rest]

@@ -31,7 +31,7 @@ from .layout import LABEL, labelled
 
 
 class Faults:
-    """The faults of a run; a rule comes before the rules that stand on it."""
+    """The faults of a run; a rule comes before the rules that depend on it."""
 
     def __init__(self, summary: Summary) -> None:
         self._summary = summary
@@ -60,7 +60,7 @@ class Faults:
             yield from labelled("about", f"{OF_THE_SUITE}: it says nothing about the device", width)
         yield from explanation(rule, width)
         for cause in fault.causes:
-            yield from labelled("stands on", f"{cause}, which failed: {self.where(cause)}", width)
+            yield from labelled("needs", f"{cause}, which failed: {self.where(cause)}", width)
         yield from in_full(fault.cases[0], summary, fault.calls, width)
         yield from _lines_of(fault.cases[1:], fault.cases[0], fault.others, "also in", width)
 

@@ -22,7 +22,7 @@ def unjudged(summary: Summary, faults: Faults, width: int) -> Iterator[str]:
     for group in groups.unjudged(summary):
         yield from _head(group)
         if group.cause:
-            yield from labelled("stands on", f"{group.cause}, which failed: {faults.where(group.cause)}", width)
+            yield from labelled("needs", f"{group.cause}, which failed: {faults.where(group.cause)}", width)
         yield from _because(group, width)
         yield from labelled("rules", some(group.rules), width)
 
