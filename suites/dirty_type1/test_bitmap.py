@@ -131,7 +131,7 @@ def test_huge_memory(guest: ScriptedMemory, observe: Callable[[str, str], None],
     """A buffer of 2^63 bytes or more, which no machine has, is accepted or refused; tracking works afterwards."""
     guest.dirty_last(count)
     outcome = guest.try_get(0, count, room=(1 << 63) + bitmaps * bitmap_bytes(count))
-    observe("a bitmap into 2^63 bytes", "taken" if outcome.ok else f"refused with {in_words(outcome)}")
+    observe("a bitmap with a buffer of 2^63 bytes", "taken" if outcome.ok else f"refused with {in_words(outcome)}")
     guest.make_dirty(count - 1)
     guest.get(0, count).complete()
 

@@ -101,7 +101,7 @@ def test_stop_again(guest: ScriptedMemory, observe: Callable[[str, str], None]) 
 def test_stop_at_first(guest: ScriptedMemory, observe: Callable[[str, str], None]) -> None:
     """STOP before any START may be accepted or refused, and tracking works afterwards."""
     guest.map(0, 70)
-    judge_stop(guest, observe, "STOP at first")
+    judge_stop(guest, observe, "STOP before any START")
 
 
 def judge_stop(guest: ScriptedMemory, observe: Callable[[str, str], None], moment: str) -> None:

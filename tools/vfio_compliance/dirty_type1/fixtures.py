@@ -40,7 +40,8 @@ def rounds(session: Session, guest: GuestMemory, seed: int) -> Callable[..., Tal
     def run(*, stream: bool, unmapping: bool, most: int | None = None) -> Tally:
         limit = session.profile.limits.test / 6
         tally = Rounds(guest, seed, stream=stream, unmapping=unmapping).run(most or ROUNDS, limit)
-        session.note(f"copied by dirty bitmaps alone: {tally} (--seed {seed})")
+        how = f"{'a stream of writes' if stream else 'single writes'}{', mappings come and go' * unmapping}"
+        session.note(f"copied by dirty bitmaps alone, {how}: {tally}, seed {seed}")
         return tally
 
     return run

@@ -22,7 +22,7 @@ def behaviour(summary: Summary, width: int) -> Iterator[str]:
     if not summary.observed:
         return
     yield ""
-    yield "Where the specification is silent, this device does"
+    yield "What this device does where the specification leaves it open"
     widest = max(map(len, summary.observed))
     beside = width - widest >= _ROOM
     for question, answers in summary.observed.items():
