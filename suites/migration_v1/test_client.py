@@ -48,7 +48,7 @@ def judge_clause(device: Device, migration: MigrationRegion, clause: str, least:
 def saved(flows: Flows) -> Saved:
     """A state of at least one buffer that was saved, and how."""
     suspended = flows.suspend()
-    suspended.whole()
+    suspended.complete()
     flows.resume(flows.suspend)  # at once, so that one case has all the traffic of the data
     if not suspended.stream.buffers:
         raise checks.NotApplicable("the device has no state to save")
@@ -88,7 +88,7 @@ def test_resets_after_error(device: Device, migration: MigrationRegion, actor: M
 def test_preserves_reserved_bits(flows: Flows) -> None:
     """Each write of a live migration is preceded by a read and carries the reserved bits that were read."""
     live = flows.live()
-    live.whole()
+    live.complete()
     judge_traffic(live.traffic, "DS-15", 3)
 
 

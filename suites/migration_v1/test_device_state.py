@@ -100,7 +100,7 @@ def test_reading_all_data_changes_nothing(flows: Flows, migration: MigrationRegi
 @pytest.mark.rule("v1.state.never-changes-by-itself")
 def test_giving_all_data_changes_nothing(flows: Flows, migration: MigrationRegion) -> None:
     """Once all the data has been written to a resuming device, device_state is as it was."""
-    flows.live().whole()
+    flows.live().complete()
     resumed = flows.resume(flows.live)
     judge_moved(resumed.filled, DeviceState.RESUMING, resumed.at.get("filled", 0))
 

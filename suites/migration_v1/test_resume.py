@@ -32,7 +32,7 @@ CLOSE = 64
 def saved(flows: Flows) -> Saved:
     """A state with a visible part."""
     suspended = flows.suspend()
-    suspended.whole()
+    suspended.complete()
     if suspended.visible is None:
         raise flows.unseen()
     return suspended
@@ -47,7 +47,7 @@ def resumed(flows: Flows) -> Resumed:
 @pytest.fixture
 def restored(resumed: Resumed) -> Resumed:
     """The same, if it was completed."""
-    return resumed.whole()
+    return resumed.complete()
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ def restorable(restored: Resumed, saved: Saved) -> Resumed:
 @pytest.fixture
 def stream(flows: Flows) -> Stream:
     """A state of at least one buffer."""
-    suspended = flows.suspend().whole()
+    suspended = flows.suspend().complete()
     if not suspended.buffers:
         raise checks.NotApplicable("the device has no state to save")
     return suspended
@@ -76,7 +76,7 @@ def fails(v1: Migration) -> None:
 @pytest.fixture
 def source(fails: None, flows: Flows, stream: Stream, resumed: Resumed) -> Saved:
     """A saved state of at least one buffer, visible or not, that is accepted if nothing fails."""
-    resumed.whole()
+    resumed.complete()
     return flows.suspend()
 
 
@@ -121,7 +121,7 @@ def test_offset_each_buffer(flows: Flows, several: Stream) -> None:
 @each_time
 def test_data_is_used(flows: Flows, saved: Saved, times: tuple[int, ...]) -> None:
     """A device that showed something else before shows all of the saved state each time it has resumed from it."""
-    resumed = flows.resume(flows.suspend, *times).whole()
+    resumed = flows.resume(flows.suspend, *times).complete()
     with checks.about(resumed.at["visible"]):
         checks.shows("after resuming", resumed.visible, saved.visible)
 
@@ -130,7 +130,7 @@ def test_data_is_used(flows: Flows, saved: Saved, times: tuple[int, ...]) -> Non
 @pytest.mark.stimulus
 def test_every_buffer_counts(flows: Flows, saved: Saved, several: Stream) -> None:
     """A state of several buffers is restored in full."""
-    resumed = flows.resume(flows.suspend).whole()
+    resumed = flows.resume(flows.suspend).complete()
     when = f"after resuming from {counted(len(several.buffers), 'buffer')}"
     with checks.about(resumed.at["visible"]):
         checks.shows(when, resumed.visible, saved.visible)
@@ -142,7 +142,7 @@ def test_consumed_on_return(resumed: Resumed, saved: Saved, several: Stream) -> 
     """Each buffer was announced and followed at once by the next one in its place, and all of them are restored."""
     if resumed.taken:
         checks.flawless(resumed.failed_at(DATA_SIZE.name))
-    resumed.whole()
+    resumed.complete()
     if resumed.visible == resumed.before:
         raise checks.Unjudged("nothing of the state is restored; another rule judges that")
     when = f"after {counted(len(several.buffers), 'buffer')}, each written over by the next one"
@@ -207,7 +207,7 @@ def judge_split(
 @pytest.mark.rule("v1.transition.resuming-to-running")
 def test_resuming_to_running(migration: MigrationRegion, actor: MigrationActor, flows: Flows) -> None:
     """Running can be written once the state has been written."""
-    device_in_resuming(migration, flows.suspend().whole())
+    device_in_resuming(migration, flows.suspend().complete())
     goes_to(migration, RUNNING)
 
 
@@ -215,7 +215,7 @@ def test_resuming_to_running(migration: MigrationRegion, actor: MigrationActor, 
 @pytest.mark.stimulus
 def test_works_after_resuming(migration: MigrationRegion, actor: MigrationActor, flows: Flows) -> None:
     """The device does its work once the state and then running have been written."""
-    stream = flows.suspend().whole()
+    stream = flows.suspend().complete()
     counter = actor.counter()
     device_in_resuming(migration, stream)
     goes_to(migration, RUNNING)

@@ -34,12 +34,12 @@ LOOK, PLACES_LOOKED_AT, APART = 128, 32, 512
 def judge_restored(flows: Flows, flow: Callable[[], Saved]) -> None:
     """The state that ``flow`` saved restores what was visible."""
     saved = flow()
-    saved.whole()
+    saved.complete()
     if saved.visible is None:
         raise flows.unseen()
     resumed = flows.resume(flow)
     if isinstance(resumed.failure, checks.Unreachable):
-        resumed.whole()
+        resumed.complete()
     checks.flawless(resumed.failure)
     with checks.about(resumed.at["visible"]):
         checks.shows("restored from it", resumed.visible, saved.visible)
@@ -77,7 +77,7 @@ every_flow = pytest.mark.parametrize("flow", ["suspend", "live"])
 def test_offers_state(flows: Flows, flow: str) -> None:
     """A device whose visible state was changed just before stop-and-copy offers at least one byte there."""
     saved = getattr(flows, flow)()
-    saved.whole()
+    saved.complete()
     if saved.visible is None:
         raise flows.unseen()
     if not saved.offered[STOP_AND_COPY]:
@@ -129,7 +129,7 @@ def test_ends(flows: Flows, flow: str) -> None:
     """The state is within the profile's limit, and once pending_bytes is 0 in stop-and-copy, it stays 0."""
     saved = getattr(flows, flow)()
     checks.flawless(saved.failed_at("end"))
-    saved.whole()
+    saved.complete()
     with checks.about(saved.at["after_the_end"]):
         checks.equal("reading pending_bytes again after the end", saved.after_the_end, [0, 0, 0])
 
@@ -179,7 +179,7 @@ def test_pending_changes_no_byte(flows: Flows, profile: Profile) -> None:
     if disturbed is None:
         raise checks.NotApplicable("the profile does not claim stop -> stop-and-copy, so it runs between two saves")
     checks.flawless(disturbed.failed_at(*STEPS))
-    found = disturbed.whole().difference(quiet.whole())
+    found = disturbed.complete().difference(quiet.complete())
     checks.equal("comparing both states", found, "", lambda what: what or "the same bytes in the same buffers")
 
 

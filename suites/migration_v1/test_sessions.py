@@ -12,7 +12,7 @@ import pytest
 from vfio_compliance.migration_v1.interruptions import PLACES
 from vfio_compliance.migration_v1.player import Last
 from vfio_compliance.migration_v1.players import Players
-from vfio_compliance.migration_v1.progress import ALL_BUT_ONE, NOTHING, ONE, POINTS, TWO, WHOLE, Progress
+from vfio_compliance.migration_v1.progress import ALL_BUT_ONE, COMPLETE, NOTHING, ONE, POINTS, TWO, Progress
 from vfio_compliance.migration_v1.sessions import (
     ALPHABET,
     CHANGE,
@@ -46,7 +46,7 @@ def judge_pre_copy_left(players: Players, far: Progress, *on_the_way: Move) -> N
     on = (*on_the_way, go(STOP_AND_COPY))
     players.judge(
         left(PRE_COPY, far, *on),
-        controls=[left(PRE_COPY, WHOLE, *on)],
+        controls=[left(PRE_COPY, COMPLETE, *on)],
         when="where all data of pre-copy was read",
     )
 
@@ -104,7 +104,7 @@ def cells() -> Iterator[pytest.ParameterSet]:
     """
     for turn, state in enumerate((PRE_COPY, STOP_AND_COPY)):
         ways = [way for way in ways_from(state) if (state, way) != (PRE_COPY, go(STOP_AND_COPY))]
-        for row, far in enumerate([*POINTS, WHOLE]):
+        for row, far in enumerate([*POINTS, COMPLETE]):
             for column, way in enumerate(ways):
                 before = left(state, far, way)
                 saved = saved_after(before)

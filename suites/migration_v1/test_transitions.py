@@ -98,7 +98,7 @@ def test_running_to_pre_copy(migration: MigrationRegion) -> None:
 @pytest.mark.rule("v1.transition.running-to-pre-copy")
 def test_resumed_to_pre_copy(flows: Flows, migration: MigrationRegion) -> None:
     """Pre-copy can be written to a device that has resumed."""
-    if stayed := flows.resume(flows.suspend).whole().stayed:
+    if stayed := flows.resume(flows.suspend).complete().stayed:
         with checks.about(stayed.after):
             checks.broken(f"{stayed.what} once it was resumed", expected=stayed.expected, seen=stayed.seen)
 

@@ -61,7 +61,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="which proofs --every runs: N consecutive numbers cover all",
     )
     parser.addoption("--runs", type=int, default=3, metavar="N", help="compare the verdicts of N runs")
-    parser.addoption("--whole", action="store_true", help="judge each defect by all cases of every rule")
+    parser.addoption("--complete", action="store_true", help="judge each defect by all cases of every rule")
     parser.addoption("--fuzz", type=float, default=1.0, metavar="FACTOR", help="multiply the number of random inputs")
     parser.addoption("--fuzz-seed", type=int, default=1, metavar="N", help="seed of the random inputs")
     parser.addoption("--fuzz-case", type=int, metavar="N", help="run only this case of the random inputs")

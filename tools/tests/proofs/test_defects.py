@@ -2,7 +2,7 @@
 """Every rule can fail: each defect of the reference device is caught by the test of the rule that it breaks.
 
 All rules of the interface judge the broken device, and only those that are listed as broken by the defect fail. A rule
-that need not catch it is judged by one case; ``--whole`` takes all cases of all rules. ``--target
+that need not catch it is judged by one case; ``--complete`` takes all cases of all rules. ``--target
 profiles/refdriver-kernel.yaml`` proves the same on the kernel module, if it is loaded.
 """
 
@@ -64,7 +64,7 @@ def judge_defect(
     pytestconfig: pytest.Config,
 ) -> Callable[[str], Summary]:
     """Judges the device with a defect by every rule of the defect's interface that the driver can break."""
-    whole = pytestconfig.getoption("--whole")
+    whole = pytestconfig.getoption("--complete")
 
     def judge(defect: str) -> Summary:
         interfaces = {CATALOGUE.rules[rule].interface for rule in DEFECTS[defect]}
@@ -110,7 +110,7 @@ def test_defect_is_caught(
         for case in result.cases_of(rule)
         if case.verdict is Verdict.FAIL
     }
-    if pytestconfig.getoption("--whole"):
+    if pytestconfig.getoption("--complete"):
         assert others == listed
     count(
         defects_caught=1,

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """A run that is killed at any moment, and resumed, has the result of one that is not.
 
-pytest tools/tests/proofs/test_kills.py --runs 20 --whole    # twenty kills of runs of all cases
+pytest tools/tests/proofs/test_kills.py --runs 20 --complete    # twenty kills of runs of all cases
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from vfio_compliance.results.reading import summarise
 from vfio_compliance.results.verdict import Verdict
 from vfio_compliance.watch.folder import FolderError, claimed
 
-#: Without --whole: about a hundred cases, a few of which fail.
+#: Without --complete: about a hundred cases, a few of which fail.
 ONLY = ("v1.reserved", "v1.state", "v1.saving", "dirty.bitmap")
 
 #: How likely a resumed run is killed as well.
@@ -92,7 +92,7 @@ def test_killed_anywhere(
     report_line: Callable[[str], None],
 ) -> None:
     """SIGKILL to the watching process at a random moment, in ``--runs`` runs; some runs are killed twice."""
-    only = [] if pytestconfig.getoption("--whole") else [f"--only={each}" for each in ONLY]
+    only = [] if pytestconfig.getoption("--complete") else [f"--only={each}" for each in ONLY]
     words = ["profiles/reference.yaml", "--defect=reserved-garbage", "--seed=1", *only]
     began = time.monotonic()
     assert command(*words, f"--out={tmp_path / 'whole'}").wait() == 1

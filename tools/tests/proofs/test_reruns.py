@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The command that a report prints for a failing case shows its failure again.
 
-Some of the defects are tried; ``--whole`` takes all.
+Some of the defects are tried; ``--complete`` takes all.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "foreign"))
 import profiles
 from styles import STYLES
 
-#: Without --whole, every EVERYth defect is tried; and rounds of copying memory by its bitmaps.
+#: Without --complete, every EVERYth defect is tried; and rounds of copying memory by its bitmaps.
 EVERY, ROUNDS = 80, 6
 
 #: Defects that break no rule judged on request.
@@ -40,7 +40,7 @@ JUDGED = [defect for defect, rules in DEFECTS.items() if not any(CATALOGUE.rules
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Try each defect, or some."""
     if "broken" in metafunc.fixturenames:
-        metafunc.parametrize("broken", JUDGED[:: 1 if metafunc.config.getoption("--whole") else EVERY])
+        metafunc.parametrize("broken", JUDGED[:: 1 if metafunc.config.getoption("--complete") else EVERY])
 
 
 @pytest.mark.timeout(900)

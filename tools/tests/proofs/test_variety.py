@@ -64,7 +64,7 @@ class Kind(NamedTuple):
     rules: tuple[str, ...] = (V1, QEMU)
     #: Keys of the profile's stimulus: another value; "none" for a device that cannot do this, None to leave it out.
     stimulus: Mapping[str, Any] = MappingProxyType({})
-    #: The most cases of a rule that are tried without --whole.
+    #: The most cases of a rule that are tried without --complete.
     cases: int = 12
     #: Why rules may be n/a to it: beginnings of the reasons.
     silence: tuple[str, ...] = ()
@@ -239,7 +239,7 @@ def test_rules_raise_no_false_alarm(
 ) -> None:
     """No rule is broken or left unjudged, except for want of a key; no large state is read in vain."""
     kind = KINDS[name]
-    most = None if pytestconfig.getoption("--whole") else kind.cases
+    most = None if pytestconfig.getoption("--complete") else kind.cases
     result = judge_in_process(profile, tmp_path, *(f"--only={rules}" for rules in kind.rules), most=most)
 
     silent = [rule for rule, verdict in result.verdicts.items() if verdict is Verdict.NOT_APPLICABLE]

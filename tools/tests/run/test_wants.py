@@ -46,8 +46,8 @@ def test_a_run_without_a_key(
     tmp_path: Path,
     key: str,
 ) -> None:
-    """All cases of the rules that want it are run, and one of each other rule; with --whole, all cases."""
+    """All cases of the rules that want it are run, and one of each other rule; with --complete, all cases."""
     wanting = {rule.id for rule in CATALOGUE if key in rule.wants}
-    most = None if pytestconfig.getoption("--whole") else 1
+    most = None if pytestconfig.getoption("--complete") else 1
     summary = judge_in_process(lacking(key), tmp_path, most=most, whole=wanting)
     assert {case.rule for case in summary.cases.values() if case.why.wants == key} == wanting

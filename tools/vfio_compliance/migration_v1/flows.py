@@ -64,7 +64,7 @@ class Saved(Flow):
     #: device_state once the data of a state had been read, by the state that the device was brought to.
     drained: dict[DeviceState, DeviceState] = field(default_factory=dict)
 
-    def whole(self) -> Stream:
+    def complete(self) -> Stream:
         """The state, read to its end. Raises Unjudged if the flow did not get that far."""
         if self.failure:
             raise Unjudged(f"the state could not be saved: {self.failure}")
@@ -86,7 +86,7 @@ class Resumed(Flow):
     #: Why it did not enter pre-copy after that, if it did not.
     stayed: DeviceError | None = None
 
-    def whole(self) -> Resumed:
+    def complete(self) -> Resumed:
         """The flow, completed. Raises Unjudged if it was not."""
         if self.failure:
             raise Unjudged(f"the state could not be given to the device: {self.failure}")
@@ -218,7 +218,7 @@ class Flows:
 
         All of that is done ``times`` times, one after another without a reset.
         """
-        stream = flow().whole()
+        stream = flow().complete()
         resumed = Resumed()
         with self._migration.destination() as (_, migration, actor), self._recorded(migration, resumed):
             for _ in range(times):

@@ -23,7 +23,7 @@ class StateGuide(Stage, Guide):
         Raises Unreachable, and Unjudged if no state could be saved.
         """
         if {name(RESUMING), name(RUNNING)} <= {*way}:
-            self.flows.suspend().whole()  # now, as it resets the device if it has not been made yet
+            self.flows.suspend().complete()  # now, as it resets the device if it has not been made yet
             self.v1.begin()
         else:
             self.v1.require_running()
@@ -36,7 +36,7 @@ class StateGuide(Stage, Guide):
             self.reach(wanted, leaving=leaving)
         elif before == RESUMING:
             with given():
-                region.load(self.flows.suspend().whole())
+                region.load(self.flows.suspend().complete())
             region.enter(RUNNING)
         else:
             change = region.change_to(RUNNING)

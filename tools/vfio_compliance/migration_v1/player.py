@@ -66,9 +66,9 @@ class Stage:
     def buffers(self, state: DeviceState) -> int:
         """How many buffers the device offers in a saving state. Raises Unjudged."""
         if state == STOP_AND_COPY:
-            return len(self.flows.suspend().whole().buffers)
+            return len(self.flows.suspend().complete().buffers)
         live = self.flows.live()
-        return sum(buffer.start < live.offered[PRE_COPY] for buffer in live.whole().buffers)
+        return sum(buffer.start < live.offered[PRE_COPY] for buffer in live.complete().buffers)
 
 
 class Player:
@@ -152,7 +152,7 @@ class Player:
         state, stage = self.region.state(), self._stage
         patience = stage.flows.patience if state == PRE_COPY else 0.0
         with self._step():
-            if far == progress.WHOLE:
+            if far == progress.COMPLETE:
                 stage.flows.read_out(self.region, state, self.stream)
                 self._unread = False
             else:
@@ -162,9 +162,9 @@ class Player:
         """Write a state that was saved before, up to ``far``."""
         saved = self._stage.flows.suspend()
         with self._step():
-            progress.give(self.region, far, saved.whole())
+            progress.give(self.region, far, saved.complete())
         self._given = far.of(len(saved.stream.buffers))
-        if far == progress.WHOLE:
+        if far == progress.COMPLETE:
             self._shown, self._brought = saved.visible, True
 
     def move(self, far: Progress) -> None:
@@ -203,7 +203,7 @@ class Player:
 
     def _fail_to_take(self) -> None:
         """It may fail at any access up to the end of resuming, so the rest of the state is written."""
-        stream = self._stage.flows.suspend().whole()
+        stream = self._stage.flows.suspend().complete()
         if self._given >= len(stream.buffers):
             raise NotApplicable("the device offers no such buffer")
         with given():
@@ -287,10 +287,10 @@ class Player:
             self._leave_running(last)
         if self.region.state() == PRE_COPY:
             with self._interrupted(PRE_COPY, self.region):
-                self.read(progress.WHOLE)
+                self.read(progress.COMPLETE)
             self.go(STOP_AND_COPY)
         with self._interrupted(STOP_AND_COPY, self.region):
-            self.read(progress.WHOLE)
+            self.read(progress.COMPLETE)
         self.go(STOP)
         return self._compare()
 
@@ -305,9 +305,9 @@ class Player:
         """The whole state of a live migration, which no session has restored. Raises Unjudged without one."""
         flows = self._stage.flows
         live = flows.live()
-        if flows.resume(flows.live).whole().visible != live.visible:
+        if flows.resume(flows.live).complete().visible != live.visible:
             raise Unjudged("the state of a live migration does not restore the device, which another rule judges")
-        self.region.load(live.whole())
+        self.region.load(live.complete())
         self._shown, self._brought = live.visible, True
 
     def _run_again(self) -> None:

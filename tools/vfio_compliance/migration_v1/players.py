@@ -145,7 +145,7 @@ class Players(Stage):
         self.afford()
         change = Interruption("", Moment.MOVED, lambda *_: player.change())
         changing = Interrupting([change], 1, [place(self.buffers(PRE_COPY))])
-        after = left(PRE_COPY, progress.WHOLE, CHANGE, go(STOP_AND_COPY))
+        after = left(PRE_COPY, progress.COMPLETE, CHANGE, go(STOP_AND_COPY))
         with unless(lambda: self._insist([after], Last.LIVE), "where the state changes behind the last buffer"):
             player = Player(self, {PRE_COPY: changing})
             self._disturb(player, changing, Last.LIVE)
@@ -208,7 +208,7 @@ class Players(Stage):
         with ExitStack() as memory:
             where = memory.enter_context(self._work_begun())
             player.go(STOP_AND_COPY)
-            player.read(progress.WHOLE)
+            player.read(progress.COMPLETE)
             player.go(STOP)
             with self.v1.destination() as (device, region, actor), ExitStack() as there:
                 if not session.transport.kernel and device is not session.device:
@@ -236,7 +236,7 @@ class Players(Stage):
     def afford(self) -> None:
         """Raises Silent if the state is too large to be saved once more."""
         with given():
-            total = self._look().whole().total
+            total = self._look().complete().total
         most = self.v1.session.profile.limits.passes
         if total > SMALL and self.v1.session.transport.tracer.counts.passes >= most - _LEFT:
             size = counted(total, "byte")

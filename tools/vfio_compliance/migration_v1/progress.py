@@ -48,7 +48,7 @@ ONE: Final = Progress("a buffer", 1)
 ONE_AND_HALF: Final = Progress("a buffer and a half", 1, Step.HALF)
 TWO: Final = Progress("two buffers", 2)
 ALL_BUT_ONE: Final = Progress("all but a buffer", BUT_ONE)
-WHOLE: Final = Progress("all", ALL)
+COMPLETE: Final = Progress("all", ALL)
 
 #: Every point of the protocol at which a client may leave a saving state before its end.
 POINTS: Final = (

@@ -77,11 +77,11 @@ def _session(words: str, *moves: Move) -> Session:
 
 #: The sessions that another one may follow: each leaves a device that runs, or can be brought to running.
 ALPHABET: Final = (
-    _session("saved, then reset", go(STOP_AND_COPY), read(progress.WHOLE), go(STOP), RESET),
-    _session("saved, then run again", go(STOP_AND_COPY), read(progress.WHOLE), go(STOP), go(RUNNING)),
+    _session("saved, then reset", go(STOP_AND_COPY), read(progress.COMPLETE), go(STOP), RESET),
+    _session("saved, then run again", go(STOP_AND_COPY), read(progress.COMPLETE), go(STOP), go(RUNNING)),
     _session(
         "migrated, then closed",
-        *(go(PRE_COPY), read(progress.ONE), go(STOP_AND_COPY), read(progress.WHOLE), go(STOP), CLOSE),
+        *(go(PRE_COPY), read(progress.ONE), go(STOP_AND_COPY), read(progress.COMPLETE), go(STOP), CLOSE),
     ),
     _session("pre-copy cancelled", go(PRE_COPY), read(progress.TWO), go(RUNNING)),
     _session("pre-copy reset in a buffer", go(PRE_COPY), read(progress.HALF), RESET),
@@ -91,7 +91,7 @@ ALPHABET: Final = (
     _session("stop-and-copy reset in the second buffer", go(STOP_AND_COPY), read(progress.ONE_AND_HALF), RESET),
     _session("stop-and-copy aborted", go(STOP_AND_COPY), read(progress.OFFSET), go(STOP), RESET),
     _session("stop-and-copy and its user lost", go(STOP_AND_COPY), read(progress.ALL_BUT_ONE), LOSE),
-    _session("resumed", go(RESUMING), give(progress.WHOLE), go(RUNNING)),
+    _session("resumed", go(RESUMING), give(progress.COMPLETE), go(RUNNING)),
     _session("resuming reset after a buffer", go(RESUMING), give(progress.ONE), RESET),
     _session("resuming reset in a buffer", go(RESUMING), give(progress.HALF), RESET),
     _session("resuming closed", go(RESUMING), give(progress.ALL_BUT_ONE), CLOSE),
