@@ -69,6 +69,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """The data of hypothesis goes into a folder of this run, not into the checkout."""
+    config.addinivalue_line("markers", "unmeasured: fails if the processes that it starts are measured for coverage")
     config.addinivalue_line("markers", "proof: judges one of many devices, of which --every runs a part")
     folder = tempfile.TemporaryDirectory(prefix="vfio-")
     config.add_cleanup(folder.cleanup)

@@ -94,6 +94,7 @@ def test_disk_full(run: Run, tmp_path: Path) -> None:
     assert finished.result.exit_code == 2
 
 
+@pytest.mark.unmeasured
 def test_disk_full_at_once(run: Run) -> None:
     """If not even the profile can be copied, or the plan recorded, the message says that alone."""
     finished = run(process={"preexec_fn": limited(1000)}, same=False)

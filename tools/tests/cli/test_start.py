@@ -24,6 +24,7 @@ print(*sys.modules)
 """
 
 
+@pytest.mark.unmeasured
 @pytest.mark.parametrize(
     ("words", "more"),
     [

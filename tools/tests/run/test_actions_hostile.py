@@ -329,6 +329,7 @@ def test_harm_that_shows_sooner_or_later(clean: Path, deed: str, place: str) -> 
                 check(error, r"ended its process|Error", "")
 
 
+@pytest.mark.unmeasured
 @pytest.mark.parametrize("deed", DEEDS)
 def test_harm_between_two_calls(clean: Path, deed: str) -> None:
     """The call that caused it succeeds; each of the next two does, or says how the process failed."""
