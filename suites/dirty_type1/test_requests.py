@@ -14,7 +14,7 @@ from vfio_compliance.run import checks
 from vfio_compliance.uapi.type1 import VFIO_IOMMU_DIRTY_PAGES, VFIO_IOMMU_UNMAP_DMA, DirtyPagesFlags, DmaUnmapFlags
 
 START, STOP, GET = DirtyPagesFlags.START, DirtyPagesFlags.STOP, DirtyPagesFlags.GET_BITMAP
-TELLING = DmaUnmapFlags.GET_DIRTY_BITMAP
+WITH_BITMAP = DmaUnmapFlags.GET_DIRTY_BITMAP
 
 #: argsz of DIRTY_PAGES without a range, of UNMAP_DMA without a bitmap, and of both with it.
 HEAD, UNMAP, FULL = 8, 24, 48
@@ -159,7 +159,7 @@ def test_bitmap_argsz(container: Container, canary: Canary, argsz: int) -> None:
 @pytest.mark.parametrize("argsz", range(FULL))
 def test_unmap_argsz(container: Container, canary: Canary, argsz: int) -> None:
     """With the bitmap flag, an argsz below 48 is refused: everything stays mapped and recorded."""
-    argument = canary.unmap_request(TELLING, argsz)
+    argument = canary.unmap_request(WITH_BITMAP, argsz)
     canary.begin(tracking=True)
     outcome = container.try_request(VFIO_IOMMU_UNMAP_DMA, argument)
     canary.declined(f"unmapping with the bitmap, argsz {argsz}", outcome)
@@ -171,7 +171,7 @@ def test_unmap_address(
     container: Container, canary: Canary, bad_pointer: Callable[[str, bytes], int], place: str
 ) -> None:
     """With the bitmap flag, an argument that cannot be read is refused: everything stays mapped and recorded."""
-    argument = bad_pointer(place, bytes(canary.unmap_request(TELLING, FULL)))
+    argument = bad_pointer(place, bytes(canary.unmap_request(WITH_BITMAP, FULL)))
     canary.begin(tracking=True)
     outcome = container.try_request(VFIO_IOMMU_UNMAP_DMA, argument)
     canary.declined(f"unmapping with the bitmap, at an address that is {place}", outcome)

@@ -132,7 +132,7 @@ def test_written_is_reported(travel: Course, way: tuple[str, ...]) -> None:
 @pytest.mark.rule("dirty.states.nothing-lost")
 @pytest.mark.stimulus
 @every_way_back
-def test_tracking_goes_on(travel: Course, way: tuple[str, str]) -> None:
+def test_tracking_continues(travel: Course, way: tuple[str, str]) -> None:
     """After the way back to running what was written before it is reported, and what is written then."""
     travel.judge("map 0 70", "start", "dirty 5", *way, "get 0 70", "dirty 69", "get 0 70")
 

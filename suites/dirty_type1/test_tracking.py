@@ -40,7 +40,7 @@ def test_reports_from_start(guest: ScriptedMemory, script: str) -> None:
         "map 0 70; start; unmap 0; map 0 70; write 5; get 0 70",
     ],
 )
-def test_goes_on(guest: ScriptedMemory, script: str) -> None:
+def test_continues(guest: ScriptedMemory, script: str) -> None:
     """Tracking continues until STOP, however often it is queried, and includes memory mapped in the meantime."""
     for answer in guest.play(script):
         answer.complete()

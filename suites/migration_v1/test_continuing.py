@@ -65,7 +65,7 @@ def everywhere(whats: tuple[Interruption, ...]) -> pytest.MarkDecorator:
 @pytest.mark.rule("v1.saving.continues-after-repetition")
 @pytest.mark.stimulus
 @repeated(READ_AGAIN)
-def test_saving_goes_on_after_repetition(players: Players, what: Interruption, place: Place, times: int) -> None:
+def test_saving_continues_after_repetition(players: Players, what: Interruption, place: Place, times: int) -> None:
     """Part of a buffer is read again, then the rest of the state, and all of it restores the device."""
     players.judge_interrupted([what], times, STOP_AND_COPY, [place])
 
@@ -74,7 +74,7 @@ def test_saving_goes_on_after_repetition(players: Players, what: Interruption, p
 @pytest.mark.stimulus
 @pytest.mark.deep
 @everywhere(READ_AGAIN)
-def test_saving_goes_on_after_repetitions(players: Players, each: Sequence[Interruption]) -> None:
+def test_saving_continues_after_repetitions(players: Players, each: Sequence[Interruption]) -> None:
     """The same, with repeated reads in each part of the state."""
     players.judge_interrupted(each, MANY, STOP_AND_COPY, PLACES.values())
 
@@ -82,7 +82,7 @@ def test_saving_goes_on_after_repetitions(players: Players, each: Sequence[Inter
 @pytest.mark.rule("v1.saving.continues-after-repetition")
 @pytest.mark.stimulus
 @pytest.mark.parametrize("what", READ_AGAIN, ids=str)
-def test_pre_copy_goes_on_after_repetition(players: Players, what: Interruption) -> None:
+def test_pre_copy_continues_after_repetition(players: Players, what: Interruption) -> None:
     """The same for the first buffer of pre-copy."""
     players.judge_interrupted([what], 2, PRE_COPY, [PLACES["first"]], last=Last.LIVE)
 
@@ -90,7 +90,7 @@ def test_pre_copy_goes_on_after_repetition(players: Players, what: Interruption)
 @pytest.mark.rule("v1.saving.continues-after-refusal")
 @pytest.mark.stimulus
 @refused(REFUSED_SAVING, 2)
-def test_saving_goes_on_after_refusal(players: Players, what: Interruption, place: Place, times: int) -> None:
+def test_saving_continues_after_refusal(players: Players, what: Interruption, place: Place, times: int) -> None:
     """Something is refused or ignored, then the rest of the state is read, and all of it restores the device."""
     players.judge_interrupted([what], times, STOP_AND_COPY, [place])
 
@@ -99,7 +99,7 @@ def test_saving_goes_on_after_refusal(players: Players, what: Interruption, plac
 @pytest.mark.stimulus
 @pytest.mark.deep
 @everywhere(REFUSED_SAVING)
-def test_saving_goes_on_after_refusals(players: Players, each: Sequence[Interruption]) -> None:
+def test_saving_continues_after_refusals(players: Players, each: Sequence[Interruption]) -> None:
     """The same, with something refused or ignored at each step, in each part of the state."""
     players.judge_interrupted(each, MANY, STOP_AND_COPY, PLACES.values())
 
@@ -107,7 +107,7 @@ def test_saving_goes_on_after_refusals(players: Players, each: Sequence[Interrup
 @pytest.mark.rule("v1.resuming.continues-after-repetition")
 @pytest.mark.stimulus
 @repeated(WRITTEN_AGAIN)
-def test_resuming_goes_on_after_repetition(players: Players, what: Interruption, place: Place, times: int) -> None:
+def test_resuming_continues_after_repetition(players: Players, what: Interruption, place: Place, times: int) -> None:
     """A step of writing a buffer is repeated, then the rest of the state is written, and the device is restored."""
     players.judge_interrupted([what], times, RESUMING, [place])
 
@@ -116,7 +116,7 @@ def test_resuming_goes_on_after_repetition(players: Players, what: Interruption,
 @pytest.mark.stimulus
 @pytest.mark.deep
 @everywhere(WRITTEN_AGAIN)
-def test_resuming_goes_on_after_repetitions(players: Players, each: Sequence[Interruption]) -> None:
+def test_resuming_continues_after_repetitions(players: Players, each: Sequence[Interruption]) -> None:
     """The same, with steps repeated in each part of the state."""
     players.judge_interrupted(each, MANY, RESUMING, PLACES.values())
 
@@ -124,7 +124,7 @@ def test_resuming_goes_on_after_repetitions(players: Players, each: Sequence[Int
 @pytest.mark.rule("v1.resuming.continues-after-refusal")
 @pytest.mark.stimulus
 @refused(REFUSED_RESUMING, 1)
-def test_resuming_goes_on_after_refusal(players: Players, what: Interruption, place: Place, times: int) -> None:
+def test_resuming_continues_after_refusal(players: Players, what: Interruption, place: Place, times: int) -> None:
     """Something is refused or ignored, then the rest of the state is written, and the device is restored."""
     players.judge_interrupted([what], times, RESUMING, [place])
 
@@ -133,6 +133,6 @@ def test_resuming_goes_on_after_refusal(players: Players, what: Interruption, pl
 @pytest.mark.stimulus
 @pytest.mark.deep
 @everywhere(REFUSED_RESUMING)
-def test_resuming_goes_on_after_refusals(players: Players, each: Sequence[Interruption]) -> None:
+def test_resuming_continues_after_refusals(players: Players, each: Sequence[Interruption]) -> None:
     """The same, with something refused or ignored at each step, in each part of the state."""
     players.judge_interrupted(each, MANY, RESUMING, PLACES.values())

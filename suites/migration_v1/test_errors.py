@@ -311,7 +311,7 @@ def judge_usable(
     """After two failed writes, the state can be left, or data can be moved if that must come first."""
     twice(migration, state, failing)
     try:
-        next_case(fresh, migration, state)
+        move_on(fresh, migration, state)
     except checks.Unjudged:
         if state not in MOVES:
             raise
@@ -320,7 +320,7 @@ def judge_usable(
         migration.read(MOVES[state])
 
 
-def next_case(fresh: Callable[[], MigrationRegion], migration: MigrationRegion, state: DeviceState) -> None:
+def move_on(fresh: Callable[[], MigrationRegion], migration: MigrationRegion, state: DeviceState) -> None:
     """Make a documented transition from ``state``. Raises Unjudged if that also fails without refused writes."""
     after = drawn_from(state)[0]
     with checks.unless(lambda: leave(fresh(), state, after), "without the refused writes"):

@@ -573,7 +573,7 @@ HELPER struct answer request(struct device *device, unsigned long number, const 
  * read-only memory, or with an inaccessible end.
  */
 HELPER struct answer request_bad_pointer(struct device *device, unsigned long number, const char *place,
-				       const char *digits)
+					 const char *digits)
 {
 	struct answer argument = from_hex(digits);
 	unsigned char *there = pages_of(argument.size, 1);

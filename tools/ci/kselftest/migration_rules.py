@@ -51,11 +51,11 @@ def main(words: list[str]) -> int:
     with tempfile.TemporaryDirectory(prefix="vfio-") as folder:
         report = Path(folder, "report.ktap")
         code = judged(["run", named, *words, "--report", f"ktap={report}"])
-        told = report.read_text(encoding="utf-8") if report.exists() else ""
-    if not told:
+        text = report.read_text(encoding="utf-8") if report.exists() else ""
+    if not text:
         print("KTAP version 1\n1..1\nnot ok 1 vfio-compliance # ERROR there is no report; stderr says why")
         return FAIL
-    print(told.rstrip("\n"))
+    print(text.rstrip("\n"))
     # An incomplete run, or one in which a call hung, is neither a pass nor a skip.
     return {0: PASS, 4: SKIP}.get(code, FAIL)
 

@@ -260,7 +260,7 @@ int defect_offset_refused_at_last(struct refd_device *refd, enum refd_field fiel
 }
 
 /* Reading data_offset advances to the next buffer if the present one was read. */
-static void go_on(struct refd_device *refd, enum refd_field field)
+static void continue_state(struct refd_device *refd, enum refd_field field)
 {
 	if (field == REFD_FIELD_OFFSET && refd->transfer.staged && refd_left(refd) &&
 	    !refd_at_last(refd))
@@ -269,14 +269,14 @@ static void go_on(struct refd_device *refd, enum refd_field field)
 
 int defect_offset_read_advances(struct refd_device *refd, enum refd_field field)
 {
-	go_on(refd, field);
+	continue_state(refd, field);
 	return under(offset_read_advances)(refd, field);
 }
 
 int defect_offset_read_advances_in_pre_copy(struct refd_device *refd, enum refd_field field)
 {
 	if (refd->state == PRE_COPY)
-		go_on(refd, field);
+		continue_state(refd, field);
 	return under(offset_read_advances_in_pre_copy)(refd, field);
 }
 

@@ -16,7 +16,7 @@ from vfio_compliance.results.reading import summarise
 from vfio_compliance.rules.version import ERRATA, VERSION, Erratum, known_errors
 
 #: A digest of what the rules of this version require. If you change that, raise VERSION and put the new digest here.
-DIGEST = "d3d906fdb8d66910"
+DIGEST = "0bc308036eb472fc"
 
 
 def test_the_version_changes_with_the_rules(project: Path) -> None:

@@ -94,7 +94,7 @@ def test_a_device_without_reset_is_not_reset(begin: Callable[..., tuple[Session,
     """There is no message about this before each case."""
     device = PciDevice(PCI)
     opened, recorded = begin(device)
-    assert opened.reset_device() is opened.reset_device() is opened.device
+    assert opened.as_after_reset() is opened.as_after_reset() is opened.device
     assert (device.tracer.counts.opens, device.tracer.counts.resets) == (1, 0)
     assert recorded == [events.Target({})]
 
@@ -103,12 +103,12 @@ def test_a_device_with_reset_is_reset(begin: Callable[..., tuple[Session, list[E
     """Before the first case, and if something was done to it. It stays open."""
     device = PciDevice(PCI | RESET)
     opened, recorded = begin(device)
-    opened.reset_device()
-    opened.reset_device()
+    opened.as_after_reset()
+    opened.as_after_reset()
     assert (device.tracer.counts.opens, device.tracer.counts.resets) == (1, 1)
     device.touched = True
-    opened.reset_device()
-    opened.reset_device()
+    opened.as_after_reset()
+    opened.as_after_reset()
     assert (device.tracer.counts.opens, device.tracer.counts.resets) == (1, 2)
     assert recorded == [events.Target({})]
 
@@ -158,10 +158,10 @@ def test_after_a_failure_state_that_outlives_a_reset_is_set_up_again(
     """With such state, the device is opened again once; then it is reset as before any case."""
     device = PciDevice(PCI | RESET)
     opened, _ = begin(device)
-    opened.reset_device()
+    opened.as_after_reset()
     opened.failed(interface)
-    opened.reset_device()
-    opened.reset_device()
+    opened.as_after_reset()
+    opened.as_after_reset()
     assert (device.tracer.counts.opens, device.tracer.counts.resets) == (opens, 2)
 
 
@@ -171,9 +171,9 @@ def test_a_device_that_does_not_read_as_reset_is_reset(
     """Although nothing was done to it."""
     device = PciDevice(PCI | RESET)
     opened, _ = begin(device)
-    opened.reset_device()
+    opened.as_after_reset()
     monkeypatch.setattr(opened.attachments[0], "reads_as_reset", lambda: False)
-    opened.reset_device()
+    opened.as_after_reset()
     assert device.tracer.counts.resets == 2
 
 
@@ -183,7 +183,7 @@ def resets_of_a_row(opened: Session, *cases: tuple[str, str]) -> list[int]:
     for rule, mark in cases:
         before = opened.transport.tracer.counts.resets
         opened.judges(rule)
-        opened.reset_device()
+        opened.as_after_reset()
         counts.append(opened.transport.tracer.counts.resets - before)
         for name in mark.split():
             setattr(opened.transport, name, True)

@@ -94,8 +94,9 @@ def parser() -> Parser:
     program = Parser(
         prog="vfio-compliance",
         description="Judge a VFIO migration driver by the rules of the specification.",
-        epilog="exit codes: 0 every rule that was judged held, 1 a rule was broken, 2 some rules could not be judged "
-        "or the run was interrupted, 3 a call did not return in time, 4 no rule was judged",
+        epilog="exit codes: 0 every rule that was judged held or is waived, 1 a rule was broken, a waiver is stale or "
+        "the kernel warned, 2 some rules could not be judged or the run was interrupted, 3 a call did not return in "
+        "time, 4 no rule was judged",
     )
     program.add_argument("--version", action=_Version, help="show which commit this is, and exit")
     commands = program.add_subparsers(metavar="COMMAND")

@@ -26,9 +26,9 @@ server is ended afterwards. In the command, {socket} becomes the path of the soc
   vfio-compliance probe 0000:65:00.0 --out my-device.yaml
   vfio-compliance probe --out server.yaml -- /usr/local/bin/my-server --listen {socket}
 
-Opening a device may reset it: vfio-pci does. Apart from that, the device is only queried and read: nothing is written,
-and dirty tracking is not started. You can run the profile as it is. Keys that only you can fill in are comments, each
-with the rules that need it.
+Opening a device may reset it: vfio-pci does if it can. Apart from that, the device is only queried and read: nothing is
+written, and dirty tracking is not started. You can run the profile as it is. Keys that only you can fill in are
+comments, each with the rules that need it.
 
 exit codes: 0 the profile was written, 2 it was not
 """

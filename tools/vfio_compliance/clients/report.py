@@ -127,8 +127,8 @@ def _end(result: Result, width: int) -> Iterator[str]:
         yield from _labelled("damaged", result.damage, width)
     exercised = sum(bool(result.kept[clause] or result.broken[clause]) for clause in CLAUSES)
     yield ""
-    known = counted(len(CLAUSES), "clause")
-    yield f"{counted(result.accesses, 'access')}, {exercised} of {known} put to the test"
+    total = counted(len(CLAUSES), "clause")
+    yield f"{counted(result.accesses, 'access')}, {exercised} of {total} put to the test"
     yield _CONCLUSION[result.exit_code]
 
 

@@ -26,7 +26,7 @@ _MOST_DEVICES = 16
 
 
 #: The most gaps whose reasons are reported.
-_GAPS_TOLD = 3
+_GAPS_SHOWN = 3
 
 
 class Entry(NamedTuple):
@@ -135,7 +135,7 @@ def _entries(reader: Reader, source: Source, device: int | None) -> Iterator[Ent
             continue
         if record.verb == "gap":
             gaps += 1
-            if record.why and gaps <= _GAPS_TOLD:
+            if record.why and gaps <= _GAPS_SHOWN:
                 source.notes.append(f"gap at access {number}: {record.why}")
         if device is None and record.region == source.migration:
             device = record.device
@@ -160,7 +160,7 @@ def _entries(reader: Reader, source: Source, device: int | None) -> Iterator[Ent
     if not ended:
         source.notes.append("the trace has no end: its recorder was interrupted, and later accesses are missing")
         yield Entry(0, None, Access("gap"), None)
-    if gaps > _GAPS_TOLD:
+    if gaps > _GAPS_SHOWN:
         source.notes.append(f"{counted(gaps, 'gap')} in all")
     if others:
         rest = ", ".join(map(str, sorted(others)))

@@ -23,7 +23,7 @@ from .history import Expected, History
 from .pages import Pages, compare, set_bits
 
 #: Bytes that a write to a single page changes, and steps of a history that a message shows.
-MARK, _TOLD = 8, 14
+MARK, _MOST_SHOWN = 8, 14
 
 #: Bytes of a bitmap that are used without asking how large one may be.
 _SMALL = 512
@@ -605,7 +605,7 @@ class GuestMemory:
 
     def path(self) -> str:
         """The last steps of what was done."""
-        shown = self._done[-_TOLD:]
+        shown = self._done[-_MOST_SHOWN:]
         return "; ".join(["..."] * (len(self._done) > len(shown)) + shown)
 
     def _unmapped(self, first: int, outcome: Outcome, *, with_bitmap: bool = False) -> None:

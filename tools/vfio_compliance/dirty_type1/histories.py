@@ -120,7 +120,7 @@ class Histories:
         return f"--seed {self._seed}" if name in grammar.DRAWN else ""
 
     def _play(self, name: str) -> Played:
-        self._session.reset_device()
+        self._session.as_after_reset()
         return self._play_now(self.script(name))
 
     def forget_calls(self) -> None:

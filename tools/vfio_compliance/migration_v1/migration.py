@@ -132,7 +132,7 @@ class Migration(Attachment):
 
     def next_case(self) -> MigrationRegion:
         """As begin(), but from case to case of a rule without a reset: brought back to RUNNING."""
-        self.session.reset_device()
+        self.session.as_after_reset()
         return self.require_running() if self.session.recovery.resettable else self.begin()
 
     def rest_in(self, state: DeviceState) -> MigrationRegion:
@@ -145,7 +145,7 @@ class Migration(Attachment):
             if session.continues and self.region().state() == state:
                 session.left_over = True
                 return self._configured()
-        session.reset_device()
+        session.as_after_reset()
         region = self.require_running()
         lasting = session.transport.lasting
         region.enter(state)

@@ -33,7 +33,7 @@ def profile(session: Session) -> Profile:
 @pytest.fixture
 def device(session: Session) -> Device:
     """The open device, as after a reset, whatever state the reset led to."""
-    return session.reset_device()
+    return session.as_after_reset()
 
 
 @pytest.fixture(scope="session")

@@ -19,6 +19,7 @@ from _pytest.runner import runtestprotocol
 from .. import profiles, rules
 from ..common.calls import BODY, CLEAN_UP, OPENING, SET_UP
 from ..common.moment import count_calls
+from ..common.rule_names import current
 from ..common.words import counted
 from ..device import DeviceError
 from ..interfaces import INTERFACES
@@ -225,9 +226,9 @@ def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> 
         if isinstance(item, pytest.Function):
             item._initrequest()
         reports.append(_run(item, opened, nextitem))
-    if last := reports[tries.counts]:
+    if counted_reports := reports[tries.counts]:
         item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
-        for report in last:
+        for report in counted_reports:
             item.ihook.pytest_runtest_logreport(report=report)
         item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
     return True
@@ -300,7 +301,7 @@ def _left_out(item: pytest.Item, opened: Session) -> str:
     if item.config.stash[CUT][rule] >= _MOST_CUT:
         return f"{counted(_MOST_CUT, 'case')} of this rule hung or ended the test process"
     for skip in opened.profile.skip:
-        if skip.case in item.nodeid or skip.case == rule:
+        if skip.case in item.nodeid or current(skip.case) == rule:
             return f"skipped by the profile: {skip.reason}"
     return ""
 

@@ -19,7 +19,7 @@ from .output import plain
 NAME = "qemu.json"
 
 #: Version of the file's format.
-FORMAT = 1
+FORMAT = 2
 
 #: The most messages of QEMU that are shown; the file has all that were kept.
 _SHOWN = 12

@@ -107,8 +107,8 @@ class Evidence:
         for call in self._calls:
             asks = call.verb == "ioctl" and call.number == type1.VFIO_IOMMU_GET_INFO and call.value >= 0
             if asks and call.serial < last:
-                told = {each.value for each in fields_of(call.number, call.received, call.sent) if each.value > 1}
-                if call.part != SET_UP or told & numbers:
+                values = {each.value for each in fields_of(call.number, call.received, call.sent) if each.value > 1}
+                if call.part != SET_UP or values & numbers:
                     yield SameData(call.serial, call.received)
         if "while bytes are pending" in self._what:
             some = [call for call in self._calls if call.verb == "read" and call.serial < last and any(call.received)]
@@ -169,8 +169,8 @@ class Evidence:
         """The blamed call, or the query before it, answers as it was recorded."""
         call = self._last(lambda each: asks(each) and each.part != SET_UP)
         if not asks(call) or call.part == SET_UP:
-            told: list[Simple] = [*self._as_opened()]
-            return told[:1], told[1:]
+            values: list[Simple] = [*self._as_opened()]
+            return values[:1], values[1:]
         if call.value < 0:
             return [Refused(call.serial)], []
         if call.verb == "ioctl" and call.length and call.number in LAYOUTS and not call.behind:
@@ -186,12 +186,12 @@ class Evidence:
 
     def _as_opened(self) -> list[SameData]:
         """The device's answers on its regions when it is opened."""
-        told: dict[int, Call] = {}
+        values: dict[int, Call] = {}
         for call in self._opening:
             if call.verb == "ioctl" and call.number == vfio.VFIO_DEVICE_GET_REGION_INFO and call.value >= 0:
-                told[int.from_bytes(call.sent[8:12], "little")] = call
-        meant = [call for index, call in told.items() if index in self._registers]
-        return [SameData(call.serial, call.received) for call in meant or told.values()]
+                values[int.from_bytes(call.sent[8:12], "little")] = call
+        meant = [call for index, call in values.items() if index in self._registers]
+        return [SameData(call.serial, call.received) for call in meant or values.values()]
 
     # -- what is asked ----------------------------------------------------------------------------------------------
 

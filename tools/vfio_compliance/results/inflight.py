@@ -52,7 +52,7 @@ def in_guest() -> bool:
 
 
 def _of_the_host() -> int | None:
-    """The memory that the host reads; None without any, or another run uses it."""
+    """The memory that the host reads; None if there is no such memory, or another run uses it."""
     if path := os.environ.get(_NAMED_BY):
         with contextlib.suppress(OSError, ValueError):
             descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)

@@ -15,7 +15,7 @@ from .spent import spent
 from .summary import Summary
 
 #: What distinguishes runs of one target, the plainest first, each with the places where its text may be cut.
-_TELLING: Final = {
+_DISTINGUISHING: Final = {
     "kernel": re.compile(r"[-+_]"),
     "driver": re.compile(r"(?!)"),
     "driver version": re.compile(r"(?!)"),
@@ -36,7 +36,7 @@ class MergedRun:
     #: Where it was read from, as the user named it.
     place: str
     column: Column
-    #: The facts, of those in ``_TELLING``, that can distinguish it from others.
+    #: The facts, of those in ``_DISTINGUISHING``, that can distinguish it from others.
     facts: Mapping[str, str]
     #: How long it took, and how much of that was spent in calls.
     time: str
@@ -58,7 +58,7 @@ class MergedRun:
 def merged(place: str, summary: Summary) -> MergedRun:
     """What the table needs of a run; its cases and calls are not kept."""
     run, known = summary.run, {**summary.run.device, **summary.target.identity, **summary.facts}
-    facts = {name: printable(known[name]) for name in _TELLING if known.get(name)}
+    facts = {name: printable(known[name]) for name in _DISTINGUISHING if known.get(name)}
     facts["kernel"] = printable(known.get("kernel") or run.kernel).removeprefix("Linux ")
     if run.defects:
         facts["broken on purpose"] = ", ".join(map(printable, run.defects))
@@ -84,7 +84,7 @@ def named(runs: Iterable[MergedRun]) -> list[MergedRun]:
 def _names(runs: Mapping[int, Mapping[str, str]]) -> dict[int, tuple[str, ...]]:
     """For the runs of one target, by number; a fact that one of them does not have is an empty line there."""
     names: dict[int, tuple[str, ...]] = dict.fromkeys(runs, ())
-    for fact, cut in _TELLING.items():
+    for fact, cut in _DISTINGUISHING.items():
         short = _shortened([facts.get(fact, "") for facts in runs.values()], cut)
         longer = {number: (*names[number], text) for number, text in zip(runs, short, strict=True)}
         if fact == "kernel" or len({*longer.values()}) > len({*names.values()}):

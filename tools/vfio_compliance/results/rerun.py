@@ -38,7 +38,7 @@ def again(summary: Summary, case: Case) -> str:
         return ""
     before = [summary.cases[each].name if each in summary.cases else each for each in case.needs]
     if 0 < len(before) <= NAMED:
-        return f"it passed alone, and failed after {', then '.join(before)}: what that case left behind affects it"
+        return f"it passed alone, and failed after {', then '.join(before)}: what was left behind affects it"
     if before:
         return f"it passed alone, and failed after {counted(len(before), 'earlier case')}"
     most = max(len(rerun.after) for rerun in case.reruns)

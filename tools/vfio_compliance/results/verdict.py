@@ -17,11 +17,11 @@ class Verdict(Enum):
     FAIL = "fail"
     #: Broken, as listed in a waiver.
     WAIVED = "waived"
-    #: Listed in a waiver, but it held, or broke in another way, or the waiver has expired.
+    #: Listed in a waiver, but it held, or the waiver has expired.
     STALE = "stale"
     #: A claim of the profile denies it, or this transport cannot express it.
     NOT_APPLICABLE = "n/a"
-    #: The rule held, but the kernel warned, oopsed or got tainted in the meantime.
+    #: The rule was not seen to be broken, but the kernel warned, oopsed or got tainted in the meantime.
     KERNEL = "kernel"
     #: Our set-up or the host failed.
     BROKEN = "broken"

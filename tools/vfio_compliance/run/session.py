@@ -167,7 +167,7 @@ class Session(OpenDevice):
 
     # -- what tests get -------------------------------------------------------------------------------------------
 
-    def reset_device(self) -> Device:
+    def as_after_reset(self) -> Device:
         """The device, open, as after a reset: it is reset, or whatever replaces a reset is done, if necessary.
 
         From one case of a rule to the next, a device on which only the migration was touched needs no reset.
@@ -209,9 +209,9 @@ class Session(OpenDevice):
             reset()
 
     def after_reset(self) -> Device:
-        """As reset_device(), but always reset: what depends on the reset is judged, or something failed."""
+        """As as_after_reset(), but always reset: what depends on the reset is judged, or something failed."""
         self.in_doubt = True
-        return self.reset_device()
+        return self.as_after_reset()
 
     def is_as_reset(self) -> bool:
         """Whether nothing was done to the device since it was opened or reset, and it reads accordingly.

@@ -33,10 +33,10 @@ class Commanded(MigrationRegion):
             super().write_state(value)
         except Refusal:
             if self._commanded:
-                self._has_refused_as_claimed(value)
+                self._has_refused_on_command(value)
             raise
 
-    def _has_refused_as_claimed(self, value: int) -> None:
+    def _has_refused_on_command(self, value: int) -> None:
         """A write of this value was refused."""
 
     def _force(self, state: int) -> None:
@@ -57,15 +57,15 @@ class RefusalSilent(Commanded):
 
 @defect("refusal-moves-state", "a requested refusal of a transition answers an error, but the transition is made")
 class RefusalMovesState(Commanded):
-    def _has_refused_as_claimed(self, value: int) -> None:
-        super()._has_refused_as_claimed(value)
+    def _has_refused_on_command(self, value: int) -> None:
+        super()._has_refused_on_command(value)
         self._move(value & STATE_BITS)
 
 
 @defect("refusal-becomes-error", "a requested refusal of a transition leads to the error state")
 class RefusalBecomesError(Commanded):
-    def _has_refused_as_claimed(self, value: int) -> None:
-        super()._has_refused_as_claimed(value)
+    def _has_refused_on_command(self, value: int) -> None:
+        super()._has_refused_on_command(value)
         self._move(ERROR)
 
 
@@ -80,30 +80,30 @@ class RefusalSetsErrorBits(Commanded):
 
 @defect("refusal-latches", "after a requested refusal, every write of device_state is refused until reset")
 class RefusalLatches(Latching, Commanded):
-    def _has_refused_as_claimed(self, value: int) -> None:
-        super()._has_refused_as_claimed(value)
+    def _has_refused_on_command(self, value: int) -> None:
+        super()._has_refused_on_command(value)
         self._latched = True
 
 
 @defect("refusal-freezes", "after a requested refusal in a state in which it runs, the device is stopped")
 class RefusalFreezes(Commanded):
-    def _has_refused_as_claimed(self, value: int) -> None:
-        super()._has_refused_as_claimed(value)
+    def _has_refused_on_command(self, value: int) -> None:
+        super()._has_refused_on_command(value)
         if self.state & RUNNING_BIT:
             self._machine.halt()
 
 
 @defect("refusal-ends-dma", "after a requested refusal in a state in which it runs, the device ends its DMA stream")
 class RefusalEndsDma(Commanded):
-    def _has_refused_as_claimed(self, value: int) -> None:
-        super()._has_refused_as_claimed(value)
+    def _has_refused_on_command(self, value: int) -> None:
+        super()._has_refused_on_command(value)
         self._machine.write(CONTROL, bytes(4))
 
 
 @defect("refusal-wakes", "after a requested refusal in a state in which it is stopped, the device runs")
 class RefusalWakes(Commanded):
-    def _has_refused_as_claimed(self, value: int) -> None:
-        super()._has_refused_as_claimed(value)
+    def _has_refused_on_command(self, value: int) -> None:
+        super()._has_refused_on_command(value)
         if not self.state & RUNNING_BIT:
             self._machine.run()
 

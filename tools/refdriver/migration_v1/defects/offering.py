@@ -248,7 +248,7 @@ class Hushing(MigrationRegion):
     def _offer(self, outgoing: Outgoing) -> None:
         if not outgoing.offered and outgoing.left() and self._fails_next() and self._is_hushed():
             self._machine.count_down(SAVE_FAULT)
-            self._go_on(outgoing)
+            self._continue(outgoing)
         else:
             super()._offer(outgoing)
 
@@ -259,7 +259,7 @@ class Hushing(MigrationRegion):
     def _is_hushed(self) -> bool:
         return True
 
-    def _go_on(self, outgoing: Outgoing) -> None:
+    def _continue(self, outgoing: Outgoing) -> None:
         """Instead of failing, offer a buffer of garbage."""
         super()._offer(outgoing)
         if self.section.present is not None:
@@ -269,7 +269,7 @@ class Hushing(MigrationRegion):
 
 @defect("fault-truncates", "a fault while saving ends the stream silently")
 class FaultTruncates(Hushing):
-    def _go_on(self, outgoing: Outgoing) -> None:
+    def _continue(self, outgoing: Outgoing) -> None:
         outgoing.end()
 
     def read_pending(self) -> int:
@@ -283,7 +283,7 @@ class FaultTruncates(Hushing):
 
 @defect("fault-empties-buffer", "a fault while saving gives a data_size of 0 instead of an error")
 class FaultEmptiesBuffer(Hushing):
-    def _go_on(self, outgoing: Outgoing) -> None:
+    def _continue(self, outgoing: Outgoing) -> None:
         outgoing.offered = True
 
 

@@ -33,7 +33,7 @@ _MOST_REGIONS: Final = 4096
 _MOST_WAITING: Final = 512
 
 #: The most gaps whose reasons are reported.
-_GAPS_TOLD: Final = 3
+_GAPS_SHOWN: Final = 3
 
 _LATEST: Final = 1e12 - 1
 
@@ -95,7 +95,7 @@ class Recorder:
 
     def gap(self, time: float | None, why: str) -> None:
         """Accesses may be missing here."""
-        if self.counts["gap"] < _GAPS_TOLD:
+        if self.counts["gap"] < _GAPS_SHOWN:
             self.note(f"a gap: {why}")
         self._put({"verb": "gap", "time": self._seconds(time), "why": why})
 
@@ -142,7 +142,7 @@ class Recorder:
     def finish(self) -> None:
         """Put the trace together. Raises TraceError if several regions may be the migration region."""
         regions = self._found()
-        if self.counts["gap"] > _GAPS_TOLD:
+        if self.counts["gap"] > _GAPS_SHOWN:
             self.note(f"{counted(self.counts['gap'], 'gap')} in all, each with its reason in the trace")
         self._flush()
         for (device, _), region in sorted(regions.items()):

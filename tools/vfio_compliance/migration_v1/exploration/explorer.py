@@ -190,7 +190,7 @@ class Explorer:
         self._end_walk()
         self.tally.walks += 1
         self._session.transport.tracer.forget()  # of many walks only the last one can be of interest
-        self._session.reset_device()
+        self._session.as_after_reset()
         self._walk = walk = Walk(self._session.device, self._migration.require_running(), self._migration.actor)
         walk.parts = [part for each in self._session.attachments if (part := each.part(walk))]
         walk.second = self._migration.destination if self._session.second_name else None

@@ -171,7 +171,7 @@ class Threads:
         rounds = 0
         while not rounds or time.monotonic() < end:
             self._session.transport.tracer.forget()
-            self._session.reset_device()
+            self._session.as_after_reset()
             self._report(rounds)
             rounds += 1
             yield self._migration.require_running()

@@ -21,7 +21,7 @@ from ..verdict import Verdict
 from .blocks import block, brief, troubled
 
 #: The element for each verdict; a case that passed has none.
-_TOLD: Final = {
+_KINDS: Final = {
     Verdict.FAIL: "failure",
     Verdict.STALE: "failure",
     Verdict.KERNEL: "failure",
@@ -79,7 +79,7 @@ def _title(summary: Summary, rule: str) -> str:
 
 def _kind(summary: Summary, case: Case) -> str | None:
     """The element of a case; if its rule does not count and it did not pass, it is skipped."""
-    kind = _TOLD.get(case.verdict)
+    kind = _KINDS.get(case.verdict)
     return kind and (kind if blocks(summary, case) else "skipped")
 
 
@@ -95,7 +95,7 @@ def _test(summary: Summary, case: Case) -> _Test:
     properties = {"rule": rule.id, "clause": ", ".join(rule.clauses), "level": rule.level, "case": case.key}
     content = _properties({**properties, "verdict": case.verdict.value})
     if kind := _kind(summary, case):
-        excused = "" if kind == _TOLD.get(case.verdict) else f"{NOT_BLOCKING}: "
+        excused = "" if kind == _KINDS.get(case.verdict) else f"{NOT_BLOCKING}: "
         message = f"{excused}{case.verdict.value}: {brief(summary, case)}"
         words = f"\n{escape(block(summary, case), quote=False)}\n" if troubled(case) else ""
         content += f"\n<{kind}{_attributes(message=message, type=case.verdict.value)}>{words}</{kind}>"
@@ -106,7 +106,7 @@ def _test(summary: Summary, case: Case) -> _Test:
 def _outside(summary: Summary) -> Iterator[_Test]:
     """What happened outside of any rule."""
     for number, (verdict, text) in enumerate(outside(summary), 1):
-        kind = _TOLD[verdict]
+        kind = _KINDS[verdict]
         element = f"<{kind}{_attributes(message=f'{verdict.value}: {text}', type=verdict.value)}/>"
         names = _attributes(classname=NAME, name=f"{NAME} ({number})", time="0")
         yield _Test(kind, 0.0, f"<testcase{names}>{element}</testcase>")

@@ -21,7 +21,7 @@ from ..verdict import Verdict
 from .blocks import block, brief, troubled
 
 #: The beginning of a line, and its directive.
-_TOLD: Final = {
+_DIRECTIVES: Final = {
     Verdict.PASS: ("ok", ""),
     Verdict.FAIL: ("not ok", ""),
     Verdict.STALE: ("not ok", ""),
@@ -49,7 +49,7 @@ def _lines(summary: Summary) -> Iterator[str]:
     for number, case in enumerate(cases, 1):
         if troubled(case):
             yield from (f"# {line}" for line in block(summary, case).split("\n"))
-        begin, directive = _TOLD[case.verdict]
+        begin, directive = _DIRECTIVES[case.verdict]
         excused = begin != "ok" and not blocks(summary, case)
         if excused:
             begin, directive = "ok", "XFAIL"
@@ -59,7 +59,7 @@ def _lines(summary: Summary) -> Iterator[str]:
             line += f" # {directive} {f'{NOT_BLOCKING}: ' if excused else ''}{why}".rstrip()
         yield line
     for number, (verdict, text) in enumerate(others, len(cases) + 1):
-        begin, directive = _TOLD[verdict]
+        begin, directive = _DIRECTIVES[verdict]
         line = f"{begin} {number} {NAME}{f' ({number - len(cases)})' if len(others) > 1 else ''}"
         yield f"# {printable(text)}"
         yield line + (f" # {directive} {_without_number_sign(printable(text))}" if directive else "")
@@ -71,7 +71,7 @@ def _head(summary: Summary, cases: list[Case]) -> Iterator[str]:
         yield f"# waived: {counted(waived, 'case')} broken as waived, each an `ok` with XFAIL below"
     else:
         yield "# waived: none"
-    if excused := sum(_TOLD[case.verdict][0] != "ok" and not blocks(summary, case) for case in cases):
+    if excused := sum(_DIRECTIVES[case.verdict][0] != "ok" and not blocks(summary, case) for case in cases):
         yield f"# not blocking: {counted(excused, 'case')} of rules that do not count, each an `ok` with XFAIL below"
     yield f"# verdict: {printable(str(conclude(summary)))}"
     for answer in summary.answers():
