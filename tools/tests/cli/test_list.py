@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What `list` shows besides rules."""
+"""What `list` shows if it does not list rules."""
 
 from __future__ import annotations
 
