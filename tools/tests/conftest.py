@@ -27,13 +27,11 @@ HELPERS = (
     "fuzz",
     "host",
     "installed",
-    "probing",
     "profiles",
     "proofs",
     "refdriver",
     "results",
-    "transport",
-    "watch",
+    "servers",
 )
 for folder in HELPERS:
     sys.path.insert(0, str(Path(__file__).parent / folder))

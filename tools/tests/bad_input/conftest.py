@@ -30,7 +30,7 @@ PATIENCE = 120.0
 
 READ_ONLY = "v1.pending.read-only"
 
-HERE = Path(__file__).parent
+SERVERS = Path(__file__).parents[1] / "servers"
 
 
 @dataclass
@@ -81,7 +81,7 @@ def profile(tmp_path: Path, project: Path) -> Callable[..., Path]:
 
     def write(*tricks: str, limits: dict[str, str] | None = None, **keys: Any) -> Path:
         document = yaml.safe_load((project / "profiles/reference.yaml").read_text())
-        document["device"]["command"] = ["{python}", str(HERE / "hostile_server.py"), "{socket}", *tricks]
+        document["device"]["command"] = ["{python}", str(SERVERS / "misbehaving.py"), "{socket}", *tricks]
         document["limits"] |= limits or {}
         path = tmp_path / "profile.yaml"
         path.write_text(yaml.safe_dump(document | keys, sort_keys=False))

@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 from descriptors import same_descriptors
-from scripted_server import COMMAND, REPLY, Peer, ScriptedServer
+from peer import COMMAND, REPLY, Peer
+from scripted import ScriptedServer
 
 from vfio_compliance.device import Device, DeviceError, DmaMap, Interrupts, NotEnabled
 from vfio_compliance.device.dma import IOVA

@@ -14,7 +14,7 @@ from vfio_compliance.results import summary
 from vfio_compliance.results.summary import Summary
 from vfio_compliance.results.verdict import Verdict
 
-HERE = Path(__file__).parent
+STYLED = str(Path(__file__).parents[1] / "servers/styled.py")
 QUESTION = "pages written by DMA_WRITE messages"
 IN_BITMAP, KNOWN = "in the server's bitmap", "known to the client alone"
 LOST = "dirty.history.nothing-lost"
@@ -34,7 +34,7 @@ def judge(
 
     def run(*styles: str, only: str = "dirty", most: int = 6, whole: tuple[str, ...] = ()) -> Summary:
         document = yaml.safe_load((project / "profiles/reference.yaml").read_text())
-        document["device"]["command"] = ["{python}", str(HERE / "other_server.py"), "{socket}", *styles]
+        document["device"]["command"] = ["{python}", STYLED, "{socket}", *styles]
         path = tmp_path / "profile.yaml"
         path.write_text(yaml.safe_dump(document, sort_keys=False))
         return judge_in_process(path, tmp_path, f"--only={only}", most=most, whole=whole)

@@ -216,7 +216,7 @@ def hostile(project: Path, tmp_path: Path) -> Callable[[str], Path]:
 
     def write(trick: str) -> Path:
         document = yaml.safe_load((project / "profiles/reference.yaml").read_text())
-        server = Path(__file__).parents[1] / "bad_input/hostile_server.py"
+        server = Path(__file__).parents[1] / "servers/misbehaving.py"
         document["device"]["command"] = ["{python}", str(server), "{socket}", trick]
         document["limits"]["call"] = "2s"
         (tmp_path / "profile.yaml").write_text(yaml.safe_dump(document, sort_keys=False))

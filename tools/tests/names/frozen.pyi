@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: GPL-2.0-only
-from tests.watch.frozen import *
+from tests.servers.frozen import *

@@ -13,8 +13,8 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from fiend import Fiend
-from scripted_server import ScriptedServer
+from absurd import AbsurdDevice
+from scripted import ScriptedServer
 
 from vfio_compliance import profiles, rules, sections
 from vfio_compliance.cli.main import main
@@ -65,9 +65,9 @@ def probed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def fiend(tmp_path: Path) -> Iterator[ScriptedServer]:
+def absurd(tmp_path: Path) -> Iterator[ScriptedServer]:
     """A server that closes the connection in the middle."""
-    server = ScriptedServer(tmp_path / "s", Fiend(ends={3: "leave"}))
+    server = ScriptedServer(tmp_path / "s", AbsurdDevice(ends={3: "leave"}))
     yield server
     server.stop()
 
@@ -169,7 +169,7 @@ def test_a_file_that_cannot_be_created(
 
 
 def test_connection_lost_in_the_middle(
-    fiend: ScriptedServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    absurd: ScriptedServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Exit code 2, one clear line, and no file, not even a partial one."""
     assert main(["probe", str(tmp_path / "s"), "--out", str(tmp_path / "out.yaml")]) == 2
@@ -180,7 +180,7 @@ def test_connection_lost_in_the_middle(
 
 
 def test_connection_lost_before_a_file_is_replaced(
-    fiend: ScriptedServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    absurd: ScriptedServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """With --force, an older file stays as it was."""
     out = tmp_path / "out.yaml"
@@ -195,7 +195,7 @@ def test_connection_lost_before_a_file_is_replaced(
 
 def test_killed_in_the_middle(tmp_path: Path) -> None:
     """While it waits for a silent server; no file is left."""
-    server = ScriptedServer(tmp_path / "s", silent := Fiend(ends={2: "be silent"}))
+    server = ScriptedServer(tmp_path / "s", silent := AbsurdDevice(ends={2: "be silent"}))
     command = [
         sys.executable,
         "-m",
@@ -216,7 +216,7 @@ def test_killed_in_the_middle(tmp_path: Path) -> None:
 
 def test_nothing_to_judge(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A device without an interface that can be judged gets no profile."""
-    server = ScriptedServer(tmp_path / "s", Fiend(capabilities=b""), b"\0\0\0\0{}\0")
+    server = ScriptedServer(tmp_path / "s", AbsurdDevice(capabilities=b""), b"\0\0\0\0{}\0")
     assert main(["probe", str(tmp_path / "s")]) == 2
     server.stop()
     assert "nothing to judge: the device shows none of the migration region (migration_v1)" in capsys.readouterr().err
@@ -249,7 +249,7 @@ def test_hostile_names(tmp_path: Path, catalogue: rules.Catalogue, text: str) ->
 
 def probe_server(path: Path, out: Path) -> int:
     """The exit code of a probe of a server that listens at this path."""
-    server = ScriptedServer(path, Fiend())
+    server = ScriptedServer(path, AbsurdDevice())
     try:
         return main(["probe", str(path), "--out", str(out)])
     finally:

@@ -9,8 +9,8 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from fiend import READ, SPARSE, TYPE, Fiend, capability, type_of
-from scripted_server import GOOD_VERSION, ScriptedServer
+from absurd import READ, SPARSE, TYPE, AbsurdDevice, capability, type_of
+from scripted import GOOD_VERSION, ScriptedServer
 
 from vfio_compliance.interfaces import INTERFACES
 from vfio_compliance.probing import look as looking
@@ -48,8 +48,8 @@ def look(*options: str, calls: Calls | None = None) -> looking.Look:
     return looking.look(VfioUserDevice(transport="vfio-user", command=(*REFERENCE, *options)), INTERFACES, calls)  # type: ignore[arg-type]
 
 
-def look_at(tmp_path: Path, fiend: Fiend, version: bytes | None = None) -> looking.Look:
-    server = ScriptedServer(tmp_path / "s", fiend, version)
+def look_at(tmp_path: Path, absurd: AbsurdDevice, version: bytes | None = None) -> looking.Look:
+    server = ScriptedServer(tmp_path / "s", absurd, version)
     try:
         return looking.look(VfioUserDevice(transport="vfio-user", socket=str(tmp_path / "s")), INTERFACES)
     finally:
@@ -95,17 +95,17 @@ def test_areas(tmp_path: Path, section: str, areas: tuple[int, ...]) -> None:
     """Adjacent areas count as one; bytes outside the areas can only be read and written."""
     kind = capability(TYPE, 48, type_of(3, 1))
     sparse = capability(SPARSE, 0, len(areas) // 2, *areas)
-    seen = look_at(tmp_path, Fiend(capabilities=kind + sparse)).seen["migration_v1"]
+    seen = look_at(tmp_path, AbsurdDevice(capabilities=kind + sparse)).seen["migration_v1"]
     assert seen.claims == {"data_section": section}
 
 
 @pytest.mark.parametrize("state", [0, 1, 2, 3, 4, 5, 6, 7, 0x101])
 def test_any_state(tmp_path: Path, state: int) -> None:
     """It is reported, and not changed."""
-    fiend = Fiend(state=struct.pack("<I", state))
-    remarks = look_at(tmp_path, fiend).seen["migration_v1"].says
+    absurd = AbsurdDevice(state=struct.pack("<I", state))
+    remarks = look_at(tmp_path, absurd).seen["migration_v1"].says
     assert any(each.startswith("device_state reads") for each in remarks)
-    assert fiend.asked.count(READ) == 1
+    assert absurd.asked.count(READ) == 1
 
 
 LOOP = capability(TYPE, 32, type_of(3, 1))
@@ -114,32 +114,32 @@ OUTSIDE = capability(TYPE, 48, type_of(3, 1)) + capability(SPARSE, 0, 1, 0x1000,
 
 
 @pytest.mark.parametrize(
-    ("fiend", "message"),
+    ("absurd", "message"),
     [
-        (Fiend(regions=2**32 - 1), "at most 4096 regions"),
-        (Fiend(regions=5000), "at most 4096 regions"),
-        (Fiend(capabilities=LOOP), "a link back to offset 32"),
-        (Fiend(capabilities=capability(TYPE, 1 << 31, 0)), "a link to offset 2147483648"),
-        (Fiend(first=7), "a link to offset 7"),
-        (Fiend(capabilities=FEW), "nr_areas 2147483648"),
-        (Fiend(capabilities=OUTSIDE), "areas inside its 0x3000 bytes"),
-        (Fiend(size=2**64 - 1), "less than 2"),
-        (Fiend(size=1 << 63), "less than 2"),
-        (Fiend(size=31), "more than 32 bytes"),
-        (Fiend(size=32), "more than 32 bytes"),
-        (Fiend(state=b"\xff" * 4), "left its bus"),
-        (Fiend(flags=2, regions=8, state=b"\xff" * 4), "left its bus"),
-        (Fiend(state=b""), "expected 4 bytes of data"),
-        (Fiend(ends={1: "refuse"}), "Input/output error"),
-        (Fiend(ends={2: "refuse"}), "Input/output error"),
-        (Fiend(ends={4: "refuse"}), "Input/output error"),
+        (AbsurdDevice(regions=2**32 - 1), "at most 4096 regions"),
+        (AbsurdDevice(regions=5000), "at most 4096 regions"),
+        (AbsurdDevice(capabilities=LOOP), "a link back to offset 32"),
+        (AbsurdDevice(capabilities=capability(TYPE, 1 << 31, 0)), "a link to offset 2147483648"),
+        (AbsurdDevice(first=7), "a link to offset 7"),
+        (AbsurdDevice(capabilities=FEW), "nr_areas 2147483648"),
+        (AbsurdDevice(capabilities=OUTSIDE), "areas inside its 0x3000 bytes"),
+        (AbsurdDevice(size=2**64 - 1), "less than 2"),
+        (AbsurdDevice(size=1 << 63), "less than 2"),
+        (AbsurdDevice(size=31), "more than 32 bytes"),
+        (AbsurdDevice(size=32), "more than 32 bytes"),
+        (AbsurdDevice(state=b"\xff" * 4), "left its bus"),
+        (AbsurdDevice(flags=2, regions=8, state=b"\xff" * 4), "left its bus"),
+        (AbsurdDevice(state=b""), "expected 4 bytes of data"),
+        (AbsurdDevice(ends={1: "refuse"}), "Input/output error"),
+        (AbsurdDevice(ends={2: "refuse"}), "Input/output error"),
+        (AbsurdDevice(ends={4: "refuse"}), "Input/output error"),
     ],
     ids=range(17),
 )
-def test_absurd_answers(tmp_path: Path, fiend: Fiend, message: str) -> None:
+def test_absurd_answers(tmp_path: Path, absurd: AbsurdDevice, message: str) -> None:
     """The look ends with a message that shows the answer."""
     with pytest.raises(ProbeError, match=message):
-        look_at(tmp_path, fiend)
+        look_at(tmp_path, absurd)
 
 
 @pytest.mark.parametrize("page", [1, 2048])
@@ -147,7 +147,7 @@ def test_absurd_pages(tmp_path: Path, page: int) -> None:
     """A profile cannot claim pages smaller than 4 KiB; pages larger than the machine's are not agreed."""
     version = b"\0\0\0\0" + GOOD_VERSION.replace(b"4096", str(page).encode())
     with pytest.raises(ProbeError, match="page sizes of dirty bitmaps"):
-        look_at(tmp_path, Fiend(), version)
+        look_at(tmp_path, AbsurdDevice(), version)
 
 
 @pytest.mark.parametrize("request_number", range(1, 6))
@@ -157,10 +157,10 @@ def test_gone_or_hanging_in_the_middle(
 ) -> None:
     """At any request."""
     monkeypatch.setattr(looking, "Limits", lambda: SimpleNamespace(call=0.3, test=30.0))
-    fiend = Fiend(ends={request_number: end})
+    absurd = AbsurdDevice(ends={request_number: end})
     with pytest.raises(ProbeError, match=message):
-        look_at(tmp_path, fiend)
-    assert len(fiend.asked) == request_number
+        look_at(tmp_path, absurd)
+    assert len(absurd.asked) == request_number
 
 
 @pytest.mark.parametrize("defect", ["info-chain-loops", "info-chain-outside"])
@@ -172,7 +172,7 @@ def test_bad_chains_of_the_container(defect: str) -> None:
 
 def test_many_regions(tmp_path: Path) -> None:
     """The first ones are listed, and the others counted."""
-    seen = look_at(tmp_path, Fiend(regions=4096))
+    seen = look_at(tmp_path, AbsurdDevice(regions=4096))
     assert len(seen.regions) < 50
     assert seen.regions[-1] == "and 4064 more"
 

@@ -58,10 +58,10 @@ def test_a_run_without_failures_writes_no_program(project: Path, tmp_path: Path)
 def test_a_fault_that_kills_the_device(project: Path, tmp_path: Path) -> None:
     """Each try starts its own server, so a fault that kills the server can be shown with as few calls as any other."""
     words = (project / "profiles/reference.yaml").read_text()
-    server = project / "tools/tests/states/mortal_server.py"
+    server = project / "tools/tests/servers/restoring.py"
     profile = tmp_path / "mortal.yaml"
     profile.write_text(
-        words.replace('"-m", "refdriver", "--socket-path={socket}"', f'"{server}", "--socket-path={{socket}}", "dies"')
+        words.replace('"-m", "refdriver", "--socket-path={socket}"', f'"{server}", "dies", "--socket-path={{socket}}"')
     )
     rule, report = "v1.resuming.offset-each-buffer", tmp_path / "report"
     asked = ["run", str(profile), f"--only={rule}", "--repro", "--quiet", f"--report=json={report}"]

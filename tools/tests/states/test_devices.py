@@ -30,8 +30,8 @@ from vfio_compliance.states.command import Restored
 from vfio_compliance.transport import CallTimeout, Outcome
 
 OLD, NEW = "--driver-version=1.0", "--driver-version=1.1"
-CARELESS = Path(__file__).with_name("careless_server.py")
-MORTAL = Path(__file__).with_name("mortal_server.py")
+RESTORING = str(Path(__file__).parents[1] / "servers/restoring.py")
+CARELESS = [RESTORING, "any-layout"]
 LARGEST = 1 << 20
 
 
@@ -46,7 +46,7 @@ def device(project: Path, tmp_path: Path) -> Callable[..., Path]:
         fields["device"].pop("second")
         for name, value in changes.items():
             if name == "program":
-                fields["device"]["command"][1:3] = [str(value)]
+                fields["device"]["command"][1:3] = value
             elif value is None:
                 fields["stimulus"].pop(name)
             else:
@@ -357,9 +357,8 @@ def test_interrupted_save_leaves_nothing(device: Callable[..., Path], tmp_path: 
 
 def mortal(device: Callable[..., Path], how: str) -> Path:
     """The profile of a device that dies when it gets a state, or hangs."""
-    path = device(program=MORTAL)
+    path = device(program=[RESTORING, how])
     fields = yaml.safe_load(path.read_text())
-    fields["device"]["command"].append(how)
     fields["limits"]["call"] = "1s"
     path.write_text(yaml.safe_dump(fields))
     return path

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from descriptors import no_descriptor_left
-from scripted_server import AMPLE, Connect, Script, ScriptedServer
+from scripted import AMPLE, Connect, Script, ScriptedServer
 
 from vfio_compliance.transport import VfioUser, VfioUserSettings
 

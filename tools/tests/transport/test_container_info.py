@@ -7,7 +7,8 @@ import errno
 import struct
 
 import pytest
-from scripted_server import ERROR, REPLY, Connect, Peer, Script, version
+from peer import ERROR, REPLY, Peer
+from scripted import Connect, Script, version
 
 from vfio_compliance.transport import GuardedBuffer, ProtocolViolation, Target, VfioUser
 from vfio_compliance.uapi.type1 import VFIO_IOMMU_DIRTY_PAGES, VFIO_IOMMU_GET_INFO, VFIO_IOMMU_UNMAP_DMA

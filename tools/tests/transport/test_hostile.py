@@ -14,7 +14,8 @@ from pathlib import Path
 from time import monotonic
 
 import pytest
-from scripted_server import ACCESS, AMPLE, ERROR, GOOD_VERSION, NO_REPLY, REPLY, Connect, Peer, Request
+from peer import ERROR, NO_REPLY, REPLY, Peer, Request
+from scripted import ACCESS, AMPLE, GOOD_VERSION, Connect
 
 from vfio_compliance.transport import (
     CallTimeout,

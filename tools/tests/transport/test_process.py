@@ -20,7 +20,7 @@ import pytest
 from vfio_compliance.transport import CallTimeout, Death, PeerGone, SetupError, VfioUser, VfioUserSettings
 from vfio_compliance.transport.vfio_user.process import HUNG_PATIENCE
 
-TINY = str(Path(__file__).with_name("tiny_server.py"))
+TINY = str(Path(__file__).parents[1] / "servers/tiny.py")
 
 Start = Callable[..., VfioUser]
 
@@ -403,7 +403,7 @@ def test_command_that_cannot_be_run_is_reported(client: Start, tmp_path: Path) -
 
 def test_command_may_contain_the_project(client: Start) -> None:
     """The three words in braces are replaced anywhere."""
-    server = "{project}/tools/tests/transport/tiny_server.py"
+    server = "{project}/tools/tests/servers/tiny.py"
     device = client(command=("{python}", "-S", "-E", server, "serve", "{socket}"))
     device.open()
     assert _who(device)[1] == 0

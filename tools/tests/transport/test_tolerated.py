@@ -10,7 +10,8 @@ import struct
 from collections.abc import Callable
 
 import pytest
-from scripted_server import ACCESS, COMMAND, ERROR, REPLY, Connect, Peer, Request, version
+from peer import COMMAND, ERROR, REPLY, Peer, Request
+from scripted import ACCESS, Connect, version
 
 from vfio_compliance.common.words import counted
 from vfio_compliance.device import Container, Device, DeviceError

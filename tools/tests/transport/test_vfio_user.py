@@ -12,7 +12,8 @@ import threading
 from collections.abc import Callable, Iterator
 
 import pytest
-from scripted_server import AMPLE, COMMAND, ERROR, NO_REPLY, REPLY, Connect, Peer, Request, Script
+from peer import COMMAND, ERROR, NO_REPLY, REPLY, Peer, Request
+from scripted import AMPLE, Connect, Script
 
 from vfio_compliance.transport import CallTimeout, PeerGone, SetupError, Target, VfioUser, VfioUserSettings
 from vfio_compliance.uapi.type1 import VFIO_IOMMU_DIRTY_PAGES, VFIO_IOMMU_MAP_DMA, VFIO_IOMMU_UNMAP_DMA

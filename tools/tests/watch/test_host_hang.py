@@ -26,7 +26,7 @@ from vfio_compliance.results.reading import summarise
 from vfio_compliance.results.verdict import Verdict
 from vfio_compliance.results.writers import terminal
 
-HERE = Path(__file__).parent
+SERVERS = Path(__file__).parents[1] / "servers"
 
 #: Seconds that one test may take, and seconds after that by which a hang must be reported.
 LIMIT, SOON = 4.0, 5.0
@@ -58,7 +58,7 @@ def frozen(tmp_path: Path) -> Iterator[Path]:
 def profile(tmp_path: Path, frozen: Path, project: Path) -> Path:
     """The profile of a reference device that freezes the folder once."""
     document = yaml.safe_load((project / "profiles/reference.yaml").read_text())
-    command = ["{python}", str(HERE / "frozen_server.py"), str(frozen), str(tmp_path / "mark")]
+    command = ["{python}", str(SERVERS / "freezing.py"), str(frozen), str(tmp_path / "mark")]
     document["device"]["command"] = [*command, "--socket-path={socket}"]
     del document["device"]["second"]  # a state is then restored on the same device
     document["claims"]["data_section"] = "mapped-only"
@@ -129,7 +129,7 @@ def test_the_file_system_is_removed_if_the_tests_are_killed(tmp_path: Path) -> N
     folder = tmp_path / "frozen"
     script = f"""
 import fcntl, os, sys
-sys.path.insert(0, {str(HERE)!r})
+sys.path.insert(0, {str(SERVERS)!r})
 from pathlib import Path
 from frozen import FIFREEZE, CannotMount, file_system
 try:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The reference driver, made to misbehave at chosen messages.
 
-    hostile_server.py SOCKET TRICK...
+    misbehaving.py SOCKET TRICK...
 
 A trick is WHEN:DO. WHEN is the name of a command, ``any``, or a register of the migration region for the reads of it,
 and may end in ``#5`` (the fifth such message only) or ``#5-`` (the fifth and all after it). DO is one of:
@@ -34,7 +34,8 @@ import tempfile
 from collections import Counter
 from pathlib import Path
 from typing import ClassVar
-from unittest import mock
+
+from on_reference import command_line, serve
 
 from refdriver import __main__ as program
 from refdriver.device.layout import LAYOUTS
@@ -138,15 +139,15 @@ def answer(trick: Trick, message: connection.Message, body: bytes) -> bytes:
 
 
 def main() -> int:
-    path, *words = sys.argv[1:]
+    path, tricks, options = command_line()
     if DEAD.exists():
         return 4
-    Hostile.tricks = [Trick(word) for word in words if not word.startswith("--")]
-    if "--stubborn" in words:
-        program._end = lambda number, frame: None
-    options = [word for word in words if word.startswith("--") and word != "--stubborn"]
-    with mock.patch.object(server, "Connection", Hostile):
-        return program.main([f"--socket-path={path}", *options])
+    Hostile.tricks = [Trick(word) for word in tricks]
+    replaced: dict[tuple[object, str], object] = {(server, "Connection"): Hostile}
+    if "--stubborn" in options:
+        options.remove("--stubborn")
+        replaced[program, "_end"] = lambda number, frame: None
+    return serve(path, options, replaced)
 
 
 if __name__ == "__main__":

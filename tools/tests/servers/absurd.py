@@ -7,7 +7,7 @@ import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from scripted_server import Peer, Request
+from peer import Peer, Request
 
 GET_INFO, REGION_INFO, READ = 4, 5, 9
 PCI, RESET = 2, 1
@@ -29,7 +29,7 @@ def type_of(region: int, subtype: int) -> int:
 
 
 @dataclass
-class Fiend:
+class AbsurdDevice:
     """A device of two regions, of which the second is for migration. ``ends`` says at which request the server fails.
 
     ``asked`` has the commands so far.

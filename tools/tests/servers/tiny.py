@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A vfio-user server with one particular behaviour: tiny_server.py BEHAVIOUR SOCKET."""
+"""A vfio-user server with one particular behaviour: tiny.py BEHAVIOUR SOCKET."""
 
 from __future__ import annotations
 
@@ -9,20 +9,19 @@ import socket
 import struct
 import sys
 
+from peer import Peer
 
-def _message(stream: socket.socket) -> tuple[int, int, bytes] | None:
-    header = stream.recv(16, socket.MSG_WAITALL)
-    if len(header) < 16:
-        return None
-    number, command, size, _, _ = struct.unpack("<HHIII", header)
-    payload = stream.recv(size - 16, socket.MSG_WAITALL) if size > 16 else b""
-    return number, command, payload
+VERSION = 1
 
 
 def _serve(stream: socket.socket, behaviour: str, served: int) -> None:
-    while (message := _message(stream)) is not None:
-        number, command, payload = message
-        if command == 1:
+    peer = Peer(stream)
+    while True:
+        try:
+            request = peer.receive()
+        except EOFError:
+            return
+        if request.command == VERSION:
             answer = bytes(4)
         elif behaviour == "crash":
             print("about to crash", file=sys.stderr, flush=True)
@@ -36,8 +35,8 @@ def _serve(stream: socket.socket, behaviour: str, served: int) -> None:
             continue
         else:
             # A read returns the server's process and its number of earlier clients.
-            answer = payload[:16] + struct.pack("<II", os.getpid(), served)
-        stream.sendall(struct.pack("<HHIII", number, command, 16 + len(answer), 1, 0) + answer)
+            answer = request.payload[:16] + struct.pack("<II", os.getpid(), served)
+        peer.reply(request, answer)
 
 
 def _end(how: str) -> None:

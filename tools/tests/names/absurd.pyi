@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: GPL-2.0-only
-from tests.probing.fiend import *
+from tests.servers.absurd import *

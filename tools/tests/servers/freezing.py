@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The reference device with its data section in a file, on a file system that freezes before a state is restored.
 
-    frozen_server.py FOLDER MARK --socket-path=SOCKET
+    freezing.py FOLDER MARK --socket-path=SOCKET
 
 A client that then stores into its mapping sleeps uninterruptibly, as in a driver that never returns: no signal wakes
 it. The file MARK exists afterwards; a device started later has its section in memory, as if it had recovered.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The reference device behind a server like those of other authors: other_server.py SOCKET STYLE...
+"""The reference device behind a server like those of other authors: styled.py SOCKET STYLE...
 
 =================  ==================================================================================================
 messages           it accepts no descriptors, so it writes memory only by messages
@@ -21,9 +21,9 @@ from __future__ import annotations
 import json
 import sys
 from typing import ClassVar
-from unittest import mock
 
-from refdriver import __main__ as program
+from on_reference import command_line, serve
+
 from refdriver.container import memory
 from refdriver.socket import connection, server, session, wire
 
@@ -113,16 +113,15 @@ def attach(self: memory.GuestMemory, peer: connection.Connection) -> None:
 
 
 def main() -> int:
-    path, *styles = sys.argv[1:]
-    Connection.styles = {style for style in styles if not style.startswith("--")}
-    options = [style for style in styles if style.startswith("--")]
-    with (
-        mock.patch.object(server, "Connection", Connection),
-        mock.patch.object(session, "greeting", greeting),
-        mock.patch.object(memory.Mapping, "write", write),
-        mock.patch.object(memory.GuestMemory, "attach", attach),
-    ):
-        return program.main([f"--socket-path={path}", *options])
+    path, styles, options = command_line()
+    Connection.styles = set(styles)
+    replaced: dict[tuple[object, str], object] = {
+        (server, "Connection"): Connection,
+        (session, "greeting"): greeting,
+        (memory.Mapping, "write"): write,
+        (memory.GuestMemory, "attach"): attach,
+    }
+    return serve(path, options, replaced)
 
 
 if __name__ == "__main__":
