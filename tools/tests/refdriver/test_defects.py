@@ -1,11 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Each defect, observed on the device itself: it shows what its row says, and the good device does not."""
+"""Defects, observed on the device itself: each shows what its row says, and the good device does not.
+
+They are those of which the message of a failure does not say it all.
+"""
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Callable
-from errno import EAGAIN, EBUSY, EINVAL, EIO
+from errno import EINVAL, EIO
+from pathlib import Path
 from time import monotonic_ns, sleep
 from typing import Any
 
@@ -18,7 +22,6 @@ from raw_client import (
     OFFSET,
     PENDING,
     PRE_COPY,
-    RESERVED,
     RESUMING,
     RUNNING,
     SCRATCH0,
@@ -42,6 +45,7 @@ from refdriver.driver import build
 from refdriver.migration_v1.region import MigrationRegion
 from refdriver.options import Options
 from refdriver.refusal import Refusal
+from vfio_compliance import rules
 
 
 class Bench:
@@ -187,47 +191,17 @@ def _value_after_write(offset: int, count: int, state: int = STOP_AND_COPY) -> C
     return observe
 
 
+#: The failures of the rules that each defect breaks.
+SHOWN = rules.by_defect(rules.load(Path(__file__).parents[3] / "suites"))
+
 #: Defect, observation, its result on the good device, its result on the broken one.
 TABLE: list[tuple[str, Callable[[Bench], Any], Any, Any]] = [
     ("region-subtype-zero", lambda b: b.describe()[3], 1, 0),
     ("region-type-missing", lambda b: b.describe()[3], 1, -1),
-    ("header-shifted", lambda b: (b.read(0, 4), b.read(8, 4)), (1, -EINVAL), (-EINVAL, 1)),
-    ("pending-misplaced", lambda b: (b.read(4, 8), b.read(8, 8)), (-EINVAL, 0), (0, -EINVAL)),
-    ("width-byte-read-accepted", lambda b: [b.read(i, 1) for i in (0, 3)], [-EINVAL] * 2, [1, 0]),
-    ("width-straddling-read-accepted", lambda b: b.read(0, 16), -EINVAL, 1),
-    ("width-halfword-write-applied", lambda b: (b.write(0, 2, 0), b.state()), (-EINVAL, 1), (2, 0)),
-    ("width-refused-but-applied", lambda b: (b.write(0, 1, 0), b.state()), (-EINVAL, 1), (-EINVAL, 0)),
-    ("state-read-stale", lambda b: b.now(STOP), STOP, RUNNING),
-    ("state-write-short", lambda b: b.go(STOP), 4, 0),
     ("state-failure-silent", lambda b: (b.fails(), b.state()), (-EINVAL, 1), (4, 1)),
     ("state-failure-short", lambda b: (b.fails(), b.state()), (-EINVAL, 1), (2, 1)),
-    ("state-failure-stores", lambda b: (b.fails(), b.state()), (-EINVAL, 1), (-EINVAL, 5)),
-    ("state-failure-stores", lambda b: b.fault(2), RUNNING, STOP),
-    ("state-failure-reports-7", lambda b: (b.fails(), b.state(), b.now(STOP)), (-EINVAL, 1, 0), (-EINVAL, 7, 0)),
     ("state-latched-after-failure", lambda b: (b.fails(), b.now(STOP)), (-EINVAL, 0), (-EINVAL, 1)),
     ("state-latched-after-failure", lambda b: (b.fails(), b.reset(), b.now(STOP)), (-EINVAL, 0, 0), None),
-    ("state-invalid-5-accepted", lambda b: (b.go(5), b.state()), (-EINVAL, 1), (4, 5)),
-    ("state-invalid-7-accepted", lambda b: (b.go(7), b.state()), (-EINVAL, 1), (4, 7)),
-    ("state-error-accepted", lambda b: (b.go(ERROR), b.state()), (-EINVAL, 1), (4, ERROR)),
-    (
-        "state-changes-by-itself",
-        lambda b: (b.go(STOP_AND_COPY), b.read(PENDING, 8) > 0, b.state()),
-        (4, True, STOP_AND_COPY),
-        (4, True, STOP),
-    ),
-    ("stop-and-copy-reads-stop", lambda b: (b.go(STOP_AND_COPY), b.state(), b.go(RUNNING)), (4, 2, 4), (4, 0, 4)),
-    ("reserved-bits-confuse", lambda b: b.now(8 | RUNNING), RUNNING, 8 | 2),
-    ("reset-refused-in-stop", lambda b: (b.reset(), b.go(STOP), b.reset() < 0), (0, 4, False), (0, 4, True)),
-    ("reset-keeps-error", lambda b: (b.fault(), b.reset(), b.state()), (ERROR, 0, 1), (ERROR, 0, ERROR)),
-    ("reset-to-stop", lambda b: (b.reset(), b.state()), (0, 1), (0, 0)),
-    ("error-left-by-write", lambda b: (b.fault(), b.now(STOP), b.now(RUNNING)), (6, 6, 6), (6, 6, 1)),
-    ("open-in-stop", lambda b: (b.state(), b.reset(), b.state(), b.reopened()), (1, 0, 1, 1), (0, 0, 1, 0)),
-    (
-        "close-needs-stop",
-        lambda b: (b.go(PRE_COPY), b.reopened(), b.go(STOP), b.reopened()),
-        (4, 1, 4, 1),
-        (4, 3, 4, 1),
-    ),
     (
         "error-outlives-close",
         lambda b: (b.fault(), b.reopened(), b.reset(), b.state(), b.reset(), b.state()),
@@ -245,32 +219,14 @@ TABLE: list[tuple[str, Callable[[Bench], Any], Any, Any]] = [
     ("stop-and-copy-keeps-running", lambda b: (b.runs(STOP_AND_COPY), b.runs(STOP)), (False, False), (True, False)),
     ("pre-copy-stops", lambda b: (b.runs(PRE_COPY), b.runs(RUNNING)), (True, True), (False, True)),
     ("resumed-stays-stopped", lambda b: (b.runs(RESUMING, RUNNING), b.state()), (True, 1), (False, 1)),
-    ("stop-refused", lambda b: b.now(STOP), STOP, RUNNING),
-    ("stop-and-copy-to-stop-refused", lambda b: b.now(STOP_AND_COPY, STOP), STOP, STOP_AND_COPY),
-    ("pre-copy-refused", lambda b: b.now(PRE_COPY), PRE_COPY, RUNNING),
-    ("pre-copy-to-stop-and-copy-refused", lambda b: b.now(PRE_COPY, STOP_AND_COPY), STOP_AND_COPY, PRE_COPY),
-    ("resuming-refused", lambda b: b.now(RESUMING), RESUMING, RUNNING),
-    ("pre-copy-must-drain", lambda b: (b.now(3, 2), b.save() and b.now(2)), (2, 2), (3, 2)),
-    ("stop-and-copy-must-drain", lambda b: (b.now(2, 0), len(b.save()) > 0, b.now(0)), (0, False, 0), (2, True, 0)),
     ("undrawn-wrong-state", lambda b: b.now(STOP, PRE_COPY), PRE_COPY, RUNNING),
-    ("self-write-moves", lambda b: (b.now(STOP_AND_COPY), b.now(STOP_AND_COPY)), (2, 2), (2, 0)),
-    ("saving-ignored", lambda b: (b.go(STOP_AND_COPY), b.read(PENDING, 8) > 0), (4, True), (4, False)),
     ("save-stream-truncated", lambda b: b.arrived(STOP_AND_COPY), (1, 1), (1, 0)),
     ("pre-copy-snapshot-only", lambda b: b.arrived(PRE_COPY, STOP_AND_COPY), (1, 2), (1, 1)),
     ("pre-copy-registers-stale", lambda b: b.arrived(PRE_COPY, STOP_AND_COPY), (1, 2), (1, 1)),
-    ("resuming-data-refused", lambda b: (b.now(RESUMING), b.write(SIZE, 8, 0)), (4, 8), (4, -EINVAL)),
     ("resuming-data-ignored", lambda b: b.arrived(STOP_AND_COPY), (1, 1), (0, 0)),
     ("resume-last-buffer-only", lambda b: b.arrived(STOP_AND_COPY), (1, 1), (0, 1)),
-    ("reserved-garbage", lambda b: b.read(RESERVED, 4), 0, 0xDEADBEEF),
-    ("reserved-read-refused", lambda b: b.read(RESERVED, 4), 0, -EINVAL),
-    ("reserved-write-refused", lambda b: b.write(RESERVED, 4, 1), 4, -EINVAL),
-    ("reserved-stored", _value_after_write(RESERVED, 4), 0, 0x1008),
     ("pending-writable", lambda b: _value_after_write(PENDING, 8)(b) == 0x1008, False, True),
-    ("data-offset-writable", _value_after_write(OFFSET, 8), 0x1000, 0x1008),
-    ("data-offset-zero", lambda b: b.read(OFFSET, 8), 0x1000, 0),
     ("data-offset-unaligned", lambda b: (b.read(OFFSET, 8), b.arrived(2)), (0x1000, (1, 1)), (0x1008, (1, 1))),
-    ("area-covers-registers", lambda b: b.describe()[:2], (4096, 16384), (0, 20480)),
-    ("area-outside-region", lambda b: b.describe()[:3], (4096, 16384, 20480), (4096, 20480, 20480)),
     (
         "stop-dma-continues",
         lambda b: (b.write(CONTROL, 4, 1, region=0), b.go(STOP), b.runs(), b.device.machine.streaming),
@@ -289,76 +245,12 @@ TABLE: list[tuple[str, Callable[[Bench], Any], Any, Any]] = [
         (10, (20480, 1)),
         (11, (0, 1)),
     ),
-    (
-        "header-late",
-        lambda b: (b.state(), b.state(), b.reopened(), b.reset(), b.state()),
-        (1, 1, 1, 0, 1),
-        (-EAGAIN, 1, -EAGAIN, 0, 1),
-    ),
-    ("size-read-short", lambda b: (b.length(SIZE, 8), b.go(PRE_COPY), b.length(SIZE, 8)), (8, 4, 8), (8, 4, 4)),
-    (
-        "width-read-short",
-        lambda b: [b.length(*case) for case in ((0, 8), (4, 12), (8, 16), (8, 4))],
-        [-EINVAL] * 4,
-        [4, 4, 8, -EINVAL],
-    ),
-    ("width-read-empty", lambda b: (b.length(0, 1), b.length(16, 4), b.length(0, 4)), (-EINVAL, -EINVAL, 4), (0, 0, 4)),
-    (
-        "width-several-registers-read",
-        lambda b: [b.length(8, n) for n in (8, 16, 24, 20)],
-        [8] + [-EINVAL] * 3,
-        [8, 16, 24, -EINVAL],
-    ),
-    ("width-read-past-header", lambda b: [b.length(28, n) for n in (4, 8)], [-EINVAL] * 2, [-EINVAL, 8]),
-    ("width-write-past-header", lambda b: [b.write(28, n, 1) for n in (4, 8)], [-EINVAL] * 2, [-EINVAL, 8]),
-    ("width-wide-write-applied", lambda b: (b.write(0, 8, STOP), b.state()), (-EINVAL, 1), (4, 0)),
     ("width-write-ignored", lambda b: (b.write(0, 2, STOP), b.state()), (-EINVAL, 1), (2, 1)),
-    ("state-read-stale-once", lambda b: (b.now(PRE_COPY, STOP_AND_COPY), b.state()), (2, 2), (3, 2)),
-    (
-        "state-write-returns-state",
-        lambda b: [b.go(state) for state in (PRE_COPY, STOP_AND_COPY, STOP, RESUMING)],
-        [4] * 4,
-        [3, 2, 0, 4],
-    ),
-    (
-        "state-write-short-from-pre-copy",
-        lambda b: (b.go(PRE_COPY), b.go(STOP_AND_COPY), b.state()),
-        (4, 4, 2),
-        (4, 0, 2),
-    ),
     (
         "state-failure-silent-again",
         lambda b: (b.fails(), b.fails(), b.state(), b.go(STOP), b.fails()),
         (-EINVAL, -EINVAL, 1, 4, -EINVAL),
         (-EINVAL, 4, 1, 4, -EINVAL),
-    ),
-    (
-        "state-fault-silent",
-        lambda b: (b.write(FAULT, 4, 1, region=0), b.go(STOP), b.state(), b.fails()),
-        (4, -EIO, ERROR, -EIO),
-        (4, 4, ERROR, -EIO),
-    ),
-    ("refusal-silent", lambda b: (b.made_to_refuse(STOP), b.state(), b.fails()), (-EIO, 1, -EINVAL), (4, 1, -EINVAL)),
-    ("refusal-moves-state", lambda b: (b.made_to_refuse(STOP), b.state()), (-EIO, 1), (-EIO, 0)),
-    (
-        "refusal-becomes-error",
-        lambda b: (b.fails(), b.state(), b.made_to_refuse(STOP), b.state()),
-        (-22, 1, -5, 1),
-        (-22, 1, -5, 6),
-    ),
-    (
-        "refusal-sets-error-bits",
-        lambda b: (
-            b.made_to_refuse(STOP),
-            b.state(),
-            b.now(STOP),
-            b.made_to_refuse(RUNNING),
-            b.state(),
-            b.reset(),
-            b.state(),
-        ),
-        (-EIO, 1, 0, -EIO, 0, 0, 1),
-        (-EIO, 7, 0, -EIO, 6, 0, 1),
     ),
     (
         "refusal-latches",
@@ -385,18 +277,6 @@ TABLE: list[tuple[str, Callable[[Bench], Any], Any, Any]] = [
         (False, -EIO, True, 0, False),
     ),
     (
-        "state-failure-ends-pre-copy",
-        lambda b: (b.fails(), b.now(PRE_COPY), b.fails(), b.state()),
-        (-EINVAL, 3, -EINVAL, 3),
-        (-EINVAL, 3, -EINVAL, 1),
-    ),
-    (
-        "state-fault-reports-7",
-        lambda b: (b.fails(), b.state(), b.fault(), b.reset(), b.state()),
-        (-EINVAL, 1, ERROR, 0, 1),
-        (-EINVAL, 1, 7, 0, 1),
-    ),
-    (
         "state-latched-after-second-failure",
         lambda b: (b.fails(), b.now(PRE_COPY), b.fails(), b.now(STOP), b.reset(), b.now(STOP)),
         (-EINVAL, 3, -EINVAL, 0, 0, 0),
@@ -408,57 +288,18 @@ TABLE: list[tuple[str, Callable[[Bench], Any], Any, Any]] = [
         (-EINVAL, 3, -EINVAL, 0),
         (-EINVAL, 3, -EINVAL, 3),
     ),
-    (
-        "state-invalid-5-in-resuming",
-        lambda b: (b.fails(), b.go(RESUMING), b.fails(), b.state()),
-        (-EINVAL, 4, -EINVAL, 4),
-        (-EINVAL, 4, 4, 5),
-    ),
-    ("state-invalid-7-as-pre-copy", lambda b: (b.go(7), b.state()), (-EINVAL, 1), (4, 3)),
-    ("state-error-accepted-in-resuming", lambda b: (b.now(ERROR), b.now(RESUMING, ERROR)), (1, 4), (1, ERROR)),
-    ("drained-stops", lambda b: (b.now(STOP_AND_COPY), len(b.save()) > 0, b.state()), (2, True, 2), (2, True, 0)),
-    ("resuming-runs-by-itself", lambda b: b.given(), RESUMING, RUNNING),
     ("stop-wears-off", lambda b: (b.now(STOP), b.state(), sleep(0.03), b.state()), (0, 0, None, 0), (0, 0, None, 1)),
-    ("pre-copy-reads-running", lambda b: (b.now(PRE_COPY), b.now(STOP_AND_COPY)), (3, 2), (1, 2)),
-    ("reserved-bit-31-stops", lambda b: (b.now(1 << 30 | PRE_COPY), b.now(1 << 31 | STOP_AND_COPY)), (3, 2), (3, 0)),
-    ("reserved-bits-swallowed", lambda b: (b.go(8 | STOP), b.state(), b.now(STOP)), (4, 0, 0), (4, 1, 0)),
-    (
-        "reset-keeps-saving",
-        lambda b: [(b.go(state), b.reset(), b.state()) for state in (STOP_AND_COPY, STOP)],
-        [(4, 0, 1), (4, 0, 1)],
-        [(4, 0, 3), (4, 0, 1)],
-    ),
-    (
-        "reset-refused-mid-buffer",
-        lambda b: (b.go(STOP_AND_COPY), b.reset(), b.go(STOP_AND_COPY), b.read(OFFSET, 8), b.reset()),
-        (4, 0, 4, 4096, 0),
-        (4, 0, 4, 4096, -EBUSY),
-    ),
-    (
-        "reset-recovers-once",
-        lambda b: (b.fault(), b.reset(), b.state(), b.fault(), b.reset(), b.state(), b.reopened()),
-        (6, 0, 1, 6, 0, 1, 1),
-        (6, 0, 1, 6, 0, 6, 1),
-    ),
     (
         "reset-error-refuses-saving",
         lambda b: (b.fault(), b.reset(), b.now(STOP_AND_COPY), b.reset(), b.now(STOP_AND_COPY)),
         (6, 0, 2, 0, 2),
         (6, 0, 1, 0, 2),
     ),
-    ("error-left-by-second-write", lambda b: (b.fault(), b.now(STOP), b.now(STOP)), (6, 6, 6), (6, 6, 0)),
-    ("error-write-ignored", lambda b: (b.fault(), b.go(STOP), b.state()), (6, -EIO, 6), (6, 4, 6)),
     (
         "open-stands-still",
         lambda b: (b.state(), b.runs(), b.reset(), b.runs()),
         (1, True, 0, True),
         (1, False, 0, True),
-    ),
-    (
-        "close-keeps-resuming",
-        lambda b: (b.go(PRE_COPY), b.reopened(), b.go(RESUMING), b.reopened()),
-        (4, 1, 4, 1),
-        (4, 1, 4, 4),
     ),
     (
         "pre-copy-exit-late",
@@ -498,54 +339,11 @@ TABLE: list[tuple[str, Callable[[Bench], Any], Any, Any]] = [
         (True, True, False),
     ),
     (
-        "stop-refused-while-busy",
-        lambda b: (b.now(STOP), b.now(RUNNING), b.write(CONTROL, 4, 1, region=0), b.now(STOP)),
-        (0, 1, 4, 0),
-        (0, 1, 4, 1),
-    ),
-    (
-        "stop-refused-after-pre-copy",
-        lambda b: (b.now(STOP_AND_COPY, STOP), b.now(PRE_COPY, STOP_AND_COPY, STOP)),
-        (0, 0),
-        (0, 2),
-    ),
-    ("stop-and-copy-to-stop-runs", lambda b: (b.go(STOP_AND_COPY, STOP), b.state()), (4, 0), (4, 1)),
-    (
         "pre-copy-refused-after-resume",
         lambda b: (b.given(), b.now(RUNNING), b.now(PRE_COPY), b.reset(), b.now(PRE_COPY)),
         (4, 1, 3, 0, 3),
         (4, 1, 1, 0, 3),
     ),
-    (
-        "resuming-refused-after-saving",
-        lambda b: (b.now(RESUMING), b.now(PRE_COPY), b.reset(), b.now(RESUMING), b.reopened(), b.now(RESUMING)),
-        (4, 3, 0, 4, 1, 4),
-        (4, 3, 0, 1, 1, 4),
-    ),
-    (
-        "resumed-refused",
-        lambda b: (b.now(RESUMING, RUNNING), b.given(), b.go(RUNNING)),
-        (1, 4, 4),
-        (1, 4, -EINVAL),
-    ),
-    (
-        "leave-mid-buffer-refused",
-        lambda b: (b.now(STOP_AND_COPY), b.read(OFFSET, 8), b.now(STOP), b.read(PENDING, 8) > 0, b.now(STOP)),
-        (2, 4096, 0, False, 0),
-        (2, 4096, 2, True, 0),
-    ),
-    ("undrawn-ignored", lambda b: (b.go(STOP), b.go(RUNNING), b.state()), (4, 4, 1), (4, 4, 0)),
-    (
-        "undrawn-wedges",
-        lambda b: (b.now(PRE_COPY, RESUMING), b.reset(), b.reopened(), b.reset()),
-        (4, 0, 1, 0),
-        (4, -EIO, 1, 0),
-    ),
-    ("cancel-refused", lambda b: (b.now(STOP, RUNNING), b.now(PRE_COPY, RUNNING)), (1, 1), (1, 3)),
-    ("self-write-resuming-runs", lambda b: (b.now(STOP, STOP), b.now(RESUMING, RESUMING)), (0, 4), (0, 1)),
-    ("reserved-stale", lambda b: (b.go(STOP_AND_COPY), b.state(), b.read(RESERVED, 4)), (4, 2, 0), (4, 2, 2)),
-    ("reserved-write-empty", lambda b: b.write(RESERVED, 4, 1), 4, 0),
-    ("reserved-stored-in-part", _value_after_write(RESERVED, 4), 0, 8),
     (
         "pending-writable-in-pre-copy",
         lambda b: (_value_after_write(PENDING, 8)(b) == 0x1008, _value_after_write(PENDING, 8, PRE_COPY)(b) == 0x1008),
@@ -565,37 +363,11 @@ TABLE: list[tuple[str, Callable[[Bench], Any], Any, Any]] = [
         (2, 8, True, 8, False),
     ),
     (
-        "data-offset-writable-while-saving",
-        lambda b: (_value_after_write(OFFSET, 8)(b), _value_after_write(OFFSET, 8, RESUMING)(b)),
-        (0x1000, 0x1000),
-        (0x1008, 0x1000),
-    ),
-    (
-        "data-offset-high-half-writable",
-        lambda b: (b.write(OFFSET, 8, 32), b.read(OFFSET, 8), b.write(OFFSET, 8, 1 << 32), b.read(OFFSET, 8)),
-        (8, 4096, 8, 4096),
-        (8, 4096, 8, 1 << 32),
-    ),
-    (
-        "data-offset-in-header",
-        lambda b: (b.read(OFFSET, 8), b.go(RESUMING), b.read(OFFSET, 8)),
-        (4096, 4, 4096),
-        (4096, 4, 24),
-    ),
-    ("data-offset-file-position", lambda b: b.read(OFFSET, 8), 4096, 9 << 40 | 4096),
-    (
         "data-offset-unaligned-later",
         lambda b: (b.arrived(2), b.go(STOP_AND_COPY), b.read(OFFSET, 8), b.read(PENDING, 8) > 0, b.read(OFFSET, 8)),
         ((1, 1), 4, 4096, True, 4096),
         ((1, 1), 4, 4096, True, 4104),
     ),
-    (
-        "area-second-covers-registers",
-        lambda b: b.migration.areas,
-        [(4096, 16384)],
-        [(4096, 16384), (0, 4096)],
-    ),
-    ("area-empty", lambda b: b.migration.areas[1:], [], [(4096, 0)]),
     ("area-wraps", lambda b: b.migration.areas[1:], [], [(2**64 - 4096, 8192)]),
 ]
 
@@ -607,10 +379,17 @@ def test_defect_breaks_its_observation(name: str, observe: Callable[[Bench], Any
     assert observe(Bench(name)) == (good if broken is None else broken)
 
 
-def test_every_defect_is_observed() -> None:
-    """The table above and those of the other files have all of them."""
+def test_each_defect_is_observed_or_proved() -> None:
+    """These tables have each defect that no failure proves by its exact message, and only those."""
     named = {row[0] for row in TABLE + DATA_TABLE + STATES + SESSIONS + USERS}
-    assert named | {*DIRTY, *PERVASIVE, *SUBTLE, *RANGES} == set(DEFECTS)
+    assert named | {*DIRTY, *PERVASIVE, *SUBTLE, *RANGES} == {name for name in DEFECTS if not is_proved(name)}
+
+
+def is_proved(name: str) -> bool:
+    """Whether what each broken rule expects and sees is given in full, so that the proofs show the defect itself."""
+    return all(
+        "*" not in shows and not shows.endswith("seen") and "expected" in shows for shows in SHOWN[name].values()
+    )
 
 
 def test_stop_late_stops_within_2_s() -> None:

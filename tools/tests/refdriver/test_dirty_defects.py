@@ -114,27 +114,8 @@ MORE = [*range(100, 128)]
 #: What a broken device shows instead. Every observation that is not listed is as on the good one.
 DEFECTS: dict[str, dict[str, Any]] = {
     "region-info-argsz-kept": {"region short": (79, 0, 32)},
-    "region-info-past-argsz": {"region short": (80, 32, 80)},
     "info-argsz-kept": {"info short": (24, 0, 24)},
-    "info-past-argsz": {"info short": WHOLE},
-    "info-short-refused": {"info short": NO},
-    "info-tiny-accepted": {"info tiny": ((88, 0, 16), (88, 0, 16))},
-    "info-chain-loops": {
-        "info whole": (*WHOLE[:4], *[(*IOVA_RANGE[:2], 24, *IOVA_RANGE[3:]), MIGRATION] * 2)[:7],
-    },
-    "info-chain-outside": {"info whole": (*WHOLE[:4], (*IOVA_RANGE[:2], 88, *IOVA_RANGE[3:]))},
-    "tracking-unannounced": {"info whole": (88, 24, 56, IOVA_RANGE), "info short": (56, 0, 24)},
     "capability-id-3": {"info whole": (88, 24, 88, (3, *MIGRATION[1:]), IOVA_RANGE)},
-    "capability-version-0": {"info whole": (88, 24, 88, (2, 0, *MIGRATION[2:]), IOVA_RANGE)},
-    "capability-page-sizes-none": {"info whole": (88, 24, 88, (*MIGRATION[:5], 0, LARGEST), IOVA_RANGE)},
-    "capability-page-size-unsupported": {"info whole": (88, 24, 88, (*MIGRATION[:5], 8192, LARGEST), IOVA_RANGE)},
-    "capability-largest-zero": {"info whole": (88, 24, 88, (*MIGRATION[:6], 0), IOVA_RANGE)},
-    "dirty-restart-refused": {"restart": (0, 1, NO, 1, [3, 4]), "restart and reset": (0, NO, None, 1, [4])},
-    "dirty-argsz-ignored": {"tiny argsz": (0, 0, [])},
-    "dirty-argsz-exact-only": {"large argsz": (NO, NO), "large argsz of a bitmap": (0, NO)},
-    "flags-two-accepted": {"two flags": (0, [])},
-    "flags-none-accepted": {"no flag": (0, NO)},
-    "flags-unknown-ignored": {"unknown flag": (0, NO), "unknown flag too": (0, [])},
     "tracking-old-mappings-only": {"new mapping": (0, None, 1, []), "pinned new mapping": (0, None, None, [])},
     "tracking-forgets-pinned": {"pinned before": (None, 0, [], [])},
     "tracking-one-shot": {
@@ -148,25 +129,6 @@ DEFECTS: dict[str, dict[str, Any]] = {
     },
     "tracking-stale-after-stop": {"written after stop": (0, 1, 0, 1, 0, [3])},
     "tracking-restart-wedges": {"restart": (0, 1, 0, 1, [])},
-    "bitmap-while-stopped": {
-        "stop": (0, 0, []),
-        "stopped": (0, 1, []),
-        **{name: (NO, []) for name in ("no flag", "two flags", "unknown flag", "unknown flag too")},
-        "tiny argsz": (NO, NO, []),
-    },
-    "bitmap-short-argsz-accepted": {"short argsz": (0, [], []), "argsz without bitmap": (0, 1, [3], [])},
-    "bitmap-any-page-size": {"two pages a bit": (0, 1, [1, 2])},
-    "bitmap-page-size-ignored": {"two pages a bit": (0, 1, [3, 4]), "odd page sizes": (0, [], [], [], [])},
-    "bitmap-small-buffer-accepted": {"small room": (0, 8, 15)},
-    "bitmap-exact-buffer-only": {"room": (0, 16, NO, NO)},
-    "bitmap-size-unchecked": {
-        "small room": (0, 8, 15),
-        "no room": (0, 0),
-        "too much room": (0, LARGEST + 8, 16),
-        "refused": (0, 1, [], []),
-    },
-    "bitmap-largest-refused": {"room": (0, 16, 24, NO)},
-    "bitmap-above-largest-accepted": {"too much room": (0, LARGEST + 8, 16)},
     "bitmap-refused-clears": {"refused": (0, 1, NO, [])},
     "bitmap-range-ignored": {
         "new mapping": (0, None, 1, []),
@@ -175,8 +137,6 @@ DEFECTS: dict[str, dict[str, Any]] = {
         "sub-range": (0, 1, [], [10, 20]),
         "neighbour": (0, 1, [9], []),
     },
-    "bitmap-loses-last-page": {"last page": (0, 1, [], [])},
-    "bitmap-cut-wedges": {"sub-range": (0, 1, [2], NO)},
     "bitmap-second-word-lost": {"words": (0, 1, [1, 63]), "last page": (0, 1, [], [])},
     "bitmap-hole-bits": {"hole": (0, [*range(10, 20)]), "early base": (0, [0, 1, 2], 1, [2])},
     "bitmap-not-cleared": {
@@ -197,10 +157,6 @@ DEFECTS: dict[str, dict[str, Any]] = {
     "bitmap-drops-every-64th": {"64 writes": (0, 1, [*range(63)])},
     "bitmap-race": {"beat": (0, None, [3], None, [])},
     "unmap-before-bitmap": {"unmap": (0, 1, [], 2), "unmap the neighbour": (0, 1, [], [3])},
-    "unmap-reports-only": {"unmap": (0, 1, [3, 99], 1)},
-    "unmap-short-argsz-accepted": {"unmap, short argsz": (0, [], 2), "unmap, argsz without bitmap": (0, [], 2)},
-    "unmap-small-buffer-accepted": {"unmap, small room": (0, [], 2)},
-    "unmap-page-size-ignored": {"unmap, page size": (0, [], 2)},
     "unmap-bitmap-shifted": {"unmap": (0, 1, [4, 100], 2), "unmap the neighbour": (0, 1, [2], [3])},
     "unmap-bitmap-inverted": {
         "unmap": (0, 1, [page for page in range(99) if page != 3], 2),
@@ -208,14 +164,10 @@ DEFECTS: dict[str, dict[str, Any]] = {
     },
     "unmap-forgets-neighbours": {"unmap the neighbour": (0, 1, [1], [])},
     "unmap-refused-clears": {"unmap, refused": (0, 1, NO, [])},
-    "unmap-plain-wants-40": {"unmap, plain": NO},
-    "unmap-size-kept-zero": {"unmap, plain": (0, 2)},
 }
 
 #: Defects that show nearly everywhere, with some of their observations; those without a bitmap must not differ.
 PERVASIVE: dict[str, dict[str, Any]] = {
-    "tracking-announced-only": {"start": (-25, NO), "stop": (-25, 0, NO)},
-    "tracking-flags-renumbered": {"start": (0, NO), "stop": (0, 0, []), "stopped": (0, 1, [3])},
     "tracking-new-mappings-only": {
         "written once": (0, 1, [], []),
         "pinned before": (None, 0, [], []),

@@ -105,7 +105,6 @@ RANGES: dict[str, dict[str, Any]] = {
     # The far mapping follows page 149.
     "bitmap-gap-left-out": {"far mapping": (None, 0, 1, [3, 151])},
     "bitmap-cut-rebased": {"middle": (0, 1, [3], [10]), "sub-range": (0, 1, [], [10, 20])},
-    "bitmap-cut-overruns": {"room of a part": (0, 16)},
     "bitmap-cut-refused-clears": {
         "middle": (0, 1, NO, [3]),
         "room of a part": (0, NO),

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from errno import EBUSY, EINVAL
+from errno import EBUSY
 from typing import Any
 
 import pytest
@@ -102,13 +102,7 @@ def get_new(bench: Bench) -> Any:
 
 #: Defect, observation, its result with the good driver, its result with the broken one.
 STATES: list[tuple[str, Observation, Any, Any]] = [
-    ("states-start-refused", then(to(PRE_COPY), begin), 0, -EBUSY),
-    ("states-start-ends", then(to(PRE_COPY), begin, to(STOP_AND_COPY), get), [], -EINVAL),
     ("states-start-without-pins", then(lambda b: b.pin(7), to(STOP_AND_COPY), begin, get), [7], []),
-    ("states-stop-ignored", then(after(STOP_AND_COPY), end, get), -EINVAL, []),
-    ("states-stop-undone", then(after(STOP_AND_COPY), end, to(STOP), get), -EINVAL, []),
-    ("states-stop-keeps", then(begin, write(5), to(RESUMING), end, begin, get), [], [5]),
-    ("states-bitmap-refused", after(PRE_COPY, STOP_AND_COPY), [5], -EBUSY),
     ("states-bitmap-clear", after(STOP), [5], []),
     (
         "states-bitmap-clears-all",
@@ -132,13 +126,8 @@ STATES: list[tuple[str, Observation, Any, Any]] = [
     ("states-unmapping-clear", then(begin, write(5), to(RESUMING), lambda b: b.unmap()), [5], []),
     ("states-mapping-refused", then(to(RESUMING), lambda b: refusal(b)), 0, -EBUSY),
     ("states-mapping-refused-stopped", then(to(STOP), lambda b: refusal(b)), 0, -EBUSY),
-    ("states-unmapping-refused", then(to(STOP), lambda b: b.plain_unmap() != -EBUSY), True, False),
-    ("reset-ends-tracking", then(after(), reset, get), [], -EINVAL),
-    ("reset-starts-tracking", then(reset, get), -EINVAL, []),
     ("reset-forgets-written", then(after(), write(6), reset, get), [6], []),
     ("reset-forgets-pinned", then(begin, lambda b: b.pin(7), reset, get), [7], []),
-    ("reset-stopped-ends-tracking", then(after(STOP), reset, get), [], -EINVAL),
-    ("reset-unmaps", then(reset, lambda b: isinstance(b.plain_unmap(), tuple)), True, False),
 ]
 
 

@@ -272,11 +272,6 @@ def given(after: int, step: Callable[[Client, bytes], object]) -> Step:
     return observe
 
 
-def read_again(client: Client) -> None:
-    """Read the data of the current buffer again."""
-    client.region.read(client.get(OFFSET), client.get(SIZE))
-
-
 def refused(write: bool, place: tuple[int, int] = STATE) -> Step:
     """An access that is refused."""
 
@@ -318,13 +313,6 @@ def status(client: Client) -> int:
     return int.from_bytes(registers.read(STATUS, 4), "little")
 
 
-def status_saved(client: Client) -> int:
-    """The same after a migration."""
-    status(client)
-    client.migrated()
-    return int.from_bytes(client.device.regions[0].read(STATUS, 4), "little")
-
-
 ALL, NONE = [5, 5, 5], [0, 0, 0]
 
 #: Defect, observation, its result with the good driver, its result with the broken one: an errno if it refuses.
@@ -337,7 +325,6 @@ SESSIONS: list[tuple[str, Step, Any, Any]] = [
         [6, 6, 6],
         [6, 5, 6],
     ),
-    ("left-poisons-next", before(go(STOP_AND_COPY), read(0), go(STOP, RUNNING)), [7, 7, 7], NONE),
     ("left-cancelled-kept", before(go(PRE_COPY, RUNNING)), [7, 7, 7], [5, 5, 7]),
     ("left-cancelled-counts", cancelled(), ALL, [0, 5, 5]),
     ("left-cancelled-counts", cancelled(lambda client: client.put(7)), [7, 7, 7], [7, 7, 7]),
@@ -348,7 +335,6 @@ SESSIONS: list[tuple[str, Step, Any, Any]] = [
     ("reset-in-buffer-freezes", runs_after_a_reset, True, False),
     ("resumed-never-stops", runs_in_stop, False, True),
     ("work-forgotten-at-stop", status, 1, 0),
-    ("work-status-not-saved", status_saved, 1, 0),
     ("resumed-in-part-remembered", given_anew, ALL, EIO),
     ("resumed-in-part-outlives-user", given_to_the_next_user(1), ALL, EIO),
     ("resumed-in-part-outlives-user", given_to_the_next_user(5), ALL, ALL),
@@ -362,10 +348,7 @@ SESSIONS: list[tuple[str, Step, Any, Any]] = [
     ),
     ("resumed-saves-nothing", resumed, ALL, NONE),
     ("resumed-saves-stale", resumed, ALL, [9, 9, 5]),
-    ("reread-data-endless", disturbed(0, read_again), ALL, AssertionError),
     ("reread-offset-skips", disturbed(1, lambda client: client.get(OFFSET)), ALL, EINVAL),
-    ("reread-size-shrinks", sizes(10), [16384, 16384], [16384, 16384]),
-    ("reread-size-shrinks", sizes(11), [16384, 16384], [16383, 16384]),
     ("refused-size-read-advances", disturbed(1, refused(False, SIZE)), ALL, EINVAL),
     ("refused-size-write-skips", disturbed(1, refused(True, SIZE)), ALL, EINVAL),
     ("refused-read-ends-state", disturbed(1, refused(False)), ALL, EINVAL),
