@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from stories import CALL, NOON, chained, event_of, first, timed, written
+from stories import CALL, NOON, chained, ended, event_of, first, run_of, timed, waiver, written
 
 from vfio_compliance.common.calls import Call
+from vfio_compliance.common.rule_names import RENAMED
 from vfio_compliance.results import journal
 from vfio_compliance.results.events import Broken, End, Finish, Note, Run, Unwritten
 from vfio_compliance.results.failure import Failure
@@ -43,6 +44,21 @@ def test_round_trip(tmp_path: Path) -> None:
     times, events = zip(*journal.read(path), strict=True)
     assert events[:-1] == (RUN, note, done)
     assert list(times) == sorted(times)
+
+
+def test_former_ids_of_rules(tmp_path: Path) -> None:
+    """An old journal is read with the present ids: of its rules, what they depend on, its cases and its waivers."""
+    path, former = tmp_path / journal.NAME, "v1.state.write-is-whole"
+    now = RENAMED[former]
+    rules = {former: {}, "v1.b": {"stands_on": (former,)}}
+    events = run_of(
+        ended("state.write-is-whole", "fail"), ended("b", "pass"), rules=rules, waivers=[waiver(rule=former)]
+    )
+    path.write_bytes(written(timed(events)))
+    result = summarise(journal.read(path))
+    assert set(result.verdicts) == {now, "v1.b"}
+    assert result.verdicts[now] is Verdict.WAIVED
+    assert result.rules["v1.b"].stands_on == (now,)
 
 
 def test_many_processes_with_a_separate_lock(tmp_path: Path) -> None:
