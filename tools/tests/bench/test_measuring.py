@@ -106,7 +106,7 @@ def test_a_row_has_the_ratio_of_each_round() -> None:
     ("aim", "ours", "met"), [(None, [1.0], None), (1.5, [], None), (1.5, [1.5, 1.5, 9.0], True), (1.5, [1.6], False)]
 )
 def test_an_aim_is_met_by_the_median(aim: float | None, ours: Sequence[float], met: bool | None) -> None:
-    """One bad round changes nothing; without an aim or a value, there is no verdict."""
+    """A single slow round does not decide it; without an aim or a value, it is neither met nor missed."""
     assert Row("read", "C", ours=ours, theirs=[1.0] * len(ours), aim=aim).met is met
 
 

@@ -69,7 +69,7 @@ def changed(data: bytes) -> bytes:
 def test_a_damaged_bundle_is_not_read(
     bundle: Path, capsys: pytest.CaptureFixture[str], damage: Callable[[bytes], bytes]
 ) -> None:
-    """The message names the file, and there is no report."""
+    """The message names the file, and no report is printed."""
     bundle.write_bytes(damage(bundle.read_bytes()))
     with pytest.raises(JournalError, match=str(bundle)):
         opened(bundle)

@@ -109,7 +109,7 @@ HIDDEN = {
 
 @pytest.mark.parametrize(("client", "unclear", "kept"), HIDDEN.values(), ids=HIDDEN)
 def test_unclear_clauses(client: Sequence[Access], unclear: set[str], kept: set[str]) -> None:
-    """There is no offence; exactly the clauses that the missing value would decide are unclear."""
+    """Nothing is broken; exactly the clauses that depend on the missing value are unclear."""
     result = judged(client)
     assert result.offences == []
     assert set(result.judge.unclear) == unclear

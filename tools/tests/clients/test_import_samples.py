@@ -118,7 +118,7 @@ def test_both_records_agree(
 
 @pytest.mark.parametrize(("way", "kind"), CASES)
 def test_nothing_is_missing(traces: Callable[[str, str], tuple[Path, Path]], way: str, kind: str) -> None:
-    """There is no gap: all lines were understood."""
+    """All lines are understood, so no gap is recorded."""
     for each in traces(way, kind):
         counts = Counter(record.verb for record in Reader(each))
         assert counts["gap"] == 0

@@ -476,7 +476,7 @@ def test_files_of_other_programs(imported: Import, text: bytes, complaint: str) 
 
 
 def test_a_missing_file(tmp_path: Path) -> None:
-    """There is no file of a thread, either."""
+    """Neither the file nor one for a thread exists."""
     with pytest.raises(TraceError, match="no such file, nor one with a thread"):
         import_strace(tmp_path / "nothing", tmp_path / "trace")
 

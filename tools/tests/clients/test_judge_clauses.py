@@ -123,7 +123,7 @@ def test_a_proper_client() -> None:
     ids=lambda client: client[0],
 )
 def test_allowed(client: tuple[str, Sequence[Access]]) -> None:
-    """The specification allows it, or leaves it open, so there is no offence."""
+    """The specification allows it or leaves it open, so no clause is broken."""
     assert judged(client[1]).offences == []
 
 

@@ -77,7 +77,7 @@ def test_too_small(ask: str, pages: int, size: int, value: int) -> None:
 
 @pytest.mark.parametrize("ask", ASKING)
 def test_not_cleared(ask: str) -> None:
-    """Memory that was not zero is an offence. Unseen, it is unclear; in a message, there is no such memory."""
+    """Memory that was not cleared breaks the clause. If it was not seen, that is unclear; a message has no memory."""
     make, _, memory = ASKING[ask]
     assert [offence.clause for offence in judged(make(zero=False))[1]] == [memory]
     judge, found = judged(make())

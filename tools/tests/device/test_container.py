@@ -86,7 +86,7 @@ def test_information_is_read_completely() -> None:
 
 
 def test_no_capabilities() -> None:
-    """Then migration and ranges are None."""
+    """Without capabilities, migration and ranges are None."""
     info = Container(Kernel().transport).info()
     assert (info.migration, info.iova_ranges, info.chain) == (None, None, [])
 

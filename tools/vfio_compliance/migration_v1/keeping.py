@@ -80,7 +80,7 @@ class StateKeeper(Keeper):
     def _compared(self, kept: Kept, before: list[int] | None) -> Given:
         """The device reports that it runs with the restored state; check whether it does."""
         try:
-            if not self._goes_on():
+            if not self._continues():
                 return Given(Fate.UNCLEAN, "it was taken whole, and then the device does not run", "taken, not running")
             if kept.shown is None or before is None:
                 why = kept.why if before is not None else "the profile has no stimulus.visible_state"
@@ -99,7 +99,7 @@ class StateKeeper(Keeper):
         seen = f"{len(differing)} of {counted(len(now), 'value')} of stimulus.visible_state differ: value {first + 1} "
         return Given(Fate.OTHER, f"{seen}was {kept.shown[first]:#x}, is {now[first]:#x}", "another state")
 
-    def _goes_on(self) -> bool:
+    def _continues(self) -> bool:
         """Whether the device runs; if that cannot be seen, it is believed."""
         try:
             return self._migration.actor.counter().continues()

@@ -129,7 +129,7 @@ class Buffers:
             buffers.append(found)
             at = found.behind
         ended = self._register(at) == _PENDING and not self._steps[at].was.number
-        nothing = ended and self._saving and not self._goes_on(at)
+        nothing = ended and self._saving and not self._continues(at)
         if not isinstance(first, Read) or not (buffers or nothing):
             return None
         self._saving = self._saving and not ended
@@ -147,7 +147,7 @@ class Buffers:
         many = None if ended else len(buffers)
         return Save(first.id, first.device, _WENT_WELL, first.region, mapped, many, reads, sizes)
 
-    def _goes_on(self, at: int) -> bool:
+    def _continues(self, at: int) -> bool:
         """Whether a buffer is nevertheless asked for in this state."""
         for place in range(at, len(self._steps)):
             step = self._steps[place]
